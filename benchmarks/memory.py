@@ -1,0 +1,80 @@
+"""Peak memory of a full-size site (1080 x 1080 x 5) through quality, masks and single cells, in one worker.
+
+A worker is a process of its own here, as in a run: it reads a real field from disk, grades, segments and measures it,
+and tells the operating system's own figure of its peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.figures import Figures
+
+PLATE = "BR00117010"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--reference", default=os.environ.get("MORPHO_REFERENCE_DATA"), help="folder of reference data")
+    reference = parser.parse_args().reference
+    if reference is None:
+        parser.error("set MORPHO_REFERENCE_DATA or give --reference")
+    figures = Figures("memory", "One worker takes four real CPJUMP1 sites through each stage; the jump profile.")
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = Path(reference).resolve() / "gallery"
+        context = multiprocessing.get_context("spawn")
+        for stages in (("image_quality",), ("image_quality", "masks"), ("image_quality", "masks", "single_cells")):
+            queue = context.Queue()
+            worker = context.Process(target=_work, args=(gallery, f"{folder}/{len(stages)}", stages, queue))
+            worker.start()
+            peak, seconds = queue.get()
+            worker.join()
+            figures.add(f"{stages[-1]}_peak_mb", peak, "MB", f"peak of a worker through {', '.join(stages)}")
+        figures.add("single_cells_seconds_per_site", seconds, "s", "last stage, with compiled code from the cache")
+    figures.publish("The bound is 1,200 MB a worker; `compute.workers` times the figure is what a machine needs.")
+
+
+def _work(gallery: Path, folder: str, stages: tuple[str, ...], queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+    """Run the stages in this process, and tell its peak (MB) and the seconds a site of the last stage took."""
+    from morpho_assets.compute import ComputeConfig
+    from morpho_assets.gallery.images import fetch_images
+    from morpho_assets.gallery.manifest import write_manifest
+    from morpho_assets.gallery.sources import GallerySource
+    from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
+    from morpho_assets.lake.lake import Lake
+    from morpho_assets.measure.plate import measure_plate
+    from morpho_assets.settings import Settings
+    from morpho_assets.workspace import Workspace
+
+    source = GallerySource(
+        kind="gallery", name="real", root=str(gallery), project="cpg0000-jump-pilot", source="source_4"
+    )
+    settings = Settings(lake=folder, sources=(source,))
+    workspace = Workspace(settings, Lake(folder))
+    one = ComputeConfig(workers=1)
+    write_manifest(workspace.lake, PLATE, workspace.provenance("plate_manifest", PLATE), source)
+    fetch_images(workspace.lake, PLATE, workspace.provenance("raw_images", PLATE), source.store(), settings.images)
+    raw, lake = workspace.reader(PLATE, corrected=False), workspace.lake
+    illuminate_plate(lake, PLATE, workspace.provenance("illumination", PLATE), settings.illumination, raw, one)
+    work = {
+        "image_quality": lambda made: grade_plate(lake, PLATE, made, settings.quality, raw, one),
+        "masks": lambda made: segment_plate(lake, PLATE, made, settings.segmentation, workspace.reader(PLATE), one),
+        "single_cells": lambda made: measure_plate(
+            lake, PLATE, made, settings.measurement, workspace.reader(PLATE), one
+        ),
+    }
+    for stage in stages:
+        began = time.perf_counter()
+        outcome = work[stage](workspace.provenance(stage, PLATE))
+        seconds = (time.perf_counter() - began) / outcome.sites
+    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Stage 6 of a plate: every cell, measured."""
+
+from collections import Counter
+
+import dagster as dg
+
+from morpho_assets.assets.shared import plate_asset, result, small_table
+from morpho_assets.gallery.images import delete_fetched
+from morpho_assets.imaging.sites import Site
+from morpho_assets.measure.plate import measure_plate
+from morpho_assets.resources import ProgressTeller, WorkspaceResource
+
+
+@plate_asset("cells", {"parquet"})
+def single_cells(
+    context: dg.AssetExecutionContext, workspace: WorkspaceResource, progress: dg.ResourceParam[ProgressTeller]
+) -> dg.MaterializeResult:
+    """Shape, intensity, texture and more of every nucleus, cell and cytoplasm, under CellProfiler's names.
+
+    A row per cell. Site by site: a run that was stopped goes on with the sites it has not done.
+    """
+    opened, plate = workspace.open(), context.partition_key
+    made = opened.provenance("single_cells", plate)
+    settings = opened.settings
+
+    def measured(site: Site) -> None:
+        if settings.images.policy == "stream":
+            delete_fetched(list(site.paths), settings.images.folder)
+
+    outcome = measure_plate(
+        opened.lake,
+        plate,
+        made,
+        settings.measurement,
+        opened.reader(plate),
+        settings.compute,
+        progress.of(context),
+        measured,
+    )
+    names = opened.lake.scan("single_cells", [plate]).collect_schema().names()
+    modules = Counter(tuple(name.split("_")[:2]) for name in names if not name.startswith(("Metadata_", "Object")))
+    families = [{"compartment": c, "module": m, "features": n} for (c, m), n in sorted(modules.items())]
+    metadata: dict[str, object] = {"sites": outcome.sites, "failed sites": outcome.failed, "features": modules.total()}
+    if families:
+        import polars as pl
+
+        metadata["features by module"] = small_table(pl.DataFrame(families), rows=40)
+    return result(made.fingerprint, outcome.rows, metadata)

@@ -1,0 +1,46 @@
+"""Every error that morpho-assets raises on purpose.
+
+    MorphoError
+    ├── InputError      a file or a setting that a person wrote is wrong: stop before any work
+    ├── ImageError      one image cannot be used: one row in `site_failures`, the plate goes on
+    └── LakeError       a table does not fit its declaration, or its inputs do not fit each other
+
+A message names the file, the row or key, what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class MorphoError(Exception):
+    """The root: `except MorphoError` catches what this package raises on purpose, and nothing else."""
+
+
+class InputError(MorphoError):
+    """A file or setting from a person is wrong.
+
+    Parameters are the five parts of the message: `file` (path, or the name of the setting's file), `where`
+    (row, column or key; may be empty), `found`, `expected` and `do` (what the reader can do about it).
+    """
+
+    def __init__(self, file: object, where: str, found: str, expected: str, do: str) -> None:
+        self.file, self.where, self.found, self.expected, self.do = str(file), where, found, expected, do
+        place = f"{file}, {where}" if where else str(file)
+        super().__init__(f"{place}: found {found}; expected {expected}. {do}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
+        return type(self), (self.file, self.where, self.found, self.expected, self.do)
+
+
+class ImageError(MorphoError):
+    """One image cannot be read or used; `path` says which, the message why."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class LakeError(MorphoError):
+    """A table does not fit its declaration in `lake/tables.py`, or partitions that cannot be read together."""

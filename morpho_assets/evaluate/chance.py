@@ -1,0 +1,122 @@
+"""Average precision of random rankings: its expectation, its distribution, and p-values from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import comb
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float64]
+
+
+def expected_ap(positives: npt.ArrayLike, total: npt.ArrayLike) -> Vector:
+    """Mean AP of random rankings of `total` (L) candidates with `positives` (M) among them; NaN where M is 0.
+
+    (1/L) [(M-1)/(L-1) (L - H_L) + H_L] with H_L the L-th harmonic number (Kalinin 2025, 10.1038/s41467-025-60306-2).
+    """
+    m, length = np.broadcast_arrays(np.asarray(positives, dtype=float), np.asarray(total, dtype=float))
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(length.max(initial=0)) + 1))])
+    h = harmonic[length.astype(int)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = (np.where(length > 1, (m - 1) / (length - 1), 0) * (length - h) + h) / length
+    return np.where(m > 0, value, np.nan)
+
+
+def normalised_ap(ap: npt.ArrayLike, chance: npt.ArrayLike) -> Vector:
+    """(AP - chance) / (1 - chance), within [-1, 1]: 0 at chance, 1 for a perfect ranking; NaN where chance is 1."""
+    ap, chance = np.asarray(ap, dtype=float), np.asarray(chance, dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(chance < 1, np.clip((ap - chance) / (1 - chance), -1, 1), np.nan)
+
+
+def ap_of_ranks(ranks: npt.NDArray[np.integer]) -> Vector:
+    """AP of each row of (rankings, M) sorted 1-based ranks of the positives."""
+    return np.asarray((np.arange(1, ranks.shape[1] + 1) / ranks).mean(axis=1))
+
+
+def _combinations(length: int, size: int) -> npt.NDArray[np.int32]:
+    """(C(length, size), size) every sorted choice of ranks 1..length."""
+    rows = np.arange(1, length + 1, dtype=np.int32)[:, None]
+    for _ in range(size - 1):
+        choices = length - rows[:, -1]
+        starts = np.repeat(np.cumsum(choices) - choices, choices)
+        following = np.repeat(rows[:, -1], choices) + np.arange(choices.sum()) - starts + 1
+        rows = np.column_stack([np.repeat(rows, choices, axis=0), following.astype(np.int32)])
+    return rows
+
+
+def _random_ranks(rng: np.random.Generator, rankings: int, length: int, size: int) -> npt.NDArray[np.int64]:
+    """(rankings, size) sorted random ranks without repeats: redraw rows with repeats while that is cheap."""
+    if size * size > length:
+        blocks = np.array_split(np.arange(rankings), max(1, rankings * length // 8_000_000))
+        drawn = [np.argpartition(rng.random((len(b), length)), size - 1, axis=1)[:, :size] + 1 for b in blocks]
+        return np.sort(np.concatenate(drawn), axis=1)
+    ranks = np.sort(rng.integers(1, length + 1, (rankings, size)), axis=1)
+    while (repeats := (np.diff(ranks, axis=1) == 0).any(axis=1)).any():
+        ranks[repeats] = np.sort(rng.integers(1, length + 1, (int(repeats.sum()), size)), axis=1)
+    return ranks
+
+
+@lru_cache(maxsize=256)
+def null_ap(positives: int, total: int, size: int, exact_limit: int, seed: int) -> Vector:
+    """AP of random rankings for one configuration, sorted: every ranking where there are at most `exact_limit`,
+    else `size` random ones. Depends on (seed, positives, total) alone, not on which other groups are tested."""
+    if is_exact(positives, total, exact_limit):
+        null = ap_of_ranks(_combinations(total, positives))
+    else:
+        null = ap_of_ranks(_random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives))
+    null.setflags(write=False)
+    return null
+
+
+def is_exact(positives: int, total: int, exact_limit: int) -> bool:
+    """Whether the rankings of this configuration are few enough to enumerate."""
+    return comb(total, positives) <= exact_limit
+
+
+def p_value(
+    score: float, configurations: Sequence[tuple[int, int]], size: int = 10_000, exact_limit: int = 200_000,
+    seed: int = 0, strict: bool = False,
+) -> float:  # fmt: skip
+    """Probability that random rankings reach the mean AP `score` of members with these (positives, total).
+
+    Members of one configuration share one ranking (their dependence is unknown; this is copairs' convention and the
+    conservative end). With one enumerable configuration the p-value is exact; otherwise it is
+    (count + 1) / (size + 1) of `size` rankings each. Rankings that equal the score count, so a perfect score has the
+    p-value of one perfect ranking; `strict` leaves them out, as copairs 0.5.5 does.
+    """
+    kinds, members = np.unique(np.asarray(configurations), axis=0, return_counts=True)
+    if len(kinds) == 1 and is_exact(int(kinds[0, 0]), int(kinds[0, 1]), exact_limit):
+        null = null_ap(int(kinds[0, 0]), int(kinds[0, 1]), size, exact_limit, seed)
+        reached = _reached(null, score, strict)
+        return (reached + (1 if strict else 0)) / (null.size + (1 if strict else 0))
+    draws = [_draws(int(m), int(total), size, seed) for m, total in kinds]
+    null = np.average(draws, axis=0, weights=members)
+    return (_reached(null, score, strict) + 1) / (size + 1)
+
+
+@lru_cache(maxsize=256)
+def _draws(positives: int, total: int, size: int, seed: int) -> Vector:
+    """AP of `size` random rankings in the order drawn: elementwise means over configurations need it unsorted."""
+    ranks = _random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
+    return ap_of_ranks(ranks)
+
+
+def _reached(null: Vector, score: float, strict: bool) -> int:
+    slack = 1e-9  # rounding of means must not decide a tie
+    return int((null > score + slack).sum() if strict else (null >= score - slack).sum())
+
+
+def benjamini_hochberg(p_values: npt.ArrayLike) -> Vector:
+    """q-values (Benjamini & Hochberg 1995): smallest false discovery rate at which each test is called; NaN stays NaN
+    and is not counted as a test."""
+    p = np.asarray(p_values, dtype=float)
+    q = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")][::-1]
+    factor = tested.size / np.arange(tested.size, 0, -1)
+    q[order] = np.minimum.accumulate(np.minimum(p[order] * factor, 1))
+    return q

@@ -1,0 +1,63 @@
+"""The evaluation stage of a study: every evaluator on every space and step, and on what has no signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from morpho_assets.compute import Progress, no_progress
+from morpho_assets.evaluate.baselines import shuffled
+from morpho_assets.evaluate.evaluators import evaluate
+from morpho_assets.evaluate.metrics import Evaluation
+from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
+from morpho_assets.profiles.study import read_space, space_features
+
+SHUFFLED = "shuffled treatments"
+
+
+def evaluate_study(
+    lake: Lake,
+    study: str,
+    made: Provenance,
+    steps: Mapping[str, Sequence[str]],
+    evaluators: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    progress: Progress = no_progress,
+) -> pl.DataFrame:
+    """Write `metrics` and `treatments`; returns the former.
+
+    `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
+    the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
+    """
+    variants = [(space, step) for space, names in steps.items() for step in names]
+    metrics, treatments = [], []
+    total, done = 2 * len(variants) * len(evaluators), 0
+    for space, step in variants:
+        profiles = read_space(lake, study, space, step)
+        features = space_features(profiles)
+        name = space if step == "selected" else f"{space}, {step}"
+        for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
+            for evaluator, settings in evaluators.items():
+                found = evaluate(rows, features, settings, seed)
+                place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
+                metrics.append(found.metrics.with_columns(**place))
+                treatments += _treatments(found, place)
+                done += 1
+                progress("evaluation", done, total)
+    frame = pl.concat(metrics) if metrics else table("metrics").empty()
+    lake.write("treatments", study, pl.concat(treatments) if treatments else table("treatments").empty(), made)
+    lake.write("metrics", study, frame, made)
+    return frame
+
+
+def _treatments(found: Evaluation, place: dict[str, pl.Expr]) -> list[pl.DataFrame]:
+    if "treatments" not in found.details:
+        return []
+    rows = found.details["treatments"]
+    group = rows.columns[: rows.columns.index("mAP")]
+    named = rows.with_columns(pl.concat_str(group, separator=" | ").alias("treatment"), **place)
+    return [named.drop(group)]

@@ -1,0 +1,296 @@
+"""Is this image worth measuring? CellProfiler's MeasureImageQuality per channel, and flags a person can act on.
+
+The values are those of CellProfiler 4.2 (https://cellprofiler-manual.s3.amazonaws.com/CellProfiler-4.2.1/modules/measurement.html,
+Bray et al. 2012, doi:10.1177/1087057111420292) on the raw image, before illumination correction. Flags are columns;
+nothing is removed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import fft
+
+GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
+MAD_TO_SD = 1.4826
+
+FLAGS = ("flag_out_of_focus", "flag_saturated", "flag_empty", "flag_debris")
+
+
+class QualityConfig(BaseModel):
+    """What is measured on each raw channel, and when a site is flagged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scales: tuple[int, ...] = Field(
+        default=(5, 10, 20, 50), description="scales of LocalFocusScore and Correlation, pixels"
+    )
+    otsu_two_classes: tuple[str, ...] = Field(default=("DNA",), description="channels with a two-class Otsu threshold")
+    otsu_three_classes: tuple[str, ...] = Field(
+        default=("RNA",), description="channels with a three-class Otsu threshold, middle class counted as foreground"
+    )
+    full_scale: float = Field(default=65535.0, gt=0, description="grey value of intensity 1, reported as Scaling")
+    focus_slope: float = Field(default=-2.8, description="PowerLogLogSlope below which any image is out of focus")
+    focus_z: float = Field(
+        default=5.0,
+        gt=0,
+        description="robust z below the plate's median PowerLogLogSlope at which a site is out of focus",
+    )
+    saturated_percent: float = Field(
+        default=1.0, gt=0, le=100, description="percent of pixels at full scale from which a site is saturated"
+    )
+    empty_correlation: float = Field(
+        default=0.2, description="Correlation at the smallest scale below which an image is noise without objects"
+    )
+    debris_z: float = Field(
+        default=8.0, gt=0, description="robust z above the plate of StdIntensity at which bright debris is suspected"
+    )
+    least_sites: int = Field(
+        default=8, ge=3, description="sites of a plate and channel from which robust z are computed"
+    )
+
+
+def measure_quality(
+    image: NDArray[np.float32], channels: Sequence[str], config: QualityConfig | None = None
+) -> pl.DataFrame:
+    """ImageQuality of each channel of one raw site.
+
+    `image` is (C, H, W) in [0, 1], before illumination correction; `channels` names its C planes. Returns one row
+    per channel: `channel`, then Float64 columns named as CellProfiler's without the image's name
+    (`ImageQuality_Correlation_5`, `ImageQuality_ThresholdOtsu_2W` …). A threshold is null for channels that do not
+    have it. A constant image has focus scores and slope 0 and correlation NaN, as in CellProfiler.
+    """
+    config = config or QualityConfig()
+    if image.ndim != 3 or len(channels) != image.shape[0]:
+        raise ValueError(f"image of shape {image.shape} does not have the {len(channels)} channels {list(channels)}")
+    rows = [
+        {"channel": name, **_channel_quality(plane, name, config)} for name, plane in zip(channels, image, strict=True)
+    ]
+    return pl.DataFrame(rows, schema={"channel": pl.String} | dict.fromkeys(quality_columns(config), pl.Float64))
+
+
+def quality_columns(config: QualityConfig) -> list[str]:
+    """The columns that `measure_quality` gives beside `channel`."""
+    per_scale = [f"{name}_{scale}" for name in ("Correlation", "LocalFocusScore") for scale in config.scales]
+    single = [
+        "FocusScore", "MADIntensity", "MaxIntensity", "MeanIntensity", "MedianIntensity", "MinIntensity",
+        "PercentMaximal", "PercentMinimal", "PowerLogLogSlope", "Scaling", "StdIntensity",
+        "ThresholdOtsu_2W", "ThresholdOtsu_3FW", "TotalArea", "TotalIntensity",
+    ]  # fmt: skip
+    return [f"ImageQuality_{name}" for name in sorted([*per_scale, *single])]
+
+
+def _channel_quality(plane: NDArray[np.float32], channel: str, config: QualityConfig) -> dict[str, float | None]:
+    values: dict[str, float | None] = dict(_intensity(plane))
+    values["PowerLogLogSlope"] = power_slope(plane)
+    values["FocusScore"] = focus_score(plane)
+    quantized = _quantize(plane)
+    for scale in config.scales:
+        values[f"LocalFocusScore_{scale}"] = local_focus_score(plane, scale)
+        values[f"Correlation_{scale}"] = _haralick_correlation(quantized, scale)
+    values["Scaling"] = config.full_scale
+    values["ThresholdOtsu_2W"] = otsu_threshold(plane, 2) if channel in config.otsu_two_classes else None
+    values["ThresholdOtsu_3FW"] = otsu_threshold(plane, 3) if channel in config.otsu_three_classes else None
+    return {f"ImageQuality_{name}": value for name, value in values.items()}
+
+
+def _intensity(plane: NDArray[np.float32]) -> dict[str, float]:
+    low, high, median = float(plane.min()), float(plane.max()), float(np.median(plane))
+    return {
+        "MinIntensity": low,
+        "MaxIntensity": high,
+        "MedianIntensity": median,
+        "MADIntensity": float(np.median(np.abs(plane - np.float32(median)))),
+        "MeanIntensity": float(plane.mean(dtype=np.float64)),
+        "StdIntensity": float(plane.std(dtype=np.float64)),
+        "TotalIntensity": float(plane.sum(dtype=np.float64)),
+        "TotalArea": float(plane.size),
+        "PercentMaximal": 100 * float(np.count_nonzero(plane == plane.max())) / plane.size,
+        "PercentMinimal": 100 * float(np.count_nonzero(plane == plane.min())) / plane.size,
+    }
+
+
+def focus_score(plane: NDArray[np.float32]) -> float:
+    """Variance over mean of (H, W); 0 where the mean is 0."""
+    mean = float(plane.mean(dtype=np.float64))
+    return float(plane.var(dtype=np.float64)) / mean if mean > 0 else 0.0
+
+
+def local_focus_score(plane: NDArray[np.float32], scale: int) -> float:
+    """Variance over median of the blocks' own focus scores (variance over mean); blocks are about `scale` pixels.
+
+    The image is cut into ceil(H / scale) x ceil(W / scale) nearly equal blocks. Blocks with mean 0 do not count;
+    0 where none is left or the median is 0.
+    """
+    rows, columns = (_block_starts(extent, scale) for extent in plane.shape)
+    pixels = np.outer(np.diff(rows, append=plane.shape[0]), np.diff(columns, append=plane.shape[1]))
+    double = plane.astype(np.float64)
+    mean = _block_sums(double, rows, columns) / pixels
+    variance = _block_sums(double**2, rows, columns) / pixels - mean**2
+    scores = np.maximum(variance[mean != 0], 0) / mean[mean != 0]
+    middle = float(np.median(scores)) if scores.size else 0.0
+    return float(scores.var()) / middle if middle > 0 else 0.0
+
+
+def _block_starts(extent: int, scale: int) -> NDArray[np.int64]:
+    count = (extent + scale - 1) // scale
+    block = (np.arange(extent) * float(count) / float(extent)).astype(np.int64)
+    return np.flatnonzero(np.diff(block, prepend=-1))
+
+
+def _block_sums(
+    values: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+
+
+def power_slope(plane: NDArray[np.float32]) -> float:
+    """Slope of log power against log radius of the image's spectrum: blur steepens it, noise flattens it.
+
+    Radii from 2 to an eighth of the shorter side; the power of a radius is summed, not averaged, over its pixels.
+    0 for a constant image or one too small to have two radii.
+    """
+    radius, power = _radial_power(plane)
+    known = power > 0
+    if known.sum() < 2:
+        return 0.0
+    return float(np.polyfit(np.log(radius[known]), np.log(power[known]), 1)[0])
+
+
+def _radial_power(plane: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Radii 2 … and the spectrum's power summed over each; CellProfiler's radius of index k is min(k, N - 1 - k)."""
+    height, width = plane.shape
+    limit = int(np.floor(min(height, width) / 8))
+    radii = np.arange(2, limit, dtype=np.int64)
+    if radii.size == 0 or np.ptp(plane) == 0:
+        return radii, np.zeros(radii.size)
+    half = fft.rfft2(plane - plane.mean(dtype=np.float64))
+    rows = np.r_[0:limit, height - limit : height]
+    # The columns beyond the half that rfft2 gives mirror those in it: (i, W - j) is the conjugate of (H - i, j).
+    left, right = half[rows, :limit], half[-rows % height, limit:0:-1]
+    power = np.abs(np.concatenate([left, right], axis=1)) ** 2
+    near_row, near_column = np.r_[0:limit, limit - 1 : -1 : -1], np.r_[0:limit, limit - 1 : -1 : -1]
+    radius = np.floor(np.hypot(near_row[:, None], near_column[None, :])).astype(np.int64) + 1
+    summed = np.bincount(radius.ravel(), power.ravel()).astype(np.float64)
+    return radii, summed[2:limit]
+
+
+def _quantize(plane: NDArray[np.float32]) -> NDArray[np.intp]:
+    low, span = plane.min(), np.ptp(plane)
+    unit = (plane - low) / (span if span > 0 else np.float32(1))
+    return (unit // (1.0 / GREY_LEVELS)).astype(np.intp).clip(0, GREY_LEVELS - 1)
+
+
+def _haralick_correlation(quantized: NDArray[np.intp], scale: int) -> float:
+    """Haralick's correlation of grey levels `scale` columns apart; NaN where one side is constant."""
+    if quantized.shape[1] <= scale:
+        return float("nan")
+    pair = quantized[:, :-scale] * GREY_LEVELS + quantized[:, scale:]
+    joint = np.bincount(pair.ravel(), minlength=GREY_LEVELS**2).reshape(GREY_LEVELS, GREY_LEVELS) / pair.size
+    level = np.arange(GREY_LEVELS)
+    left, right = joint.sum(1), joint.sum(0)
+    left_mean, right_mean = level @ left, level @ right
+    spread = np.sqrt(((level - left_mean) ** 2 @ left) * ((level - right_mean) ** 2 @ right))
+    return float((level @ joint @ level - left_mean * right_mean) / spread) if spread > 0 else float("nan")
+
+
+def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
+    """Otsu's threshold of log intensity; with three classes the lower of the two. NaN for a constant image.
+
+    CellProfiler bins by rank, this by intensity (finer), so the two agree to about the width of a bin.
+    """
+    from skimage.filters import threshold_multiotsu, threshold_otsu
+
+    positive = plane[plane > 0]
+    if positive.size == 0 or positive.min() == positive.max():
+        return float("nan")
+    counts, edges = np.histogram(np.log(positive), bins=256)
+    histogram = (counts, (edges[:-1] + edges[1:]) / 2)
+    cut = threshold_otsu(hist=histogram) if classes == 2 else threshold_multiotsu(hist=histogram, classes=classes)[0]
+    return float(np.exp(cut))
+
+
+def flag_quality(frame: pl.DataFrame, config: QualityConfig | None = None) -> pl.DataFrame:
+    """Add Boolean columns `flag_out_of_focus`, `flag_saturated`, `flag_empty`, `flag_debris` to a plate's rows.
+
+    `frame` has a row per site and channel: `channel` and what `measure_quality` gives. Focus and debris are judged
+    against the same channel of the plate (robust z: distance from the median in MAD x 1.4826) where it has
+    `least_sites` sites; saturation, emptiness and gross defocus need no plate. An empty image is only empty: its
+    focus says nothing, nor does it beside bright debris. Missing values flag nothing.
+    """
+    config = config or QualityConfig()
+    slope, spread = pl.col("ImageQuality_PowerLogLogSlope"), pl.col("ImageQuality_StdIntensity")
+    correlation = pl.col(f"ImageQuality_Correlation_{min(config.scales)}")
+    at_full_scale = pl.col("ImageQuality_MaxIntensity") >= 1.0
+    empty = correlation.is_nan() | (correlation < config.empty_correlation)
+    saturated = at_full_scale & (pl.col("ImageQuality_PercentMaximal") >= config.saturated_percent)
+    blurred = (slope < config.focus_slope) | (_plate_z(slope, config.least_sites) < -config.focus_z)
+    debris = _plate_z(spread.log(), config.least_sites) > config.debris_z
+    flags = (
+        blurred & ~empty & ~saturated & ~debris.fill_null(False),
+        saturated,
+        empty & ~saturated,
+        debris & ~saturated,
+    )
+    return frame.with_columns(flag.fill_null(False).alias(name) for flag, name in zip(flags, FLAGS, strict=True))
+
+
+def _plate_z(value: pl.Expr, least: int) -> pl.Expr:
+    value = pl.when(value.is_finite()).then(value)
+    centre = value.median().over("channel")
+    mad = (value - centre).abs().median().over("channel") * MAD_TO_SD
+    return pl.when((value.count().over("channel") >= least) & (mad > 0)).then((value - centre) / mad)
+
+
+def stain_drift(
+    frame: pl.DataFrame,
+    *,
+    value: str = "ImageQuality_MedianIntensity",
+    group: Sequence[str] = (),
+    z: float = 3.5,
+    least_change: float = 0.2,
+) -> pl.DataFrame:
+    """Which stain of which plate is brighter or dimmer than on the other plates?
+
+    `frame` has rows of several plates: `Metadata_Plate`, `channel`, `value` and the `group` columns within which
+    plates are compared (for example `Metadata_Batch`). Returns one row per plate and channel: `sites`, `median`
+    (of the plate's sites), `reference` (median of the other plates), `log2_ratio` of the two, `robust_z` of that
+    ratio in MADs (x 1.4826) of the other plates, and `flag_stain_drift`: `z` or more away, and by `least_change` of
+    the reference or more, so that plates which agree to a percent do not flag each other. With fewer than three
+    other plates there is no z and no flag.
+    """
+    keys = [*group, "channel"]
+    plates = (
+        frame.group_by(*keys, "Metadata_Plate")
+        .agg(pl.len().alias("sites"), pl.col(value).median().alias("median"))
+        .sort(*keys, "Metadata_Plate")
+    )
+    parts = [_drift_of_channel(part, z, least_change) for part in plates.partition_by(keys, maintain_order=True)]
+    return pl.concat(parts) if parts else _drift_of_channel(plates, z, least_change)
+
+
+def _drift_of_channel(plates: pl.DataFrame, z: float, least_change: float) -> pl.DataFrame:
+    logs = np.log2(plates["median"].to_numpy())
+    references, scores = np.full(logs.size, np.nan), np.full(logs.size, np.nan)
+    for plate in range(logs.size):
+        others = np.delete(logs, plate)
+        others = others[np.isfinite(others)]
+        if others.size == 0:
+            continue
+        references[plate] = np.median(others)
+        if others.size >= 3:
+            # Plates measured alike to the last digit still deserve a finite z: 1 % is as alike as plates get.
+            spread = max(MAD_TO_SD * float(np.median(np.abs(others - references[plate]))), np.log2(1.01))
+            scores[plate] = (logs[plate] - references[plate]) / spread
+    ratio = logs - references
+    drifted = (np.abs(scores) >= z) & (np.abs(ratio) >= np.log2(1 + least_change))
+    return plates.with_columns(
+        pl.Series("reference", 2**references, nan_to_null=True),
+        pl.Series("log2_ratio", ratio, nan_to_null=True),
+        pl.Series("robust_z", scores, nan_to_null=True),
+        pl.Series("flag_stain_drift", drifted, dtype=pl.Boolean),
+    )

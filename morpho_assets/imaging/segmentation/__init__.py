@@ -1,0 +1,69 @@
+"""Nuclei and cells of a site, linked one to one, by a method of choice.
+
+objects.py             Segmentation: the labels and what was dropped; cytoplasm
+config.py              the settings of each method, and presets
+watershed.py           the classical method (nuclei.py, cells.py, thresholds.py)
+cellpose_network.py    the cellpose package
+external.py            labels that exist already
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morpho_assets.imaging.segmentation.config import (
+    CELLPROFILER_JUMP,
+    PRESETS,
+    CellposeConfig,
+    ExternalConfig,
+    SegmentationConfig,
+    WatershedConfig,
+)
+from morpho_assets.imaging.segmentation.objects import Segmentation, cytoplasm_of
+
+__all__ = [
+    "CELLPROFILER_JUMP",
+    "PRESETS",
+    "CellposeConfig",
+    "ExternalConfig",
+    "Segmentation",
+    "SegmentationConfig",
+    "Segmenter",
+    "WatershedConfig",
+    "cytoplasm_of",
+    "make_segmenter",
+]
+
+
+class Segmenter(Protocol):
+    """What finds nuclei and cells: cheap to make, picklable, the same result for the same image."""
+
+    def segment(self, image: NDArray[np.float32], channels: Sequence[str]) -> Segmentation:
+        """`image` is (C, H, W) float32 in [0, 1], illumination-corrected; `channels` names its planes."""
+        ...
+
+
+def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None = None) -> Segmenter:
+    """The segmenter of a configuration; `site` (plate, well, site …) is what method external finds its files by.
+
+    Weights are checked here and loaded at the first image, once per process.
+    """
+    if not isinstance(config, ExternalConfig) and config.augment:
+        from morpho_assets.imaging.augmentation import Augmented
+
+        return Augmented(make_segmenter(config.model_copy(update={"augment": False})))
+    if isinstance(config, ExternalConfig):
+        from morpho_assets.imaging.segmentation.external import ExternalSegmenter
+
+        return ExternalSegmenter(config, dict(site or {}))
+    if isinstance(config, CellposeConfig):
+        from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
+
+        return CellposeSegmenter(config)
+    from morpho_assets.imaging.segmentation.watershed import WatershedSegmenter
+
+    return WatershedSegmenter(config)

@@ -1,0 +1,73 @@
+"""Nuclei of one plane: each with a threshold of its own, or CellProfiler's way with one for all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from morpho_assets.imaging.segmentation.config import NucleiConfig
+from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled
+from morpho_assets.imaging.segmentation.own_thresholds import nuclei_by_own_thresholds
+from morpho_assets.imaging.segmentation.thresholds import HALF_WITHIN, foreground
+
+Plane = NDArray[np.float32]
+
+_FULL_WIDTH_AT_HALF = 2.35  # of a Gaussian, in standard deviations: CellProfiler's "artifact diameter"
+
+
+def find_nuclei(plane: Plane, config: NucleiConfig) -> Labels:
+    """All nuclei of (H, W), those at the border and of odd sizes included, numbered 1..n; none in a constant image."""
+    if np.ptp(plane) == 0:
+        return np.zeros(plane.shape, dtype=np.int32)
+    if config.background_size:
+        plane = np.maximum(plane - _background(plane, config.background_size), 0)
+    if config.threshold is None:
+        return nuclei_by_own_thresholds(plane, config.boundary, fill_holes=config.fill_holes)
+    nuclei = _declumped(plane, foreground(plane, config.threshold), config)
+    return filled(nuclei) if config.fill_holes else nuclei
+
+
+def size_limits(nuclei: Labels, config: NucleiConfig) -> tuple[float, float]:
+    """Least and largest area, pixels: of the configured diameters, or a tenth of the image's median nucleus."""
+    area = areas(nuclei)
+    median = float(np.median(area[area > 0])) if area.any() else 0.0
+    least = np.pi * config.min_diameter**2 / 4 if config.min_diameter else median / 10
+    most = np.pi * config.max_diameter**2 / 4 if config.max_diameter else np.inf
+    return least, most
+
+
+def _background(plane: Plane, size: float) -> Plane:
+    """CellProfiler's Background: least value of each block of `size` pixels, smoothed over as much."""
+    blocks = [max(1, math.ceil(extent / size)) for extent in plane.shape]
+    block = [np.arange(extent) * count // extent for extent, count in zip(plane.shape, blocks, strict=True)]
+    starts = [np.flatnonzero(np.diff(index, prepend=-1)) for index in block]
+    least = np.minimum.reduceat(np.minimum.reduceat(plane, starts[0], axis=0), starts[1], axis=1)
+    return ndimage.gaussian_filter(least[np.ix_(*block)], size / _FULL_WIDTH_AT_HALF)
+
+
+def _declumped(plane: Plane, mask: NDArray[np.bool_], config: NucleiConfig) -> Labels:
+    """CellProfiler's IdentifyPrimaryObjects: maxima of shape or intensity, then watershed on the same."""
+    from skimage.segmentation import watershed
+
+    clumps, _ = ndimage.label(mask, structure=EIGHT)
+    if config.declump == "none":
+        return clumps.astype(np.int32)
+    if config.declump == "shape":
+        height = ndimage.distance_transform_edt(filled(clumps) > 0)
+        peaks_in = ndimage.gaussian_filter(height, 0.6)  # whole-pixel distances tie; a tie is not two nuclei
+    else:
+        height = plane
+        peaks_in = ndimage.gaussian_filter(plane, config.declump_smoothing / HALF_WITHIN)
+    peaks = (peaks_in > 0) & mask & _local_maxima(peaks_in, max(1.0, config.declump_distance - 0.5))
+    seeds, _ = ndimage.label(peaks, structure=EIGHT)
+    return watershed(-height, seeds, connectivity=EIGHT, mask=mask).astype(np.int32)
+
+
+def _local_maxima(values: NDArray[np.floating], radius: float) -> NDArray[np.bool_]:
+    """Pixels that no pixel within `radius` exceeds."""
+    span = np.arange(-int(radius), int(radius) + 1)
+    disk = np.hypot(span[:, None], span[None, :]) <= radius
+    return values >= ndimage.maximum_filter(values, footprint=disk)

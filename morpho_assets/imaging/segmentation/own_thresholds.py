@@ -1,0 +1,245 @@
+"""Nuclei that each have a threshold of their own, chosen by shape: no size and no brightness is assumed.
+
+The image is cut at many levels; every connected piece at every level is a candidate, nested in the piece below it.
+From this tree the set of disjoint pieces that look most like ellipses is taken (a clump gives way to its parts where
+these are rounder). Each chosen nucleus then gets its outline half-way between background and its own brightness.
+Candidates scored in a threshold tree follow Arteta et al. 2012, doi:10.1007/978-3-642-33415-3_43; the score here is
+roundness by moments, and nothing is trained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.transform import resize
+
+from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled, relabelled
+
+LEVELS = 24
+LEAST_AREA = 20  # pixels: below, moments of a pixelated shape say nothing about it
+SPLIT_GAIN = 0.005  # parts must be this much rounder than the whole, or noise splits nuclei
+FAINT = 0.3  # of the median nucleus: what is dimmer is out of focus, or a fragment
+CONCAVE = 0.97  # solid shapes have a roundness above this
+WORKING_DIAMETER = 24  # pixels: larger nuclei are segmented on a reduced image, where noise and texture are smaller
+SMOOTHING = 0.03  # standard deviation, in nuclear diameters
+BACKGROUND = 1.5  # side of the opening that takes the background, in nuclear diameters
+SIZING_BACKGROUND = 0.2  # the same before the diameter is known, in sides of the image
+
+Plane = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+
+def nuclei_by_own_thresholds(plane: Plane, boundary: float, *, fill_holes: bool) -> Labels:
+    """Nuclei of (H, W) floats, numbered 1..n; the plane is not constant.
+
+    `boundary` is the part of a nucleus's median brightness above background at which its outline lies.
+    """
+    diameter = nuclear_diameter(plane)
+    reduction = max(0.5, WORKING_DIAMETER / diameter)
+    if reduction > 0.85:
+        return _nuclei(plane, diameter, boundary, fill_holes)
+    small = resize(plane, [round(extent * reduction) for extent in plane.shape], order=1, anti_aliasing=True)
+    nuclei = _nuclei(small.astype(np.float32), diameter * reduction, boundary, fill_holes)
+    return resize(nuclei, plane.shape, order=0, anti_aliasing=False, preserve_range=True).astype(np.int32)
+
+
+def _nuclei(plane: Plane, diameter: float, boundary: float, fill_holes: bool) -> Labels:
+    light, middle = _light(ndimage.gaussian_filter(plane, SMOOTHING * diameter), plane, BACKGROUND * diameter)
+    if middle <= 0:
+        return np.zeros(plane.shape, dtype=np.int32)
+    seeds = roundest_pieces(light, _levels(light, middle, LEVELS))
+    nuclei = whole(outlined(light, seeds, 0.3 * middle, boundary), fill_holes=fill_holes)
+    return _bright(split_by_shape(nuclei), light)
+
+
+def _bright(nuclei: Labels, light: Plane) -> Labels:
+    """Nuclei whose mean light is no less than `FAINT` of the median nucleus's."""
+    count = int(nuclei.max(initial=0))
+    if count == 0:
+        return nuclei
+    mean = np.bincount(nuclei.ravel(), light.ravel()) / np.bincount(nuclei.ravel())
+    return relabelled(nuclei, mean >= FAINT * np.median(mean[1:]))
+
+
+def nuclear_diameter(plane: Plane) -> float:
+    """Diameter, pixels, of the nucleus that half of the image's nuclear area is smaller than; 20 where none is found.
+
+    A wide opening flattens the image first: glare and out-of-focus light are smooth blobs, rounder than any nucleus.
+    """
+    smooth = ndimage.gaussian_filter(plane, 1.0)
+    light, middle = _light(smooth, plane, SIZING_BACKGROUND * min(plane.shape))
+    pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2)) if middle > 0 else np.zeros(1, np.int32)
+    area, round_ = roundness(pieces, int(pieces.max(initial=0)))
+    area = np.sort(area[round_ > 0.9])
+    if area.size == 0:
+        return 20.0
+    return float(2 * np.sqrt(area[np.searchsorted(area.cumsum(), area.sum() / 2)] / np.pi))
+
+
+def _light(smooth: Plane, plane: Plane, window: float) -> tuple[Plane, float]:
+    """`smooth` without its background (an opening of `plane` over `window` pixels), and Otsu's threshold of it."""
+    from skimage.filters import threshold_otsu
+
+    light = smooth - _background(plane, window)
+    light -= np.median(light[light <= threshold_otsu(light)])
+    return light, float(threshold_otsu(light))
+
+
+def _background(plane: Plane, window: float) -> Plane:
+    """A smoothed opening of `plane` over `window` pixels, computed at a twentieth of that window."""
+    step = max(1, int(window / 20))
+    small = ndimage.uniform_filter(plane, step)[step // 2 :: step, step // 2 :: step]
+    side = int(window / step) | 1
+    small = ndimage.gaussian_filter(ndimage.grey_opening(small, (side, side)), side / 3)
+    at = [
+        ((np.arange(extent) - step // 2) / step).clip(0, size - 1)
+        for extent, size in zip(plane.shape, small.shape, strict=True)
+    ]
+    return ndimage.map_coordinates(small, np.meshgrid(*at, indexing="ij"), order=1)
+
+
+def _levels(light: Plane, middle: float, count: int) -> Values:
+    return np.geomspace(0.6 * middle, max(float(np.percentile(light, 99.9)), middle), count)[:-1]
+
+
+def roundness(labels: Labels, count: int) -> tuple[Values, Values]:
+    """Area and roundness of objects 1..count (index 0 is object 1).
+
+    Roundness is the area over that of the ellipse with the same second moments: 1 for any ellipse, less for
+    everything concave. A pixel counts as a unit square.
+    """
+    row, column = np.nonzero(labels)
+    label = labels[row, column] - 1
+
+    def total(values: NDArray | None = None) -> Values:
+        return np.bincount(label, values, minlength=count).astype(np.float64)
+
+    area = total()
+    safe = np.maximum(area, 1)
+    row_off, column_off = row - (total(row) / safe)[label], column - (total(column) / safe)[label]
+    row_var = total(row_off**2) / safe + 1 / 12
+    column_var = total(column_off**2) / safe + 1 / 12
+    covariance = total(row_off * column_off) / safe
+    ellipse = 4 * np.pi * np.sqrt(np.maximum(row_var * column_var - covariance**2, 1 / 144))
+    return area, np.minimum(area / ellipse, 1)
+
+
+def roundest_pieces(light: Plane, levels: Values) -> Labels:
+    """The disjoint pieces of the level tree of `light` with the highest area-weighted roundness, numbered 1..n."""
+    layers, parents, area, score = _level_tree(light, levels)
+    best: list[Values] = [np.empty(0)] * len(layers)
+    stop: list[NDArray[np.bool_]] = [np.empty(0, dtype=bool)] * len(layers)
+    for level in reversed(range(len(layers))):
+        own = score[level]
+        parts = np.full(own.size, -1.0)
+        if level + 1 < len(layers):
+            parent, weight = parents[level + 1], area[level + 1]
+            weights = np.bincount(parent, weight, minlength=own.size)
+            sums = np.bincount(parent, best[level + 1] * weight, minlength=own.size)
+            several = np.bincount(parent, minlength=own.size) > 1
+            parts = np.where(weights > 0, sums / np.maximum(weights, 1) - np.where(several, SPLIT_GAIN, 0), -1)
+        stop[level] = own >= parts
+        best[level] = np.maximum(own, parts)
+    chosen = np.zeros(light.shape, dtype=np.int32)
+    count, alive = 0, np.ones(score[0].size if score else 0, dtype=bool)
+    for level, layer in enumerate(layers):
+        taken = alive & stop[level]
+        number = np.concatenate([[0], np.where(taken, count + np.cumsum(taken), 0)]).astype(np.int32)
+        chosen = np.maximum(chosen, number[layer])
+        count += int(taken.sum())
+        if level + 1 < len(layers):
+            alive = (alive & ~stop[level])[parents[level + 1]]
+    return chosen
+
+
+def _level_tree(
+    light: Plane, levels: Values
+) -> tuple[list[Labels], list[NDArray[np.intp]], list[Values], list[Values]]:
+    """Per level: its pieces (labels), each one's parent in the level below (0-based), area and roundness."""
+    layers: list[Labels] = []
+    parents, area, score = [], [], []
+    for level in levels:
+        pieces, _ = ndimage.label(light > level, structure=EIGHT)
+        pieces = relabelled(pieces, areas(pieces) >= LEAST_AREA)
+        count = int(pieces.max(initial=0))
+        if count == 0:
+            break
+        size, round_ = roundness(pieces, count)
+        at = np.flatnonzero(pieces)
+        some_pixel = np.zeros(count + 1, dtype=np.intp)
+        some_pixel[pieces.flat[at]] = at
+        parents.append(layers[-1].flat[some_pixel[1:]] - 1 if layers else np.full(count, -1))
+        layers.append(pieces)
+        area.append(size)
+        score.append(round_)
+    return layers, parents, area, score
+
+
+def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labels:
+    """Each seed grown or trimmed to where `light` passes `boundary` of its own level, within its own watershed.
+
+    Twice, because a seed taken at a high level is brighter than the nucleus that it stands for.
+    """
+    from skimage.segmentation import watershed
+
+    ground = watershed(-light, seeds, mask=(light > floor) | (seeds > 0))
+    nuclei = seeds
+    for _ in range(2):
+        level = ndimage.median(light, nuclei, np.arange(1, int(seeds.max(initial=0)) + 1))
+        cut = np.concatenate([[np.inf], boundary * np.asarray(level)])
+        nuclei = np.where(light > cut[ground], ground, 0).astype(np.int32)
+    return nuclei
+
+
+def whole(labels: Labels, *, fill_holes: bool) -> Labels:
+    """Each object reduced to its largest piece, holes filled, tiny ones gone, numbered 1..n."""
+    pieces, count = _pieces(labels)
+    owner = np.zeros(count + 1, dtype=np.int64)
+    owner[pieces] = labels
+    area = areas(pieces)
+    order = np.lexsort((-area, owner))
+    _, first = np.unique(owner[order], return_index=True)
+    largest = np.zeros(count + 1, dtype=bool)
+    largest[order[first]] = True
+    kept = np.where(largest[pieces], labels, 0).astype(np.int32)
+    kept = filled(kept) if fill_holes else kept
+    return relabelled(kept, areas(kept) >= LEAST_AREA)
+
+
+def _pieces(labels: Labels) -> tuple[Labels, int]:
+    from skimage.measure import label
+
+    pieces, count = label(labels, return_num=True, connectivity=1)
+    return pieces, count
+
+
+def split_by_shape(labels: Labels) -> Labels:
+    """Objects that two or more rounder parts make up, cut at their necks (watershed of the distance to the edge)."""
+    count = int(labels.max(initial=0))
+    area, round_ = roundness(labels, count)
+    result, boxes = labels.copy(), ndimage.find_objects(labels)
+    for index in np.flatnonzero(round_ < CONCAVE):
+        box = boxes[index]
+        parts = _parts(labels[box] == index + 1, area[index], round_[index])
+        result[box] = np.where(parts > 1, count + parts - 1, result[box])
+        count += max(int(parts.max(initial=0)) - 1, 0)
+    return relabelled(result, areas(result) >= LEAST_AREA)
+
+
+def _parts(shape: NDArray[np.bool_], area: float, round_: float) -> Labels:
+    """Parts 1..n of one object where they are rounder than it by more than `SPLIT_GAIN`, else the object as 1."""
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed
+
+    padded = np.pad(shape, 1)
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(padded), np.sqrt(area) / 20)
+    peaks = peak_local_max(depth, min_distance=3, labels=padded.astype(np.int32), exclude_border=False)
+    if len(peaks) > 1:
+        seeds = np.zeros(padded.shape, dtype=np.int32)
+        seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+        parts = watershed(-depth, seeds, mask=padded)
+        part_area, part_round = roundness(parts, len(peaks))
+        if part_area @ part_round / part_area.sum() > round_ + SPLIT_GAIN:
+            return parts[1:-1, 1:-1].astype(np.int32)
+    return shape.astype(np.int32)

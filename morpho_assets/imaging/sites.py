@@ -1,0 +1,131 @@
+"""Sites of a plate: their image files, and reading them as one array, corrected for illumination."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+
+from morpho_assets.errors import ImageError
+from morpho_assets.gallery.store import Store
+from morpho_assets.imaging.illumination import Illumination, apply_illumination
+from morpho_assets.imaging.images import read_image
+from morpho_assets.lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class Site:
+    """One field of view: its place on the plate and one image file per channel, in the plate's order of channels."""
+
+    plate: str
+    well: str
+    site: int
+    channels: tuple[str, ...]
+    paths: tuple[str, ...]
+    uris: tuple[str, ...]
+    sha256: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the site within its plate and in file names: `A01-1`."""
+        return f"{self.well}-{self.site}"
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Its key columns in the lake's tables."""
+        return {"Metadata_Plate": self.plate, "Metadata_Well": self.well, "Metadata_Site": self.site}
+
+    def channel_of(self, path: str) -> str:
+        """The channel whose image a path or an address names; * where it is none of the site's."""
+        for channel, *places in zip(self.channels, self.paths, self.uris, strict=True):
+            if path in places:
+                return channel
+        return "*"
+
+
+@dataclass(frozen=True)
+class SiteReader:
+    """Reads sites; picklable, so that each worker reads its own.
+
+    `illumination` maps a channel to the lake's paths of its function and of its dark field, or None; without it images
+    come as they were acquired.
+    A fetched image that is gone (policy stream) is read from its source again, and must have the same checksum.
+    """
+
+    lake: Lake
+    store: Store
+    illumination: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def read(self, site: Site) -> np.ndarray:
+        """(C, H, W) float32 in [0, 1]. Raises ImageError for a file that cannot be used, or shapes that differ."""
+        first = self.read_channel(site, 0)
+        image = np.empty((len(site.channels), *first.shape), np.float32)
+        image[0] = first
+        for index in range(1, len(site.channels)):
+            image[index] = self.read_channel(site, index, first.shape)
+        return image
+
+    def read_channel(self, site: Site, index: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """(H, W) float32 in [0, 1] of one channel, divided by its illumination function where there is one."""
+        image = read_image(self._content(site, index), shape=shape, name=site.paths[index])
+        paths = self.illumination.get(site.channels[index])
+        if paths is None:
+            return image
+        function = _function(self.lake, *paths)
+        if function.flat.shape != image.shape:
+            shape = function.flat.shape
+            reason = f"is {image.shape}, but the illumination function of {site.channels[index]} is {shape}"
+            raise ImageError(site.paths[index], reason)
+        return np.asarray(apply_illumination(image[None], [function])[0])
+
+    def _content(self, site: Site, index: int) -> bytes:
+        path = site.paths[index]
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                return file.read()
+        body = self.store.read(site.uris[index]).body
+        if hashlib.sha256(body).hexdigest() != site.sha256[index]:
+            raise ImageError(site.uris[index], "is another file than was fetched first; materialise raw_images again")
+        return body
+
+
+def complete_sites(lake: Lake, plate: str) -> list[Site]:
+    """The sites of a plate of which every channel was fetched, in the order of the manifest."""
+    wanted = lake.read("sites", plate)
+    channels = tuple(wanted["channel"].unique(maintain_order=True))
+    files = lake.read("image_files", plate)
+    sites = []
+    for (well, number), rows in files.group_by("Metadata_Well", "Metadata_Site", maintain_order=True):
+        if set(rows["channel"]) == set(channels):
+            by_channel = {row["channel"]: row for row in rows.iter_rows(named=True)}
+            column = {name: tuple(by_channel[c][name] for c in channels) for name in ("path", "uri", "sha256")}
+            sites.append(Site(plate, str(well), int(number), channels, column["path"], column["uri"], column["sha256"]))
+    return sites
+
+
+def illumination_paths(lake: Lake, plate: str) -> dict[str, tuple[str, str | None]]:
+    """Channel to the lake's paths of its function and of its dark field, or None; empty where nothing is corrected."""
+    functions = lake.read("illumination_functions", plate).select("channel", "path", "dark_path")
+    return {channel: (path, dark) for channel, path, dark in functions.iter_rows()}
+
+
+def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of one site with the site's key columns in front."""
+    place = [pl.lit(value).alias(name) for name, value in site.place.items()]
+    return frame.select(*place, pl.all()).with_columns(pl.col("Metadata_Site").cast(pl.Int32))
+
+
+@lru_cache(maxsize=16)
+def _function(lake: Lake, path: str, dark: str | None) -> Illumination:
+    """An illumination function, read once in a process: the path holds its fingerprint, so it never changes."""
+    return Illumination(_array(lake, path), None if dark is None else _array(lake, dark))
+
+
+def _array(lake: Lake, path: str) -> np.ndarray:
+    return np.asarray(np.load(io.BytesIO(lake.read_bytes(path))), np.float32)

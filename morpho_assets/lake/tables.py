@@ -1,0 +1,410 @@
+"""The registry of tables: name, keys, columns with type, unit and meaning.
+
+What belongs here: every table of the lake, and the cast that refuses what does not fit. The catalog's comments and
+docs/tables.md are made from it; nothing else lists columns.
+
+A table is cut into partitions by plate or by study. `columns` are always there; `families` are columns found by the
+start of their name, such as the measurements of a compartment, of which a partition may hold any number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from morpho_assets.errors import LakeError
+
+Dtype = pl.DataType | DataTypeClass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: polars type, meaning, and unit (empty where it has none)."""
+
+    name: str
+    dtype: Dtype
+    meaning: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Any number of columns whose names start with `prefix`; all of one type."""
+
+    prefix: str
+    dtype: Dtype
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the lake. `keys` name a row; `native` tables are copied into the catalog, others are views."""
+
+    name: str
+    partition: Literal["plate", "study"]
+    about: str
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+    families: tuple[Family, ...] = ()
+    native: bool = True
+
+    def dtype(self, column: str) -> Dtype:
+        """The declared type of a column. Raises LakeError for a column that is neither listed nor of a family."""
+        for declared in self.columns:
+            if declared.name == column:
+                return declared.dtype
+        for family in self.families:
+            if column.startswith(family.prefix):
+                return family.dtype
+        families = [f"{family.prefix}*" for family in self.families]
+        raise LakeError(
+            f"table {self.name}: column {column!r} is not declared; "
+            f"it has {[c.name for c in self.columns] + families}. Declare it in lake/tables.py or drop it."
+        )
+
+    def cast(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with declared types and order (declared columns first, families in their given order).
+
+        Missing optional columns become null; a missing or null key, a repeated key, an undeclared column or a value
+        that does not fit its type raises LakeError. NaN and infinities of floats become null: SQL's aggregates
+        then pass over what is undefined.
+        """
+        missing = [key for key in self.keys if key not in frame.columns]
+        if missing:
+            raise LakeError(f"table {self.name}: key columns {missing} are missing; found {frame.columns[:20]}")
+        declared = [c.name for c in self.columns]
+        extra = [name for name in frame.columns if name not in set(declared)]
+        types = {name: self.dtype(name) for name in declared + extra}
+        frame = frame.with_columns(pl.lit(None).alias(name) for name in declared if name not in frame.columns)
+        try:
+            frame = frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+        except pl.exceptions.PolarsError as error:
+            raise LakeError(f"table {self.name}: a value does not fit its declared type: {error}") from error
+        floats = [name for name, dtype in types.items() if dtype in (pl.Float32, pl.Float64)]
+        frame = frame.with_columns(pl.when(pl.col(floats).is_finite()).then(pl.col(floats)).name.keep())
+        self._check_keys(frame)
+        return frame
+
+    def empty(self) -> pl.DataFrame:
+        """A frame of no rows with the declared columns."""
+        return pl.DataFrame(schema={c.name: c.dtype for c in self.columns})
+
+    def _check_keys(self, frame: pl.DataFrame) -> None:
+        keys = frame.select(self.keys)
+        nulls = [key for key in self.keys if keys[key].null_count()]
+        if nulls:
+            raise LakeError(f"table {self.name}: key columns {nulls} hold nulls")
+        repeated = keys.filter(keys.is_duplicated())
+        if repeated.height:
+            raise LakeError(
+                f"table {self.name}: {repeated.height} rows share a key, such as {repeated.row(0, named=True)}"
+            )
+
+
+PLATE = Column("Metadata_Plate", pl.String, "plate barcode, unique in the registry")
+WELL = Column("Metadata_Well", pl.String, "well, A01 to P24 (384) or AF48 (1536)")
+SITE = Column("Metadata_Site", pl.Int32, "field of view within the well")
+CHANNEL = Column("channel", pl.String, "stain: DNA, ER, RNA, AGP, Mito or any other")
+OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
+STUDY = Column("study", pl.String, "name of the study")
+ANNOTATION = Family("Metadata_", pl.String, "annotation from the platemap and the external metadata")
+WELL_ANNOTATION = (
+    Column("Metadata_Row", pl.Int32, "row of the well on the plate, from 1"),
+    Column("Metadata_Col", pl.Int32, "column of the well on the plate, from 1"),
+    Column("Metadata_Source", pl.String, "source of the plate in the gallery, such as source_4"),
+    Column("Metadata_Batch", pl.String, "batch of the plate"),
+    Column("Metadata_Perturbation", pl.String, "treatment: what replicates share (compound and dose, ORF, guide)"),
+    Column("Metadata_pert_type", pl.String, "trt, control or empty"),
+    Column("Metadata_control_type", pl.String, "negcon, poscon_… or null"),
+)
+COMPARTMENTS = tuple(
+    Family(
+        f"{compartment}_", pl.Float32, f"CellProfiler measurement of the {compartment.lower()}; docs/measurements.md"
+    )
+    for compartment in ("Nuclei", "Cells", "Cytoplasm")
+)
+FEATURES = (
+    *COMPARTMENTS,
+    Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
+    Family("PC_", pl.Float32, "one principal component, after a correction that rotates"),
+)
+WELL_COUNTS = (
+    Column("Metadata_Count_Cells", pl.Int32, "cells behind the row", "cells"),
+    Column("Metadata_Count_Sites", pl.Int32, "sites behind the row", "sites"),
+    Column("Metadata_Count_Failed_Sites", pl.Int32, "sites of the well that failed, see site_failures", "sites"),
+    Column("Metadata_Count_Flagged_Sites", pl.Int32, "sites of the well with an image quality flag", "sites"),
+    Column(
+        "Metadata_Count_Implausible_Cells",
+        pl.Int32,
+        "cells with an implausible mask; kept unless settings say so",
+        "cells",
+    ),
+)
+
+_TABLES = (
+    Table(
+        "wells",
+        "plate",
+        "One row per well of the platemap: what was done to it.",
+        ("Metadata_Plate", "Metadata_Well"),
+        (PLATE, WELL, *WELL_ANNOTATION),
+        (ANNOTATION,),
+    ),
+    Table(
+        "sites",
+        "plate",
+        "One row per image that was acquired: which file holds which channel of which site.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            CHANNEL,
+            Column("source", pl.String, "name of the source in the settings, which says how the image is read"),
+            Column("uri", pl.String, "where the image lies: a local path or s3://…"),
+            Column("illumination_uri", pl.String, "the gallery's own illumination function of the channel, or null"),
+        ),
+    ),
+    Table(
+        "image_files",
+        "plate",
+        "One row per image that was fetched and verified.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            CHANNEL,
+            Column("uri", pl.String, "where the image came from"),
+            Column("path", pl.String, "the local file that stages read"),
+            Column("bytes", pl.Int64, "size of the file", "bytes"),
+            Column("sha256", pl.String, "checksum of the file"),
+        ),
+    ),
+    Table(
+        "site_failures",
+        "plate",
+        "One row per image or site that a stage could not use; the plate went on without it.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel", "stage"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            Column("channel", pl.String, "stain of the failing image, or * for all of the site"),
+            Column("stage", pl.String, "asset that failed"),
+            Column("error", pl.String, "what went wrong and what to do"),
+            Column("path", pl.String, "the file concerned"),
+        ),
+    ),
+    Table(
+        "illumination_functions",
+        "plate",
+        "One row per channel of a plate: its illumination function, by which images are divided.",
+        ("Metadata_Plate", "channel"),
+        (
+            PLATE,
+            CHANNEL,
+            Column("path", pl.String, "the .npy file, relative to the lake's root"),
+            Column("dark_path", pl.String, "the dark field that is subtracted first, or null"),
+            Column("method", pl.String, "how it was made: computed by which method, or the gallery's own"),
+            Column("images", pl.Int32, "images it was computed from", "images"),
+            Column("minimum", pl.Float32, "smallest value: how dark the darkest corner is, relative"),
+            Column("maximum", pl.Float32, "largest value"),
+        ),
+    ),
+    Table(
+        "image_quality",
+        "plate",
+        "One row per site and channel: focus, saturation and intensity of the raw image, and flags to act on.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"),
+        (PLATE, WELL, SITE, CHANNEL),
+        (
+            Family("ImageQuality_", pl.Float32, "CellProfiler MeasureImageQuality; docs/quality.md"),
+            Family("flag_", pl.Boolean, "true where a person should look at the image"),
+        ),
+    ),
+    Table(
+        "masks",
+        "plate",
+        "One row per segmented site, also where no cell was found: its label images and counts.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            Column("nuclei", pl.String, "label image of the nuclei, relative to the lake's root"),
+            Column("cells", pl.String, "label image of the cells, relative to the lake's root"),
+            Column("Count_Cells", pl.Int32, "cells in the site", "cells"),
+            Column("Count_Dropped", pl.Int32, "nuclei or cells left out because they had no partner", "objects"),
+        ),
+    ),
+    Table(
+        "objects",
+        "plate",
+        "One row per cell: where it lies in its site.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            OBJECT,
+            Column("Nuclei_Center_X", pl.Float32, "centroid of the nucleus, column", "px"),
+            Column("Nuclei_Center_Y", pl.Float32, "centroid of the nucleus, row", "px"),
+            Column("Nuclei_Area", pl.Int32, "area of the nucleus", "px"),
+            Column("Cells_Area", pl.Int32, "area of the cell", "px"),
+        ),
+    ),
+    Table(
+        "single_cells",
+        "plate",
+        "One row per cell: every measurement under CellProfiler's name.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"),
+        (PLATE, WELL, SITE, OBJECT),
+        COMPARTMENTS,
+        native=False,
+    ),
+    Table(
+        "well_profiles",
+        "plate",
+        "One row per well of the platemap that was imaged: its cells' measurements, aggregated; empty wells are null.",
+        ("Metadata_Plate", "Metadata_Well"),
+        (PLATE, WELL, *WELL_ANNOTATION, *WELL_COUNTS),
+        (ANNOTATION, *FEATURES),
+    ),
+    Table(
+        "normalized_profiles",
+        "plate",
+        "The well profiles in units of the plate's control wells.",
+        ("Metadata_Plate", "Metadata_Well"),
+        (PLATE, WELL, *WELL_ANNOTATION, *WELL_COUNTS),
+        (ANNOTATION, *FEATURES),
+    ),
+    Table(
+        "encoders",
+        "study",
+        "One row per encoder of a study: its checkpoint and how its training went.",
+        ("study", "encoder"),
+        (
+            STUDY,
+            Column("encoder", pl.String, "name of the encoder"),
+            Column("path", pl.String, "the checkpoint, relative to the lake's root"),
+            Column("sha256", pl.String, "hash of weights and scaling: equal for equal encoders"),
+            Column("cells", pl.Int32, "cells it was trained on", "cells"),
+            Column("best_epoch", pl.Int32, "epoch whose weights were kept; 0 for an untrained network"),
+            Column("split", pl.String, "what was held out to validate: group (well), cell or none"),
+            Column("train_loss", pl.List(pl.Float64), "loss per epoch on training cells"),
+            Column("validation_loss", pl.List(pl.Float64), "loss per epoch on held-out wells"),
+        ),
+    ),
+    Table(
+        "embeddings",
+        "study",
+        "One row per cell and encoder: the cell's learned embedding.",
+        ("study", "encoder", "Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"),
+        (
+            STUDY,
+            Column("encoder", pl.String, "name of the encoder"),
+            PLATE,
+            WELL,
+            SITE,
+            OBJECT,
+            Column("embedding", pl.List(pl.Float32), "the embedding vector"),
+        ),
+    ),
+    Table(
+        "profiles",
+        "study",
+        "One row per well, feature space and step of correction: what the evaluators compare.",
+        ("study", "space", "step", "Metadata_Plate", "Metadata_Well"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space: cellprofiler, an encoder, cell_count, …"),
+            Column("step", pl.String, "selected, or the corrector that was applied last"),
+            PLATE,
+            WELL,
+            *WELL_ANNOTATION,
+            *WELL_COUNTS,
+        ),
+        (ANNOTATION, *FEATURES, Family("Count_", pl.Float32, "cell count, the baseline space")),
+    ),
+    Table(
+        "feature_selection",
+        "study",
+        "One row per feature of a space that selection left out, and the rule that did.",
+        ("study", "space", "feature"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("feature", pl.String, "the feature that was left out"),
+            Column("operation", pl.String, "the rule"),
+            Column("value", pl.Float64, "the figure by which the rule decided"),
+        ),
+    ),
+    Table(
+        "projections",
+        "study",
+        "One row per well and feature space: its place on the UMAP map.",
+        ("study", "space", "step", "Metadata_Plate", "Metadata_Well"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("step", pl.String, "step of correction"),
+            PLATE,
+            WELL,
+            Column("x", pl.Float32, "first axis of the map"),
+            Column("y", pl.Float32, "second axis of the map"),
+        ),
+    ),
+    Table(
+        "treatments",
+        "study",
+        "One row per treatment, variant and retrieval evaluator: how well its replicates find each other.",
+        ("study", "variant", "evaluator", "treatment"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("treatment", pl.String, "treatment, or target where targets are matched"),
+            Column("mAP", pl.Float64, "mean over the replicates' average precision"),
+            Column("chance", pl.Float64, "what random ranking gives in the mean"),
+            Column("normalised_AP", pl.Float64, "(AP - chance) / (1 - chance), mean over replicates"),
+            Column("p_value", pl.Float64, "share of random rankings at least as good"),
+            Column("q_value", pl.Float64, "Benjamini-Hochberg over the treatments"),
+            Column("retrieved", pl.Boolean, "q-value under the threshold"),
+            Column("n_profiles", pl.Int32, "replicates that were queries"),
+            Column("n_positives", pl.Float64, "partners of a query, mean"),
+            Column("n_total", pl.Float64, "partners and controls of a query, mean"),
+        ),
+    ),
+    Table(
+        "metrics",
+        "study",
+        "One row per score, beside it what chance gives: the one surface on which methods are compared.",
+        ("study", "variant", "evaluator", "scope", "metric"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "who measured"),
+            Column("scope", pl.String, "all, or the plate, treatment or channel the score is about"),
+            Column("metric", pl.String, "the score"),
+            Column("value", pl.Float64, "its value"),
+            Column("chance", pl.Float64, "what chance or a trivial baseline gives"),
+            Column("ci_low", pl.Float64, "lower end of the 95 % interval over treatments"),
+            Column("ci_high", pl.Float64, "upper end of the 95 % interval over treatments"),
+            Column("p_value", pl.Float64, "probability of the value under chance"),
+            Column("n", pl.Int64, "treatments (or other units) behind it"),
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _TABLES}
+
+
+def table(name: str) -> Table:
+    """The declaration of a table. Raises LakeError for an unknown name, listing the known ones."""
+    if name not in TABLES:
+        raise LakeError(f"no table {name!r}; the lake has {sorted(TABLES)}")
+    return TABLES[name]

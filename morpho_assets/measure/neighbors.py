@@ -1,0 +1,122 @@
+"""Neighbors: the objects around an object, in the same compartment (MeasureObjectNeighbors).
+
+Two objects are neighbours when a disc of the given radius around a pixel of one meets the other; `Adjacent` is the
+radius 1. Distances, numbers and angle refer to the two objects with the nearest centres, neighbours or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from morpho_assets.measure.config import NeighborsConfig
+from morpho_assets.measure.inputs import Site
+from morpho_assets.measure.kernels import kernel
+from morpho_assets.measure.objects import Objects
+
+FEATURES = (
+    "NumberOfNeighbors", "PercentTouching", "FirstClosestDistance", "FirstClosestObjectNumber",
+    "SecondClosestDistance", "SecondClosestObjectNumber", "AngleBetweenNeighbors",
+)  # fmt: skip
+
+
+def columns(compartment: str, channels: Sequence[str], config: NeighborsConfig) -> list[str]:
+    distances = config.distances.get(compartment, ())
+    return [f"Neighbors_{feature}_{distance}" for distance in distances for feature in FEATURES]
+
+
+def measure(site: Site, compartment: str, config: NeighborsConfig) -> NDArray[np.float64]:
+    objects = site.objects[compartment]
+    nearest = nearest_objects(objects)
+    blocks = []
+    for distance in config.distances.get(compartment, ()):
+        radius = 1 if distance == "Adjacent" else distance
+        found = contacts(objects.framed, objects.rows, objects.cols, objects.starts, disc(radius), disc(radius + 0.5))
+        blocks += [found, nearest]
+    return np.concatenate(blocks, axis=1)
+
+
+def nearest_objects(objects: Objects) -> NDArray[np.float64]:
+    """(n, 5) distance and number of the nearest and of the second nearest centre, and the angle between them, degrees.
+
+    Distances, numbers and the angle are 0 where there are too few objects.
+    """
+    count = len(objects)
+    result = np.zeros((count, 5))
+    if count < 2:
+        return result
+    centres = np.column_stack([np.add.reduceat(axis, objects.starts[:-1]) for axis in (objects.rows, objects.cols)])
+    centres = centres / objects.areas[:, None]
+    # More than two are looked up, so that among equally near ones the lowest number comes first.
+    lengths, found = cKDTree(centres).query(centres, k=min(count, 8))
+    lengths[found == np.arange(count)[:, None]] = np.inf
+    ranked = np.take_along_axis(found, np.lexsort((found, lengths)), axis=1)
+    near = min(count - 1, 2)
+    others = ranked[:, :near]
+    ways = centres[others] - centres[:, None]
+    lengths = np.hypot(ways[:, :, 0], ways[:, :, 1])
+    for k in range(near):
+        result[:, 2 * k] = lengths[:, k]
+        result[:, 2 * k + 1] = objects.numbers[others[:, k]]
+    if near == 2:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = (ways[:, 0] * ways[:, 1]).sum(axis=1) / np.sqrt((lengths[:, 0] * lengths[:, 1]) ** 2)
+        result[:, 4] = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    return result
+
+
+def disc(radius: float) -> NDArray[np.int64]:
+    """(k, 2) row and column steps no longer than `radius`, without the middle."""
+    reach = int(radius)
+    steps = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
+    length = (steps**2).sum(axis=1)
+    return steps[(length <= radius * radius) & (length > 0)]
+
+
+@kernel
+def contacts(framed, rows, cols, starts, near, touching):
+    """(n, 2) number of objects met by the steps `near` from an object's pixels, and percent of its outline pixels
+
+    from which a step of `touching` meets another object. The outline is 8-connected and includes the image's frame.
+    """
+    count = len(starts) - 1
+    height, width = framed.shape
+    result = np.zeros((count, 2))
+    seen = np.zeros(count + 1, np.int64)
+    for i in range(count):
+        label = i + 1
+        neighbours = touched = outline = 0
+        for place in range(starts[i], starts[i + 1]):
+            row, col = rows[place] + 1, cols[place] + 1
+            if not on_outline(framed, row, col):
+                continue
+            outline += 1
+            for k in range(len(near)):
+                y, x = row + near[k, 0], col + near[k, 1]
+                if 0 <= y < height and 0 <= x < width:
+                    other = framed[y, x]
+                    if other > 0 and other != label and seen[other] != label:
+                        seen[other] = label
+                        neighbours += 1
+            for k in range(len(touching)):
+                y, x = row + touching[k, 0], col + touching[k, 1]
+                if 0 <= y < height and 0 <= x < width and framed[y, x] > 0 and framed[y, x] != label:
+                    touched += 1
+                    break
+        result[i, 0] = neighbours
+        result[i, 1] = 100.0 * touched / outline
+    return result
+
+
+@kernel
+def on_outline(framed, row, col):
+    """Whether one of the eight neighbours has another label or lies outside the image."""
+    label = framed[row, col]
+    for y in range(row - 1, row + 2):
+        for x in range(col - 1, col + 2):
+            if framed[y, x] != label:
+                return True
+    return False

@@ -1,0 +1,110 @@
+"""Published recipes as configuration: an ordered list of steps from raw well profiles to corrected ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from morpho_assets.errors import InputError
+from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig
+from morpho_assets.profiles.corrected import Corrected
+from morpho_assets.profiles.features import require_features
+from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.profiles.select import SelectConfig, select_features
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+class Step(BaseModel):
+    """One step: exactly one of normalize, select and correct."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    normalize: NormalizeConfig | None = Field(default=None, description="settings of a normalisation")
+    select: SelectConfig | None = Field(default=None, description="settings of a feature selection")
+    correct: CorrectorConfig | None = Field(default=None, description="settings of a corrector")
+
+    @model_validator(mode="after")
+    def _one(self) -> Step:
+        if sum(x is not None for x in (self.normalize, self.select, self.correct)) != 1:
+            raise ValueError("a step is exactly one of normalize, select and correct")
+        return self
+
+    @property
+    def name(self) -> str:
+        """normalize, select, or the name of the corrector."""
+        if self.correct is not None:
+            return self.correct.corrector
+        return "normalize" if self.normalize is not None else "select"
+
+
+class Recipe(BaseModel):
+    """Steps in their order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: str = Field(description="where it comes from, and how it differs from there")
+    steps: tuple[Step, ...] = Field(min_length=1, description="each step works on what the previous left")
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """`steps`: (name, profiles and features after it) of each step; `dropped`: feature, operation and value of every
+    feature that a selection left out."""
+
+    steps: tuple[tuple[str, Corrected], ...]
+    dropped: pl.DataFrame
+
+    @property
+    def final(self) -> Corrected:
+        """Profiles and features after the last step."""
+        return self.steps[-1][1]
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """The shipped recipe of this name, or the one in a YAML file; InputError naming what is wrong in it."""
+    import yaml
+
+    path = SHIPPED / f"{name}.yaml" if str(name) in recipe_names() else Path(name)
+    if not path.is_file():
+        raise InputError("recipes", str(name), "no such recipe or file", f"one of {', '.join(recipe_names())}",
+                         "Choose one, or give a YAML file.")  # fmt: skip
+    try:
+        settings: Any = yaml.safe_load(path.read_text())
+        return Recipe.model_validate(settings)
+    except yaml.YAMLError as error:
+        raise InputError(path, "", str(error).splitlines()[0], "YAML", "Correct the file.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(path, ".".join(map(str, first["loc"])), first["msg"], "a valid setting",
+                         "Correct it.") from error  # fmt: skip
+
+
+def apply_recipe(
+    profiles: pl.DataFrame, recipe: Recipe, features: Sequence[str] | None = None, seed: int = 0
+) -> RecipeResult:
+    """Run all steps; features are those of the compartments unless named."""
+    state = Corrected(profiles, tuple(require_features(profiles, features)))
+    steps, dropped = [], []
+    for step in recipe.steps:
+        if step.normalize is not None:
+            state = Corrected(normalize(state.profiles, step.normalize, state.features), state.features)
+        elif step.select is not None:
+            selection = select_features(state.profiles, step.select, state.features)
+            state = Corrected(selection.apply(state.profiles), selection.kept)
+            dropped.append(selection.dropped)
+        elif step.correct is not None:
+            state = CORRECTORS[step.correct.corrector](state.profiles, state.features, step.correct, seed)
+        steps.append((step.name, state))
+    none = pl.DataFrame(schema={"feature": pl.String, "operation": pl.String, "value": pl.Float64})
+    return RecipeResult(tuple(steps), pl.concat([none, *dropped]))

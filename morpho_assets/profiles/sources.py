@@ -1,0 +1,274 @@
+"""Existing CellProfiler output and published profiles, read into the columns of this package, a site at a time.
+
+    analysis/<plate>-<well>-<site>/*.csv    read_analysis       one frame per site
+    backend/…/<plate>.sqlite                read_sqlite         one frame per image
+    single-cell Parquet of CytoTable        scan_cytotable      a LazyFrame
+    backend/…/<plate>.csv, profiles/…       read_profiles       one frame of wells
+
+`to_parquet` writes the frames of the first two to one file, which `aggregate` then reads in blocks of columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from morpho_assets.errors import InputError
+from morpho_assets.profiles.annotate import AnnotateConfig, recognise
+from morpho_assets.profiles.features import COMPARTMENTS, feature_columns
+
+SITE_KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
+MISSING = ["nan", "NaN", "inf", "-inf", "NULL", "None", ""]
+_FOLDER = re.compile(r"^(?P<plate>.+)-(?P<well>[A-Za-z]{1,2}\d{1,2})-(?P<site>\d+)$")
+_WELL = re.compile(r"^([A-Za-z]{1,2})0*(\d{1,2})$")
+
+
+class CellProfilerConfig(BaseModel):
+    """Where CellProfiler's output says which plate, well and site an image is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plate: str = Field(default="Metadata_Plate", description="column of the Image table with the plate")
+    well: str = Field(default="Metadata_Well", description="column of the Image table with the well (A1 or A01)")
+    site: str = Field(default="Metadata_Site", description="column of the Image table with the site")
+    defaults: dict[str, str | int] = Field(
+        default={}, description="values of plate, well, site for output without such a column"
+    )
+    keep: tuple[str, ...] = Field(default=(), description="further columns of the Image table, kept under their names")
+
+
+def read_analysis(folder: Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yields (name, cells) of every site folder below `folder` that holds an Image.csv, by name; see `read_site`."""
+    for image in sorted(Path(folder).rglob("Image.csv")):
+        yield image.parent.name, read_site(image.parent, config)
+
+
+def read_site(folder: Path, config: CellProfilerConfig | None = None) -> pl.DataFrame:
+    """The cells of one site folder with Image.csv, Cells.csv, Cytoplasm.csv and Nuclei.csv; see `link_objects`.
+
+    Plate, well and site come from Image.csv, else from a folder name <plate>-<well>-<site>, else from
+    `config.defaults`. A site without cells gives no rows. InputError naming the file that is missing or unreadable.
+    """
+    config = config or CellProfilerConfig()
+    folder = Path(folder)
+    named = _FOLDER.match(folder.name)
+    defaults = {**(named.groupdict() if named else {}), **config.defaults}
+    image = _read_csv(folder / "Image.csv")
+    tables = {name: _read_csv(folder / f"{name}.csv") for name in ("Cells", "Cytoplasm", "Nuclei")}
+    return link_objects(_images(image, config, defaults, folder / "Image.csv"), tables)
+
+
+def read_sqlite(path: Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yields (image key, cells) of every image of an SQLite file, of ExportToDatabase (Per_Cells …) or of the Gallery's
+    backend (Cells …), read one image at a time; see `link_objects`. InputError naming a table that is missing."""
+    import sqlite3
+    from contextlib import closing
+
+    config = config or CellProfilerConfig()
+    if not Path(path).is_file():
+        raise InputError(path, "", "no such file", "an SQLite file", "Check the path.")
+    with closing(sqlite3.connect(f"file:{Path(path).resolve()}?mode=ro", uri=True)) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = {kind: _table_name(kind, names, path) for kind in ("Image", "Cells", "Cytoplasm", "Nuclei")}
+        image = _query(connection, f'SELECT * FROM "{tables["Image"]}"')
+        keys = [key for key in ("TableNumber", "ImageNumber") if key in image.columns]
+        image = image.rename(lambda name: name.removeprefix("Image_"))
+        described = _images(image, config, config.defaults, path)
+        for row in described.select(keys).iter_rows():
+            where = " AND ".join(f'"{key}" = ?' for key in keys)
+            objects = {
+                kind: _query(connection, f'SELECT * FROM "{tables[kind]}" WHERE {where}', row)
+                for kind in ("Cells", "Cytoplasm", "Nuclei")
+            }
+            yield "-".join(map(str, row)), link_objects(described, objects)
+
+
+def scan_cytotable(path: Path, config: CellProfilerConfig | None = None) -> pl.LazyFrame:
+    """Single-cell Parquet as CytoTable writes it (a file, or a glob), lazily, under this package's names.
+
+    Metadata_Plate … come from Image_Metadata_Plate … or Metadata_Plate …; ObjectNumber from the cell's number.
+    InputError when plate or well cannot be found.
+    """
+    config = config or CellProfilerConfig()
+    frame = pl.scan_parquet(path)
+    names = frame.collect_schema().names()
+    named = []
+    for word, target in zip(("plate", "well", "site"), SITE_KEYS, strict=True):
+        asked = getattr(config, word)
+        source = next((n for n in (asked, f"Image_{asked}", f"Metadata_{asked}") if n in names), None)
+        if source is not None:
+            named.append(_site_key(pl.col(source), word).alias(target))
+        elif word in config.defaults:
+            named.append(_site_key(pl.lit(config.defaults[word]), word).alias(target))
+        elif word != "site":
+            raise InputError(path, word, f"no column {asked} or Image_{asked}", "where the images come from",
+                             f"Name the column in `{word}`, or give the value in `defaults`.")  # fmt: skip
+    numbers = ("Metadata_Cells_Number_Object_Number", "Cells_Number_Object_Number", "Metadata_ObjectNumber")
+    number = next((name for name in numbers if name in names), None)
+    if number is not None:
+        named.append(pl.col(number).cast(pl.Int64).alias("ObjectNumber"))
+    features = [name for name in feature_columns(frame) if not _identifies(name)]
+    return frame.select(*named, *(name for name in config.keep if name in names), *features)
+
+
+def read_profiles(files: Sequence[Path], annotation: AnnotateConfig | None = None) -> pl.DataFrame:
+    """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), one below the other,
+    controls recognised as in `annotate.recognise` (without a treatment column they stay as they are).
+
+    Columns that some file lacks are null there. InputError when a file has no Metadata_Plate or Metadata_Well.
+    """
+    frames = [pl.read_parquet(path) if Path(path).suffix == ".parquet" else _read_csv(Path(path)) for path in files]
+    for path, frame in zip(files, frames, strict=True):
+        absent = set(SITE_KEYS[:2]) - set(frame.columns)
+        if absent:
+            raise InputError(path, "header", f"no {', '.join(sorted(absent))}", "well profiles",
+                             "Give files of workspace/profiles, one row per well.")  # fmt: skip
+    annotation = annotation or AnnotateConfig()
+    profiles = pl.concat(frames, how="diagonal_relaxed")
+    return recognise(profiles, annotation) if annotation.treatment in profiles.columns else profiles
+
+
+def to_parquet(sites: Iterable[tuple[str, pl.DataFrame]], path: Path) -> int:
+    """Write the cells of all sites to one Parquet file, a row group per site with cells; returns the number of cells.
+
+    Memory is that of one site. Columns are those of the first site with cells; InputError naming a later site that has
+    others. Without any cell no file is written.
+    """
+    import pyarrow.parquet as pq
+
+    writer: Any = None
+    columns: list[str] = []
+    cells = 0
+    try:
+        for name, frame in sites:
+            if frame.is_empty():
+                continue
+            table = frame.select(columns) if columns and set(columns) == set(frame.columns) else frame
+            if columns and table.columns != columns:
+                different = sorted(set(columns) ^ set(frame.columns))
+                raise InputError(path, f"site {name}", f"other columns than before: {', '.join(different[:5])}",
+                                 "the same pipeline for all sites", "Read sites of one pipeline together.")  # fmt: skip
+            arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if writer is None:
+                columns, writer = frame.columns, pq.ParquetWriter(path, arrow.schema)
+            writer.write_table(arrow)
+            cells += frame.height
+    finally:
+        if writer is not None:
+            writer.close()
+    return cells
+
+
+def link_objects(images: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """One row per cell that has a nucleus and a cytoplasm: site keys, ObjectNumber, then features by compartment.
+
+    `images` has ImageNumber and the site keys. Objects are joined through the parents that CellProfiler recorded
+    (Cells: Parent_Nuclei, Cytoplasm: Parent_Cells), within the image. Numbers of objects, images and parents are not
+    features and are left out; every feature is Float64, not-a-number and infinite are null.
+    """
+    keys: list[str] = [key for key in ("TableNumber", "ImageNumber") if key in images.columns]
+    objects = {kind: _objects(frame, kind, keys) for kind, frame in tables.items()}
+    cells, cytoplasm, nuclei = objects["Cells"], objects["Cytoplasm"], objects["Nuclei"]
+    linked = cells.join(
+        cytoplasm.drop("Cytoplasm_ObjectNumber"),
+        left_on=[*keys, "Cells_ObjectNumber"],
+        right_on=[*keys, "Cytoplasm_Parent_Cells"],
+        how="inner",
+        maintain_order="left",
+    )
+    parent = "Cells_Parent_Nuclei" if "Cells_Parent_Nuclei" in linked.columns else "Cytoplasm_Parent_Nuclei"
+    linked = linked.join(
+        nuclei, left_on=[*keys, parent], right_on=[*keys, "Nuclei_ObjectNumber"], how="inner", maintain_order="left"
+    ).join(images, on=keys, how="inner", maintain_order="left")
+    features = [name for prefix in COMPARTMENTS for name in linked.columns if name.startswith(prefix)]
+    described = [name for name in images.columns if name not in keys]
+    return linked.select(
+        *described,
+        pl.col("Cells_ObjectNumber").alias("ObjectNumber"),
+        *(name for name in features if not _identifies(name)),
+    )
+
+
+def _identifies(name: str) -> bool:
+    """Numbers of objects, parents and images: links, not measurements."""
+    rest = name.split("_", 1)[1]
+    return rest in ("ObjectNumber", "Number_Object_Number", "ImageNumber") or rest.startswith("Parent_")
+
+
+def _objects(frame: pl.DataFrame, kind: str, keys: Sequence[str]) -> pl.DataFrame:
+    """One compartment with prefixed names; its own number and its parents as integers, all else Float64 or dropped."""
+    frame = frame.rename(lambda name: name if name in keys or name.startswith(f"{kind}_") else f"{kind}_{name}")
+    number = f"{kind}_ObjectNumber"
+    if number not in frame.columns and f"{kind}_Number_Object_Number" in frame.columns:
+        frame = frame.rename({f"{kind}_Number_Object_Number": number})
+    links = [number, *(name for name in frame.columns if name.startswith(f"{kind}_Parent_"))]
+    kept = [
+        name for name, dtype in frame.schema.items()
+        if name not in keys and name not in links and (dtype.is_numeric() or frame[name].null_count() == frame.height)
+    ]  # fmt: skip
+    values = pl.col(kept).cast(pl.Float64)
+    return frame.select(
+        pl.col(keys).cast(pl.Int64), pl.col(links).cast(pl.Int64), pl.when(values.is_finite()).then(values)
+    )
+
+
+def _images(image: pl.DataFrame, config: CellProfilerConfig, defaults: Mapping[str, Any], path: Path) -> pl.DataFrame:
+    """ImageNumber (and TableNumber) with the site keys and `config.keep`."""
+    columns = []
+    for word, target in zip(("plate", "well", "site"), SITE_KEYS, strict=True):
+        asked = getattr(config, word)
+        if asked in image.columns and image[asked].null_count() < image.height:
+            columns.append(_site_key(pl.col(asked), word).alias(target))
+        elif word in defaults:
+            columns.append(_site_key(pl.lit(defaults[word]), word).alias(target))
+        else:
+            raise InputError(path, word, f"no column {asked}", "where the image comes from",
+                             f"Name the column in `{word}`, or give the value in `defaults`.")  # fmt: skip
+    keys = [pl.col(key).cast(pl.Int64) for key in ("TableNumber", "ImageNumber") if key in image.columns]
+    return image.select(*keys, *columns, *(name for name in config.keep if name in image.columns))
+
+
+def _site_key(value: pl.Expr, word: str) -> pl.Expr:
+    """Site as an integer, plate as text, well as A01."""
+    if word == "site":
+        return value.cast(pl.Int64)
+    return (
+        value.cast(pl.String).map_elements(_padded, return_dtype=pl.String) if word == "well" else value.cast(pl.String)
+    )
+
+
+def _padded(well: str) -> str:
+    match = _WELL.match(well)
+    return f"{match[1].upper()}{int(match[2]):02d}" if match else well
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise InputError(path, "", "no such file", "a CSV file", "Check that the folder is complete.")
+    try:
+        return pl.read_csv(path, infer_schema_length=None, null_values=MISSING)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(path, "", str(error).splitlines()[0], "a CSV table with a header", "Fetch the file "
+                         "again.") from error  # fmt: skip
+
+
+def _table_name(kind: str, names: Sequence[str], path: Path) -> str:
+    for name in (f"Per_{kind}", kind):
+        if name in names:
+            return name
+    raise InputError(path, f"table {kind}", f"tables {', '.join(names[:8])}", f"Per_{kind} or {kind}",
+                     "Give a file of ExportToDatabase or of the Gallery's backend.")  # fmt: skip
+
+
+def _query(connection: Any, statement: str, values: Sequence[Any] = ()) -> pl.DataFrame:
+    cursor = connection.execute(statement, values)
+    names = [column[0] for column in cursor.description]
+    frame = pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+    text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    blank = [name for name in text if frame[name].is_in(MISSING).fill_null(True).all()]
+    return frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in blank)

@@ -1,0 +1,152 @@
+"""The profile stages of a study: feature spaces over its plates, and the chain of corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
+from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
+from morpho_assets.profiles.correct import CorrectorConfig, correct_steps
+from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.profiles.select import SelectConfig, select_features
+
+KEYS = ["Metadata_Plate", "Metadata_Well"]
+SELECTED = "selected"
+"""The step of a space before any correction."""
+CORRECTED = "corrected"
+SPACE_PREFIXES = ("Nuclei_", "Cells_", "Cytoplasm_", "Embedding_", "PC_", "Count_")
+
+
+COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")
+
+
+class SpaceConfig(BaseModel):
+    """One feature space: what its columns are, and how they are prepared for comparison."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: Literal["cells", "embedding", "cell_count"] = Field(
+        description="cells: CellProfiler features; embedding: an encoder's; cell_count: the baseline that sees no image"
+    )
+    encoder: str | None = Field(default=None, description="name of the study's encoder, for an embedding")
+    select: SelectConfig | None = Field(
+        default=SelectConfig(), description="feature selection of cells; null: complete features"
+    )
+    aggregate: AggregateConfig = Field(
+        default=AggregateConfig(method="mean", prefixes=("Embedding_",)), description="cells to wells, for an embedding"
+    )
+    normalize: NormalizeConfig = Field(
+        default=NormalizeConfig(prefixes=("Embedding_",)), description="the scale of each plate, for an embedding"
+    )
+
+
+def build_spaces(
+    lake: Lake, study: str, made: Provenance, spaces: Mapping[str, SpaceConfig], plates: Sequence[str]
+) -> pl.DataFrame:
+    """Write the step `selected` of every space to `profiles`, and what selection left out; returns the former.
+
+    Wells without cells have no place in a space of cells or embeddings; the cell count has all wells.
+    """
+    build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
+    wells = lake.scan("normalized_profiles", plates).collect()
+    frames, dropped = [], []
+    for name, config in spaces.items():
+        frame, selection = build[config.of](
+            lake, study, wells, config.model_copy(update={"encoder": config.encoder or name})
+        )
+        frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(SELECTED)))
+        dropped.append(selection.with_columns(study=pl.lit(study), space=pl.lit(name)))
+    profiles = pl.concat(frames, how="diagonal")
+    lake.write("feature_selection", study, pl.concat(dropped), made)
+    lake.write("profiles", study, profiles, made, part=SELECTED)
+    return profiles
+
+
+def correct_spaces(
+    lake: Lake,
+    study: str,
+    made: Provenance,
+    corrections: Sequence[CorrectorConfig],
+    spaces: Mapping[str, SpaceConfig],
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Apply the chain of correctors to every space but the cell count: a step of `profiles` each, returned."""
+    frames = []
+    for name, steps in space_steps(spaces, corrections).items():
+        space = read_space(lake, study, name, SELECTED)
+        chain = correct_steps(space, corrections if len(steps) > 1 else (), space_features(space), seed)
+        frames += [
+            state.profiles.with_columns(step=pl.lit(step)) for step, (_, state) in zip(steps[1:], chain, strict=True)
+        ]
+    corrected = pl.concat(frames, how="diagonal") if frames else table("profiles").empty()
+    lake.write("profiles", study, corrected, made, part=CORRECTED)
+    return corrected
+
+
+def space_steps(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> dict[str, list[str]]:
+    """The steps that each space goes through, `selected` first; the cell count is never corrected.
+
+    A corrector that comes again is numbered: sphering, sphering_2.
+    """
+    names = [correction.corrector for correction in corrections]
+    steps = [name if name not in names[:i] else f"{name}_{names[:i].count(name) + 1}" for i, name in enumerate(names)]
+    return {name: [SELECTED, *(steps if space.of != "cell_count" else [])] for name, space in spaces.items()}
+
+
+def space_features(space: pl.DataFrame) -> list[str]:
+    """The feature columns of one space of `profiles`; those of other spaces, which are null there, are not."""
+    names = feature_columns(space, SPACE_PREFIXES)
+    return [name for name in names if space[name].null_count() < space.height]
+
+
+def read_space(lake: Lake, study: str, space: str, step: str) -> pl.DataFrame:
+    """The wells of one space after one step, with its own features only."""
+    part = SELECTED if step == SELECTED else CORRECTED
+    frame = lake.read("profiles", study, part).filter(pl.col("space") == space, pl.col("step") == step)
+    return frame.drop(set(feature_columns(frame, SPACE_PREFIXES)) - set(space_features(frame)))
+
+
+_DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
+
+
+def _cell_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    wells = wells.filter(pl.col("Metadata_Count_Cells") > 0)
+    if config.select is None:
+        features = feature_columns(wells)
+        missing = [name for name in features if wells[name].null_count()]
+        dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
+        return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
+    selection = select_features(wells, config.select)
+    return selection.apply(wells), selection.dropped.select(*_DROPPED)
+
+
+def _embedding_space(
+    lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    cells = lake.scan("embeddings", [study]).filter(pl.col("encoder") == config.encoder)
+    vectors = cells.select(*KEYS, "Metadata_Site", "embedding").collect()
+    size = len(vectors["embedding"][0]) if vectors.height else 0
+    columns = [pl.col("embedding").list.get(i).alias(f"Embedding_{i}") for i in range(size)]
+    profiles = aggregate(vectors.select(*KEYS, "Metadata_Site", *columns), KEYS, config.aggregate).drop(
+        "Metadata_Count_Cells"
+    )
+    annotation = wells.select(pl.col("^Metadata_.*$"))
+    profiles = annotation.join(profiles, on=KEYS, how="inner", maintain_order="left")
+    profiles = normalize(profiles, config.normalize)
+    flat = [name for name in feature_columns(profiles, ("Embedding_",)) if profiles[name].null_count()]
+    dropped = pl.DataFrame({"feature": flat, "operation": "drop_na_columns", "value": None}, schema=_DROPPED)
+    return profiles.drop(flat), dropped
+
+
+def _count_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign."""
+    counts = wells.select(pl.col("^Metadata_.*$"), pl.col("Metadata_Count_Cells").cast(pl.Float64).alias("Count_Cells"))
+    counts = normalize(counts, COUNT).with_columns(Count_Unit=pl.lit(1.0))
+    return counts, pl.DataFrame(schema=_DROPPED)

@@ -1,0 +1,103 @@
+"""The reference pages, made from the code: docs/tables.md from the registry of tables, docs/configuration.md's keys
+from the settings. `python -m morpho_assets.reference` writes them; a test tells when they are old."""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from morpho_assets.lake.tables import TABLES, Table
+from morpho_assets.settings import Settings
+from morpho_assets.studies.model import Study
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+BEGIN, END = "<!-- begin keys -->", "<!-- end keys -->"
+
+
+def tables_page() -> str:
+    """Every table of the lake and the catalog: keys, columns, types, units, meanings."""
+    head = [
+        "# Tables",
+        "",
+        "Every table of `data/morpho.duckdb` and of the lake. Keys are **bold**. Made by `make docs` from the registry",
+        "`morpho_assets/lake/tables.py`; the database carries the same text as comments.",
+    ]
+    return "\n".join(head) + "\n" + "".join(_table(table) for table in TABLES.values())
+
+
+def _table(table: Table) -> str:
+    bold = {name: f"**{name}**" for name in table.keys}
+    rows = [
+        f"| {bold.get(column.name, column.name)} | {_type(column.dtype)} | {column.unit} | {column.meaning} |"
+        for column in table.columns
+    ]
+    rows += [f"| `{family.prefix}*` | {_type(family.dtype)} | | {family.meaning} |" for family in table.families]
+    kind = "" if table.native else " A view over Parquet files."
+    about = ["", f"## {table.name}", "", f"{table.about} One partition per {table.partition}.{kind}", ""]
+    return "\n".join([*about, "| column | type | unit | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _type(dtype: object) -> str:
+    return str(dtype() if isinstance(dtype, type) and issubclass(dtype, pl.DataType) else dtype)
+
+
+def configuration_page(page: str) -> str:
+    """The page with its tables of keys, between the two marks, made anew."""
+    before, rest = page.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    shown: set[str] = set()
+    settings, study = _keys(Settings, shown), _keys(Study, shown)
+    parts = ["## Keys of morpho.yaml", "", *settings, "", "## Keys of a study", "", *study]
+    return before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after
+
+
+def _keys(model: type[BaseModel], shown: set[str]) -> list[str]:
+    """A table of the model's fields, then one of each model that its fields hold and that was not shown before."""
+    lines, nested = [], {}
+    for name, field in model.model_fields.items():
+        held = _models(field.annotation)
+        nested.update({other.__name__: other for other in held})
+        lines.append(f"| `{name}` | {_default(field, held)} | {field.description or ''} |")
+    table = ["| key | default | meaning |", "|---|---|---|", *lines]
+    for name, other in nested.items():
+        if name in shown:
+            continue
+        shown.add(name)
+        summary = (other.__doc__ or "").strip().splitlines()[0]
+        table += ["", f"### {name}", "", summary, "", *_keys(other, shown)]
+    return table
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """The models that an annotation names, itself or inside unions, tuples and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    inside = typing.get_args(annotation) if not isinstance(annotation, types.GenericAlias) else annotation.__args__
+    return [model for part in inside for model in _models(part)]
+
+
+def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if held or value is PydanticUndefined:
+        return "see below"
+    text = "null" if value is None else str(value)
+    return f"`{text}`" if len(text) <= 60 else "see the code"
+
+
+def main() -> None:
+    """Write both pages."""
+    (DOCS / "tables.md").write_text(tables_page())
+    page = DOCS / "configuration.md"
+    page.write_text(configuration_page(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()

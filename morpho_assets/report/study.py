@@ -1,0 +1,231 @@
+"""The report of a study, from what the lake holds of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from morpho_assets import __version__
+from morpho_assets.evaluate.study import SHUFFLED
+from morpho_assets.imaging.quality import stain_drift
+from morpho_assets.imaging.sites import SiteReader
+from morpho_assets.lake.lake import Lake
+from morpho_assets.report.figures import loss_curve, map_versus_p, metric_bars, scatter
+from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
+from morpho_assets.report.plate import cells_heatmap, typical_site
+
+if TYPE_CHECKING:
+    from morpho_assets.studies.model import Study
+
+MOST_PLATES = 12  # whose heat maps are shown; all are in the table
+
+
+def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], folder: str) -> tuple[str, int]:
+    """Write `<folder>/<study>/report.html`; returns its path and size in bytes.
+
+    `readers` maps the study's plates to how their images are read. The page is written aside and moved into place.
+    """
+    results = _read(lake, study, list(readers))
+    sections = [_plates(lake, readers), *_treatments(results), _spaces(results), _maps(results), *_encoders(results)]
+    summary = _summary(results)
+    made = lake.provenance("metrics", study.name)
+    assert made is not None
+    queries = [
+        Query("Every score, with its chance", f"FROM metrics WHERE study = '{study.name}' AND scope = 'overall'"),
+        Query("Every treatment", f"FROM treatments WHERE study = '{study.name}' ORDER BY q_value, mAP DESC"),
+        Query("What stands behind a well", "SELECT COLUMNS('Metadata_.*') FROM well_profiles LIMIT 20"),
+    ]
+    how = Made(__version__, made.fingerprint, list(readers), queries, {"seed": str(study.seed)})
+    page = render_report(study.title, summary, sections, how, study.about)
+    path = Path(folder) / study.name / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".aside")
+    aside.write_text(page, encoding="utf-8")
+    os.replace(aside, path)
+    return str(path), len(page.encode())
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What the lake holds of a study."""
+
+    wells: pl.DataFrame
+    metrics: pl.DataFrame
+    treatments: pl.DataFrame
+    projections: pl.DataFrame
+    encoders: pl.DataFrame
+    variants: list[str]
+
+
+def _read(lake: Lake, study: Study, plates: Sequence[str]) -> _Results:
+    wells = lake.scan("normalized_profiles", plates).select("^Metadata_.*$").collect()
+    metrics = lake.read("metrics", study.name)
+    variants = [name for name in metrics["variant"].unique(maintain_order=True) if not name.endswith(SHUFFLED)]
+    names = wells.group_by("Metadata_Perturbation").agg(pl.first(name) for name in _NAMED if name in wells.columns)
+    treatments = lake.read("treatments", study.name)
+    treatments = treatments.join(names, left_on="treatment", right_on="Metadata_Perturbation", how="left")
+    return _Results(
+        wells, metrics, treatments, lake.read("projections", study.name), lake.read("encoders", study.name), variants
+    )
+
+
+_NAMED = ("Metadata_pert_iname", "Metadata_moa", "Metadata_target")
+
+
+def _overall(results: _Results, metric: str, variant: str) -> dict[str, float]:
+    rows = results.metrics.filter(
+        pl.col("metric") == metric, pl.col("scope") == "overall", pl.col("variant") == variant
+    )
+    return rows.row(0, named=True) if rows.height else {}
+
+
+def _summary(results: _Results) -> list[KeyFigure]:
+    cells = int(results.wells["Metadata_Count_Cells"].sum() or 0)
+    figures = [
+        KeyFigure("plates", number(results.wells["Metadata_Plate"].n_unique())),
+        KeyFigure("wells", number(results.wells.height)),
+        KeyFigure("cells", number(cells)),
+    ]
+    for metric, label in (("mAP", "mAP"), ("fraction_retrieved", "treatments retrieved")):
+        row = _overall(results, metric, results.variants[0])
+        null = _overall(results, metric, f"{results.variants[0]}, {SHUFFLED}")
+        if row:
+            chance = f"chance {number(row['chance'])}; shuffled {number(null.get('value'))}"
+            figures.append(KeyFigure(f"{label}, {results.variants[0]}", number(row["value"]), chance))
+    return figures
+
+
+def _plates(lake: Lake, readers: Mapping[str, SiteReader]) -> Section:
+    plates = list(readers)
+    counts = [name for name in _COUNTS if name != "Metadata_Count_Cells"]
+    wells = lake.scan("well_profiles", plates).select("^Metadata_.*$").collect()
+    table = wells.group_by("Metadata_Plate", "Metadata_Batch", maintain_order=True).agg(
+        pl.len().alias("wells"),
+        (pl.col("Metadata_control_type") == "negcon").sum().alias("negative controls"),
+        pl.col("Metadata_Count_Cells").sum(),
+        *(pl.col(name).sum() for name in counts),
+    )
+    pictures = [
+        Picture(cells_heatmap(lake, plate), f"Cells in each imaged well of {plate}.") for plate in plates[:MOST_PLATES]
+    ]
+    typical = typical_site(lake, readers[plates[0]], plates[0])
+    if typical:
+        text = f"Nuclei and cells as they were found in {plates[0]}, {typical[0]}: the site with the median count."
+        pictures.append(Picture(typical[1], text, "field", wide=True))
+    caption = (
+        "Counts first: a plate with an empty corner, a gradient or failed sites explains many a profile. "
+        "Flagged sites are kept; table image_quality says why they are flagged. A stain that is brighter or dimmer on "
+        "one plate than on the others changes every profile of that plate."
+    )
+    drift = stain_drift(lake.scan("image_quality", plates).collect()).sort("Metadata_Plate", maintain_order=True)
+    tables = [
+        frame_table(table, "What stands behind the profiles", _COUNTS),
+        frame_table(drift, "Each stain of each plate against the other plates; three others at least are needed"),
+    ]
+    return Section("Plates and cells", caption, pictures, tables)
+
+
+_COUNTS = {
+    "Metadata_Count_Cells": "cells",
+    "Metadata_Count_Sites": "sites",
+    "Metadata_Count_Failed_Sites": "failed sites",
+    "Metadata_Count_Flagged_Sites": "flagged sites",
+    "Metadata_Count_Implausible_Cells": "implausible cells",
+}
+
+
+def _treatments(results: _Results) -> list[Section]:
+    """A section per retrieval evaluator, on the study's first space."""
+    sections = []
+    main = results.treatments.filter(pl.col("variant") == results.variants[0])
+    for (evaluator,), rows in main.group_by("evaluator", maintain_order=True):
+        rows = rows.sort("q_value", "mAP", descending=[False, True])
+        labels = (
+            rows.select(pl.coalesce(*(n for n in _NAMED[:1] if n in rows.columns), "treatment")).to_series().to_list()
+        )
+        title = f"{evaluator}, {results.variants[0]}"
+        picture = map_versus_p(rows["mAP"].to_list(), rows["q_value"].to_list(), labels, title)
+        shown = [n for n in _NAMED if n in rows.columns]
+        columns = ["treatment", *shown, "mAP", "chance", "normalised_AP", "p_value", "q_value", "n_profiles"]
+        found, total = int(rows["retrieved"].sum()), rows.height
+        null = _overall(results, "fraction_retrieved", f"{results.variants[0]}, {SHUFFLED}").get("value") or 0
+        caption = (
+            f"{found} of {total} treatments are retrieved at a false discovery rate of 5 % in the space "
+            f"{results.variants[0]}; with treatments shuffled among the wells, {number(100 * null)} % are. Each "
+            "replicate ranks the other replicates and its rivals by similarity; mAP is 1 when replicates always come "
+            "first, and chance depends on how many of each there are."
+        )
+        text = (
+            "Each dot is a treatment: further right, replicates find each other; above the line, more than by chance."
+        )
+        table = frame_table(rows.select(columns), "Treatments, the surest first")
+        sections.append(
+            Section(f"Which treatments act: {evaluator}", caption, [Picture(picture, text, "chart")], [table])
+        )
+    return sections
+
+
+def _spaces(results: _Results) -> Section:
+    pictures = []
+    overall = results.metrics.filter(pl.col("scope") == "overall")
+    for (evaluator, metric), rows in overall.group_by("evaluator", "metric", maintain_order=True):
+        labels, values, chance, low, high = (
+            rows[name].to_list() for name in ("variant", "value", "chance", "ci_low", "ci_high")
+        )
+        image = metric_bars(labels, values, chance, low, high, f"{metric} ({evaluator})", str(metric))
+        text = (
+            f"{metric} of {evaluator} in every space, beside it with shuffled treatments. Bars: 95 % over treatments."
+        )
+        pictures.append(Picture(image, text, "chart"))
+    columns = ["variant", "evaluator", "metric", "value", "chance", "ci_low", "ci_high", "p_value", "n"]
+    caption = (
+        "The same question asked in every feature space. A space is worth its work only as far as it beats the cell "
+        "count alone, an untrained network, and shuffled treatments: all stand beside it."
+    )
+    return Section(
+        "Feature spaces compared", caption, pictures, [frame_table(overall.select(columns), "Every overall score")]
+    )
+
+
+def _maps(results: _Results) -> Section:
+    keys = ["Metadata_Plate", "Metadata_Well"]
+    kind = results.wells.select(
+        *keys, pl.coalesce("Metadata_control_type", *_moa(results.wells), "Metadata_pert_type").alias("group")
+    )
+    pictures = []
+    for (space, step), rows in results.projections.join(kind, on=keys, how="left").group_by(
+        "space", "step", maintain_order=True
+    ):
+        title = f"{space}, {step}"
+        image = scatter(rows.select("x", "y").to_numpy(), rows["group"].to_list(), title)
+        pictures.append(Picture(image, f"UMAP of the wells in the space {space} ({step}). Controls are grey.", "chart"))
+    caption = "Neighbours on a map are alike; distances and empty spaces on it measure nothing."
+    return Section("Maps", caption, pictures)
+
+
+def _moa(wells: pl.DataFrame) -> list[str]:
+    return [name for name in ("Metadata_moa",) if name in wells.columns]
+
+
+_UNITS = {"group": "fifth well, whole", "cell": "fifth cell, as there is one well only", "none": "none"}
+
+
+def _encoders(results: _Results) -> list[Section]:
+    if not results.encoders.height:
+        return []
+    pictures = [
+        Picture(
+            loss_curve(row["train_loss"], row["validation_loss"]),
+            f"Loss of {row['encoder']}; held out to validate: each {_UNITS[row['split']]}.",
+        )
+        for row in results.encoders.iter_rows(named=True)
+        if row["train_loss"]
+    ]
+    table = results.encoders.select("encoder", "cells", "best_epoch", "split", "sha256")
+    caption = "Encoders learn from crops of single cells without being told the treatment."
+    return [Section("Learned embeddings", caption, pictures, [frame_table(table, "Encoders of the study")])]

@@ -1,0 +1,101 @@
+"""The settings file (`morpho.yaml`): where plates come from, how they are processed, where results go.
+
+Each stage declares its own config model; this module only joins them. Paths are relative to the settings file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from morpho_assets.compute import ComputeConfig
+from morpho_assets.errors import InputError
+from morpho_assets.gallery.images import ImagesConfig
+from morpho_assets.gallery.sources import Source
+from morpho_assets.imaging.illumination import IlluminationConfig
+from morpho_assets.imaging.quality import QualityConfig
+from morpho_assets.imaging.segmentation import SegmentationConfig, WatershedConfig
+from morpho_assets.measure.config import PROFILES, MeasurementConfig
+from morpho_assets.measure.config import resolve as measurement_profile
+from morpho_assets.profiles.plate import ProfilesConfig
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class BackfillConfig(BaseModel):
+    """The schedule that fills in plates which have no profiles yet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cron: str = Field("0 2 * * *", description="when, as a cron expression")
+    plates: int = Field(4, ge=1, description="plates started each time at most")
+
+
+class Settings(BaseModel):
+    """Everything that `morpho.yaml` can say. Every field but `sources` has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lake: str = Field("data/lake", description="root of the tables: a folder, or s3://bucket/prefix")
+    lake_options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options of a lake in an object store"
+    )
+    catalog: str = Field("data/morpho.duckdb", description="the DuckDB database that is published")
+    reports: str = Field("data/reports", description="folder of the HTML reports")
+    studies: str = Field("studies", description="folder of your studies, one YAML each; shipped ones need no folder")
+    sources: tuple[Source, ...] = Field((), description="where plates come from")
+    images: ImagesConfig = Field(ImagesConfig(), description="fetched images")
+    illumination: IlluminationConfig = Field(IlluminationConfig(), description="illumination correction")
+    quality: QualityConfig = Field(QualityConfig(), description="image quality and its flags")
+    segmentation: SegmentationConfig = Field(WatershedConfig(), description="how nuclei and cells are found")
+    measurement: MeasurementConfig = Field(PROFILES["jump"], description="what is measured: jump, core or modules")
+    profiles: ProfilesConfig = Field(ProfilesConfig(), description="cells to wells, in units of the controls")
+    failed_sites: float = Field(0.1, ge=0, le=1, description="share of failed sites above which a plate is stopped")
+    compute: ComputeConfig = Field(ComputeConfig(), description="who processes sites")
+    backfill: BackfillConfig = Field(BackfillConfig(), description="the nightly schedule")
+
+    @field_validator("measurement", mode="before")
+    @classmethod
+    def _named_profile(cls, value: object) -> object:
+        return measurement_profile(value) if isinstance(value, str) else value
+
+
+def load_settings(file: Path) -> Settings:
+    """Read and validate a settings file; relative paths become absolute. Raises InputError naming the key."""
+    settings = read_yaml(Settings, file)
+    root = file.resolve().parent
+
+    def absolute(path: str) -> str:
+        return path if "://" in path or path.startswith("/") else str(root / path)
+
+    sources = []
+    for source in settings.sources:
+        name = "root" if source.kind == "gallery" else "path"
+        sources.append(source.model_copy(update={name: absolute(getattr(source, name))}))
+    paths = {name: absolute(getattr(settings, name)) for name in ("lake", "catalog", "reports", "studies")}
+    images = settings.images.model_copy(update={"folder": absolute(settings.images.folder)})
+    return settings.model_copy(update={**paths, "sources": tuple(sources), "images": images})
+
+
+def read_yaml(model: type[Model], file: Path) -> Model:
+    """A YAML file as a model. Raises InputError for a missing file, no YAML, or the first key that does not fit."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            file, "", "no such file", "a YAML file", "Create it; docs/configuration.md has examples."
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(file, "", f"no readable YAML ({error})", "a YAML file", "Mend the syntax.") from None
+    try:
+        return model.model_validate(content or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        found = repr(first["input"])[:80]
+        known = ", ".join(model.model_fields)
+        todo = "Correct the key." if first["type"] != "extra_forbidden" else f"Known keys at the top: {known}."
+        raise InputError(file, f"key {key}", found, first["msg"], todo) from None

@@ -1,0 +1,90 @@
+"""What a study is: the plates it names, its feature spaces, encoders, corrections and evaluators; one YAML each.
+
+Shipped studies lie beside this module; a user's own lie in the folder that the settings name, and win over shipped
+ones of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from morpho_assets.errors import InputError
+from morpho_assets.evaluate.evaluators import evaluator_config
+from morpho_assets.learn.encoders import EncoderConfig
+from morpho_assets.profiles.correct import CorrectorConfig
+from morpho_assets.profiles.study import SpaceConfig
+from morpho_assets.settings import read_yaml
+
+SHIPPED = Path(__file__).parent
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectionConfig(_Model):
+    """The UMAP map of each space."""
+
+    seed: int = Field(0, ge=0, description="seed of the layout")
+
+
+class Study(_Model):
+    """A question asked of some plates. `name` is the file's name."""
+
+    name: str = Field(description="name of the study, which is its partition")
+    title: str = Field(description="title of the report")
+    about: str = Field("", description="a paragraph for the report: what is asked, of what")
+    plates: Literal["all"] | tuple[str, ...] = Field("all", description="barcodes, or all plates with profiles")
+    encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="encoders by the name of their space")
+    spaces: dict[str, SpaceConfig] = Field(description="feature spaces by name")
+    corrections: tuple[CorrectorConfig, ...] = Field((), description="correctors, each applied to what the last left")
+    projection: ProjectionConfig = Field(ProjectionConfig(), description="UMAP")
+    evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
+    seed: int = Field(0, ge=0, description="seed of evaluation")
+
+    @field_validator("evaluators")
+    @classmethod
+    def _known_evaluators(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for settings in value.values():
+            evaluator_config(settings)
+        return value
+
+    @model_validator(mode="after")
+    def _spaces_have_encoders(self) -> Study:
+        for name, space in self.spaces.items():
+            if space.of == "embedding" and (space.encoder or name) not in self.encoders:
+                raise ValueError(
+                    f"space {name} needs the encoder {space.encoder or name}; known: {list(self.encoders)}"
+                )
+        return self
+
+
+def study_files(folder: Path) -> dict[str, Path]:
+    """Every study's name and file: the shipped ones and those of a user's folder, which need not exist."""
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.yaml"))}
+    return shipped | {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def load_study(name: str, folder: Path) -> Study:
+    """A study by name. Raises InputError for an unknown one, listing the known, and for a key that does not fit."""
+    files = study_files(folder)
+    if name not in files:
+        raise InputError(folder, "", f"no study {name!r}", f"one of {', '.join(files)}", "Check the name or write it.")
+    study = read_yaml(Study, files[name])
+    if study.name != name:
+        raise InputError(files[name], "key name", study.name, name, "Name the study as its file.")
+    return study
+
+
+def study_plates(study: Study, available: Iterable[str]) -> list[str]:
+    """The barcodes a study reads: those it names, or all that are available. Raises InputError where there is none."""
+    plates = list(available) if study.plates == "all" else list(study.plates)
+    if not plates:
+        raise InputError(
+            f"study {study.name}", "plates", "no plate with profiles", "at least one", "Materialise plates."
+        )
+    return plates

@@ -1,0 +1,61 @@
+"""Fixtures that more than one room uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `morpho` does, before a library reads it
+
+from morpho_assets.gallery.synthetic import write_gallery
+from morpho_assets_tests.object_store import ObjectStore, serve
+from morpho_assets_tests.project import Project, make_project
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of real reference data, from `MORPHO_REFERENCE_DATA`; skips, saying so, where there is none."""
+    folder = os.environ.get("MORPHO_REFERENCE_DATA")
+    if not folder:
+        pytest.skip("needs real reference data: set MORPHO_REFERENCE_DATA to its folder")
+    path = Path(folder).resolve()
+    if not path.is_dir():
+        pytest.fail(f"MORPHO_REFERENCE_DATA is {folder}, which is not a folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server on loopback with the bucket `bucket`, whose objects anybody may read."""
+    with serve() as store:
+        store.create("bucket")
+        yield store
+
+
+@pytest.fixture(scope="session")
+def tiny_gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic gallery of size `tiny`, written once; tests that change it copy it first."""
+    root = tmp_path_factory.mktemp("gallery")
+    write_gallery(root, "tiny", seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A project on which `morpho demo` has run, and what it printed; tests only read it."""
+    project = make_project(tmp_path_factory.mktemp("demo"))
+    return project, project.run("demo", "--size", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _no_dead_instance() -> Iterator[None]:
+    """Dagster remembers the state storage of the last instance in a context variable, also when a test context that
+    opened the instance is gone; whoever loads definitions next would meet a dead one."""
+    from dagster._core.storage.defs_state.base import _current_storage
+
+    token = _current_storage.set(None)
+    yield
+    _current_storage.reset(token)

@@ -1,0 +1,128 @@
+"""Illumination: a known vignette must come back, and dividing by it must flatten the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import io as matlab
+from scipy import ndimage
+
+from morpho_assets.errors import InputError
+from morpho_assets.imaging.illumination import (
+    Illumination,
+    IlluminationConfig,
+    apply_illumination,
+    estimate_illumination,
+)
+from morpho_assets.imaging.images import read_image
+
+SHAPE = (180, 200)
+
+
+def vignette() -> np.ndarray:
+    row, column = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return 1 - 0.35 * (((row - 80) / 180) ** 2 + ((column - 120) / 200) ** 2) * 4 / 2
+
+
+def plate(count: int, dark: float = 0.0) -> list[np.ndarray]:
+    """Sites with many small bright cells at random places on a faint background, under one vignette."""
+    rng = np.random.default_rng(1)
+    images = []
+    for _ in range(count):
+        spots = np.zeros(SHAPE)
+        spots[rng.integers(0, SHAPE[0], 1500), rng.integers(0, SHAPE[1], 1500)] = rng.lognormal(0, 0.4, 1500)
+        cells = ndimage.gaussian_filter(spots, 3, mode="wrap") * 3 * rng.uniform(0.8, 1.2)
+        images.append(((0.08 + cells) * vignette() * 0.6 + dark + rng.normal(0, 0.002, SHAPE)).astype(np.float32))
+    return images
+
+
+def worst_error(flat: np.ndarray) -> float:
+    """95th percentile of the relative error, both fields scaled to mean 1."""
+    truth = vignette() / vignette().mean()
+    return float(np.percentile(np.abs(flat / flat.mean() / truth - 1), 95))
+
+
+@pytest.mark.parametrize("settings", [{"method": "basic"}, {"smoothing": "gaussian"}])
+def test_a_known_vignette_comes_back_within_2_percent(settings: dict[str, str]) -> None:
+    config = IlluminationConfig(rescale="mean", **settings)
+    found = estimate_illumination(plate(240), config)
+    assert found.images == 240
+    assert worst_error(found.flat) < 0.02
+
+
+def test_the_median_of_a_plate_has_its_vignette_too() -> None:
+    config = IlluminationConfig(statistic="median", smoothing="gaussian", smoothing_size=40, rescale="mean")
+    assert worst_error(estimate_illumination(plate(120), config).flat) < 0.03
+
+
+def test_a_dark_field_is_told_from_the_flat_field() -> None:
+    config = IlluminationConfig(method="basic", dark_field=True, rescale="mean")
+    found = estimate_illumination(plate(160, dark=0.1), config)
+    assert found.dark is not None
+    assert np.median(found.dark) == pytest.approx(0.1, abs=0.03)
+
+
+def test_images_come_from_a_stream_once() -> None:
+    images = plate(6)
+    once = estimate_illumination(iter(images), IlluminationConfig())
+    np.testing.assert_array_equal(once.flat, estimate_illumination(images, IlluminationConfig()).flat)
+
+
+def test_cellprofilers_rescaling_never_brightens() -> None:
+    flat = estimate_illumination(plate(5), IlluminationConfig()).flat
+    assert flat.dtype == np.float32
+    assert flat.min() == pytest.approx(1)
+
+
+def test_constant_images_say_nothing_about_the_lamp() -> None:
+    images = plate(4)
+    black = np.zeros(SHAPE, np.float32)
+    with_black = estimate_illumination([black, *images, black], IlluminationConfig())
+    assert with_black.images == 4
+    np.testing.assert_array_equal(with_black.flat, estimate_illumination(images, IlluminationConfig()).flat)
+
+
+@pytest.mark.parametrize("images", [[], [np.zeros(SHAPE, np.float32)] * 3])
+@pytest.mark.parametrize("method", ["regular", "basic"])
+def test_nothing_to_estimate_from(images: list[np.ndarray], method: str) -> None:
+    with pytest.raises(InputError, match="0 images with any signal"):
+        estimate_illumination(images, IlluminationConfig(method=method))
+
+
+def test_one_image_serves_regular_but_not_basic() -> None:
+    assert estimate_illumination(plate(1), IlluminationConfig()).images == 1
+    with pytest.raises(InputError, match="at least 3"):
+        estimate_illumination(plate(1), IlluminationConfig(method="basic"))
+
+
+def test_images_of_two_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match="image 2"):
+        estimate_illumination([plate(1)[0], plate(1)[0][:50]], IlluminationConfig())
+
+
+def test_division_by_hand_with_and_without_dark_field() -> None:
+    image = np.full((3, 2, 2), 0.5, np.float32)
+    flat = np.array([[1, 2], [4, 0.25]], np.float32)
+    dark = np.full((2, 2), 0.1, np.float32)
+    result = apply_illumination(image, [None, flat, Illumination(flat, dark)])
+    np.testing.assert_array_equal(result[0], image[0])
+    np.testing.assert_allclose(result[1], [[0.5, 0.25], [0.125, 1]])
+    np.testing.assert_allclose(result[2], [[0.4, 0.2], [0.1, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("flat", [np.ones((3, 3), np.float32), np.zeros((2, 2), np.float32), np.full((2, 2), np.nan)])
+def test_a_function_that_cannot_divide_is_refused(flat: np.ndarray) -> None:
+    with pytest.raises(InputError, match="channel 0"):
+        apply_illumination(np.ones((1, 2, 2), np.float32), [flat])
+
+
+@pytest.mark.parametrize("channel", [1, 2])
+def test_bbbc013_leans_as_cellprofilers_functions_do(reference_data: Path, channel: int) -> None:
+    # Theirs is of 192 images and polynomial-smooth; 24 border wells hold only part of that.
+    folder = reference_data / "bbbc013_sbs"
+    theirs = matlab.loadmat(folder / f"Channel{channel}ILLUM.mat")["Image"]
+    images = [read_image(path) for path in sorted(folder.glob(f"Channel{channel}-*.tif"))]
+    ours = estimate_illumination(images, IlluminationConfig(smoothing="gaussian", smoothing_size=200)).flat
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.6

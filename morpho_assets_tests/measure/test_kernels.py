@@ -1,0 +1,185 @@
+"""Kernels against plain twins and cases worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage import measure as regions
+from skimage import morphology
+
+from morpho_assets.measure import measure_site
+from morpho_assets.measure.edge_distance import squared_edge_distance
+from morpho_assets.measure.granularity import least_in_disc, openings
+from morpho_assets.measure.hulls import hull_statistics
+from morpho_assets.measure.objects import find_objects
+from morpho_assets.measure.ranks import rank_values
+from morpho_assets.measure.ties import sort_around
+from morpho_assets_tests.measure.fields import synthetic
+
+
+def one_object(mask: list[list[int]], pixels: list[list[float]] | None = None) -> dict[str, float]:
+    """Measurements of the mask's object, in the middle of a 12 x 12 field."""
+    labels = np.pad(np.array(mask, np.int32), 4)
+    image = np.pad(np.array(pixels if pixels is not None else mask, np.float32), 4)[None]
+    (row,) = measure_site(image, {"Cells": labels}, ["DNA"]).iter_rows(named=True)
+    return {name.removeprefix("Cells_"): value for name, value in row.items()}
+
+
+def test_two_by_two_square_by_hand() -> None:
+    row = one_object([[1, 1], [1, 1]], [[0.1, 0.2], [0.3, 0.4]])
+    expected = {
+        "AreaShape_Area": 4,
+        "AreaShape_Perimeter": 4,
+        "AreaShape_Center_X": 4.5,
+        "AreaShape_MajorAxisLength": 2,
+        "AreaShape_MaxFeretDiameter": np.sqrt(2),
+        "AreaShape_MinFeretDiameter": 1,
+        "AreaShape_EulerNumber": 1,
+        "AreaShape_MaximumRadius": 1,
+        "Intensity_IntegratedIntensity_DNA": 1.0,
+        "Intensity_MedianIntensity_DNA": 0.3,
+        "Intensity_LowerQuartileIntensity_DNA": 0.2,
+        "Intensity_StdIntensity_DNA": np.sqrt(0.0125),
+        "Location_CenterMassIntensity_X_DNA": 4.6,
+        "Location_MaxIntensity_Y_DNA": 5,
+    }
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_texture_of_four_pixels_by_hand() -> None:
+    """A row of the levels 1 2 1 2 2: at distance 3 the pairs are (1, 2) and (2, 2)."""
+    levels = np.array([[1, 2, 1, 2, 2]] * 7)
+    row = one_object(np.ones_like(levels).tolist(), (levels / 255).tolist())
+    # Symmetric table of each row: P(1,2) = P(2,1) = 1/4, P(2,2) = 1/2; so the marginals are 1/4 and 3/4.
+    assert row["Texture_AngularSecondMoment_DNA_3_00_256"] == pytest.approx(3 / 8)
+    assert row["Texture_Contrast_DNA_3_00_256"] == pytest.approx(1 / 2)
+    assert row["Texture_Variance_DNA_3_00_256"] == pytest.approx(3 / 16)
+    assert row["Texture_SumAverage_DNA_3_00_256"] == pytest.approx(7 / 2)
+    assert row["Texture_Entropy_DNA_3_00_256"] == pytest.approx(3 / 2)
+    assert row["Texture_Correlation_DNA_3_00_256"] == pytest.approx(-1 / 3)
+    assert row["Texture_Entropy_DNA_10_00_256"] == 0
+
+
+def test_single_pixel_has_a_size_and_no_shape() -> None:
+    row = one_object([[1]])
+    assert row["AreaShape_Area"] == 1
+    assert row["AreaShape_Perimeter"] == 0
+    assert np.isnan(row["AreaShape_FormFactor"])
+    assert np.isnan(row["AreaShape_Zernike_2_0"])
+
+
+def test_constant_and_dark_objects() -> None:
+    bright, dark = one_object([[1] * 3] * 3), one_object([[1] * 3] * 3, [[0.0] * 3] * 3)
+    assert bright["Intensity_StdIntensity_DNA"] == 0
+    assert bright["RadialDistribution_FracAtD_DNA_1of4"] == pytest.approx(1 / 9)
+    assert np.isnan(dark["Location_CenterMassIntensity_X_DNA"])
+    assert np.isnan(dark["RadialDistribution_FracAtD_DNA_1of4"])
+
+
+def test_squares_side_by_side_touch_on_one_side() -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[5:10, 5:10], labels[5:10, 10:15] = 1, 2
+    row = measure_site(np.ones((1, 20, 20), np.float32), {"Cells": labels}, ["DNA"]).row(0, named=True)
+    assert row["Cells_Neighbors_NumberOfNeighbors_Adjacent"] == 1
+    assert row["Cells_Neighbors_PercentTouching_Adjacent"] == pytest.approx(100 * 5 / 16)
+    assert row["Cells_Neighbors_FirstClosestDistance_5"] == 5
+    assert row["Cells_Neighbors_FirstClosestObjectNumber_5"] == 2
+
+
+@pytest.mark.parametrize("frame_is_edge", [True, False])
+def test_edge_distance_is_that_of_scipy(frame_is_edge: bool) -> None:
+    _, fields = synthetic(5, side=90, cells=8)
+    objects = find_objects(fields["Cells"], "Cells")
+    ours = squared_edge_distance(objects, frame_is_edge)
+    for i in range(len(objects)):
+        mask = fields["Cells"] == objects.numbers[i]
+        expected = ndimage.distance_transform_edt(np.pad(mask, int(frame_is_edge)))
+        expected = expected[1:-1, 1:-1][mask] if frame_is_edge else expected[mask]
+        np.testing.assert_allclose(np.sqrt(ours[objects.starts[i] : objects.starts[i + 1]]), expected)
+
+
+def test_convex_area_and_euler_number_are_those_of_scikit_image() -> None:
+    _, fields = synthetic(6, side=90, cells=8)
+    extents, _ = hull_statistics(find_objects(fields["Cytoplasm"], "Cytoplasm"))
+    expected = regions.regionprops(fields["Cytoplasm"])
+    np.testing.assert_array_equal(extents[:, 0], [region.area_convex for region in expected])
+
+
+def test_openings_are_erosions_reconstructed() -> None:
+    rng = np.random.default_rng(0)
+    image = np.maximum(ndimage.gaussian_filter(rng.normal(size=(40, 33)), 2), 0).astype(np.float32)
+    rows, values = openings(image, 5)
+    ours = values[rows].reshape(42, 35, 5)[1:-1, 1:-1]
+    cross, eroded = morphology.disk(1), image
+    for step in range(5):
+        eroded = ndimage.grey_erosion(eroded, footprint=cross)
+        np.testing.assert_array_equal(ours[:, :, step], morphology.reconstruction(eroded, image, footprint=cross))
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5, 10])
+def test_disc_minimum_is_that_of_scipy(radius: int) -> None:
+    image = np.random.default_rng(0).random((30, 41), np.float32)
+    expected = ndimage.grey_erosion(image, footprint=morphology.disk(radius))
+    np.testing.assert_array_equal(least_in_disc(image, radius), expected)
+
+
+def test_ranks_are_dense() -> None:
+    values = np.array([[0.5, -0.25, 0.0, -0.0, 0.5, 1.0]], np.float32)
+    ranking = rank_values(values, np.array([0, 0, 0, 1, 1, 1], np.int32), np.array([0, 3, 6]))
+    assert ranking.ranks.tolist() == [[2, 0, 1, 1, 2, 3]]
+    assert ranking.ascending.tolist() == [[-0.25, 0.0, 0.5, 0.0, 0.5, 1.0]]
+
+
+def quicksort(keys: list[int]) -> list[int]:
+    """Numpy's argsort without vector instructions, in plain words, for lists too short for its heap sort."""
+    order, parts = list(range(len(keys))), [(0, len(keys) - 1)]
+    while parts:
+        low, high = parts.pop()
+        while high - low > 15:
+            middle = low + (high - low) // 2
+            for a, b in ((low, middle), (middle, high), (low, middle)):
+                if keys[order[b]] < keys[order[a]]:
+                    order[a], order[b] = order[b], order[a]
+            pivot, up, down = keys[order[middle]], low, high - 1
+            order[middle], order[down] = order[down], order[middle]
+            while True:
+                up = next(k for k in range(up + 1, high + 1) if keys[order[k]] >= pivot)
+                down = next(k for k in range(down - 1, -1, -1) if keys[order[k]] <= pivot)
+                if up >= down:
+                    break
+                order[up], order[down] = order[down], order[up]
+            order[up], order[high - 1] = order[high - 1], order[up]
+            parts.append((up + 1, high))
+            high = up - 1
+        order[low : high + 1] = sorted(order[low : high + 1], key=keys.__getitem__)
+    return order
+
+
+def items_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    return keys.astype(np.int64) << 32 | np.arange(len(keys))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=120), st.sets(st.integers(0, 9), min_size=1))
+def test_equal_maxima_are_ordered_as_by_quicksort(keys: list[int], wanted: set[int]) -> None:
+    ours = sort_around(items_of(np.array(keys)), np.array(sorted(wanted), np.int32)) & 0xFFFFFFFF
+    expected = quicksort(keys)
+    for key in wanted:
+        assert [k for k in ours if keys[k] == key] == [k for k in expected if keys[k] == key]
+
+
+def test_depth_limit_sorts_by_heap() -> None:
+    """Keys built against the median of three make quicksort deep; all must come out in order all the same."""
+    size = 2000
+    keys = np.zeros(size, np.int64)
+    keys[: size // 2 : 2], keys[1 : size // 2 : 2] = (
+        np.arange(1, size // 4 + 1) * 2 - 1,
+        np.arange(size // 4) + size // 2,
+    )
+    keys[size // 2 :] = np.arange(1, size // 2 + 1) * 2
+    assert (np.diff(sort_around(items_of(keys), np.unique(keys).astype(np.int32)) >> 32) >= 0).all()

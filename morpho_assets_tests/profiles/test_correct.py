@@ -1,0 +1,221 @@
+"""Every corrector: what it removes, what it leaves, and where it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.special import ndtri
+
+from morpho_assets.errors import InputError
+from morpho_assets.profiles.correct import CORRECTORS, correct, correct_steps, corrector_config
+from morpho_assets.profiles.features import feature_columns, to_matrix
+from morpho_assets.profiles.harmony import HarmonyConfig, harmonise
+from morpho_assets_tests.profiles.conftest import plate
+
+
+def screen(batch_shift: float = 3.0, effect: float = 2.0, seed: int = 0, features: int = 10) -> pl.DataFrame:
+    """Three plates with a shifted batch each; 12 treatments in wells that change from plate to plate, 20 controls."""
+    rng = np.random.default_rng(seed)
+    profile = rng.normal(0, effect, (12, features))
+    frames = []
+    for number in range(3):
+        labels = np.concatenate([np.repeat(np.arange(12), 3), np.full(20, -1)])
+        rng.shuffle(labels)
+        values = rng.normal(size=(56, features)) + batch_shift * rng.normal(size=features)
+        values += np.where(labels[:, None] >= 0, profile[labels], 0)
+        frames.append(
+            pl.DataFrame(values, schema=[f"Cells_{i}" for i in range(features)]).with_columns(
+                pl.lit(f"P{number}").alias("Metadata_Plate"),
+                pl.Series("Metadata_Well", [f"{'ABCDEFG'[i // 8]}{i % 8 + 1:02d}" for i in range(56)]),
+                pl.Series("Metadata_Perturbation", [f"t{i}" if i >= 0 else "DMSO" for i in labels]),
+                pl.Series("Metadata_control_type", [None if i >= 0 else "negcon" for i in labels], dtype=pl.String),
+                pl.Series("Metadata_Count_Cells", rng.integers(50, 500, 56)),
+            )
+        )
+    return pl.concat(frames)
+
+
+def plate_share(frame: pl.DataFrame, columns: list[str], group: str = "Metadata_Plate") -> float:
+    """Share of the variance between the means of `group`."""
+    values = to_matrix(frame, columns)
+    values -= values.mean(axis=0)
+    means = pl.DataFrame(values).with_columns(frame[group]).group_by(group).agg(pl.all().mean(), pl.len().alias("n"))
+    weights = means["n"].to_numpy()[:, None]
+    return float((weights * means.drop(group, "n").to_numpy() ** 2).sum() / (values**2).sum())
+
+
+SETTINGS = {
+    "chromosome_arm": None,
+    "coral": {"regularisation": 0.1},
+    "harmony": {"clusters": 5},
+    "well_position": {"most_fixed": 1},
+}
+
+
+@pytest.mark.parametrize("name", [n for n in CORRECTORS if SETTINGS.get(n, {}) is not None])
+def test_every_corrector_keeps_rows_and_metadata_and_is_deterministic(name: str) -> None:
+    frame = screen()
+    columns = feature_columns(frame)
+    config = corrector_config({"corrector": name, **(SETTINGS.get(name) or {})})
+    found = CORRECTORS[name](frame, columns, config, 0)
+    assert found.profiles.select(pl.col("^Metadata_.*$")).equals(frame.select(pl.col("^Metadata_.*$")))
+    assert np.isfinite(to_matrix(found.profiles, found.features)).all()
+    assert CORRECTORS[name](frame, columns, config, 0).profiles.equals(found.profiles)
+
+
+@pytest.mark.parametrize("name", ["coral", "tvn", "combat", "harmony"])
+def test_batch_correctors_remove_plates_and_keep_treatments(name: str) -> None:
+    frame = screen(batch_shift=1)
+    columns = feature_columns(frame)
+    config = corrector_config({"corrector": name, **(SETTINGS.get(name) or {})})
+    found = CORRECTORS[name](frame, columns, config, 0)
+    treated = found.profiles.filter(pl.col("Metadata_control_type").is_null())
+    before = plate_share(frame, columns)
+    assert before > 0.15
+    assert plate_share(found.profiles, list(found.features)) < before / 5
+    assert plate_share(treated, list(found.features), "Metadata_Perturbation") > 0.5
+
+
+@pytest.mark.parametrize("name", ["combat", "harmony"])
+def test_one_batch_comes_back_as_it_is(name: str) -> None:
+    frame = screen().filter(Metadata_Plate="P0")
+    assert correct(frame, [corrector_config({"corrector": name})]).equals(frame)
+
+
+def test_missing_values_are_refused_by_name() -> None:
+    frame = screen().with_columns(Cells_0=pl.lit(None, pl.Float64))
+    for name in ("sphering", "pca", "coral", "tvn", "combat", "harmony", "cell_count"):
+        with pytest.raises(InputError, match="Cells_0"):
+            correct(frame, [corrector_config({"corrector": name})])
+
+
+def test_well_position_subtracts_the_mean_of_each_well() -> None:
+    frame = screen()
+    found = correct(frame, [corrector_config({"corrector": "well_position"})])
+    means = found.group_by("Metadata_Well").agg(pl.col("^Cells_.*$").mean()).drop("Metadata_Well")
+    np.testing.assert_allclose(means.to_numpy(), 0, atol=1e-12)
+
+
+def test_well_position_refuses_a_repeated_layout_and_a_single_plate() -> None:
+    for frame in (plate(), plate(plates=1)):
+        with pytest.raises(InputError, match="100% of positions"):
+            correct(frame, [corrector_config({"corrector": "well_position"})])
+
+
+def test_cell_count_leaves_the_residual() -> None:
+    frame = screen().with_columns(Cells_0=pl.col("Metadata_Count_Cells") * 2.0 + 5, Cells_1=pl.lit(3.0))
+    found = correct(frame, [corrector_config({"corrector": "cell_count"})])
+    np.testing.assert_allclose(found["Cells_0"], 0, atol=1e-9)
+    assert found["Cells_1"].to_list() == frame["Cells_1"].to_list()  # too few distinct values to fit
+    count = frame["Metadata_Count_Cells"].to_numpy()
+    assert abs(np.corrcoef(count, found["Cells_5"].to_numpy())[0, 1]) < 1e-9
+
+
+def test_blom_scores_by_hand() -> None:
+    frame = pl.DataFrame({"Cells_A": [10.0, -5.0, 10.0, None, 99.0]})
+    found = correct(frame, [corrector_config({"corrector": "normal_scores"})])["Cells_A"].to_list()
+    np.testing.assert_allclose([found[0], found[1], found[4]], ndtri((np.array([2.5, 1, 4]) - 0.375) / 4.25))
+    assert found[0] == found[2]
+    assert found[3] is None
+
+
+def test_clip() -> None:
+    frame = pl.DataFrame({"Cells_A": [-1e9, 0.5, 1e9, None]})
+    assert correct(frame, [corrector_config({"corrector": "clip"})])["Cells_A"].to_list() == [-100, 0.5, 100, None]
+
+
+def test_pca_keeps_the_variance_asked_for() -> None:
+    frame = screen()
+    ((_, found),) = correct_steps(frame, [corrector_config({"corrector": "pca", "variance": 0.9})])
+    values = to_matrix(frame, feature_columns(frame))
+    kept = to_matrix(found.profiles, found.features).var(axis=0).sum() / values.var(axis=0).sum()
+    assert 0.9 <= kept < 1
+    one = correct(frame, [corrector_config({"corrector": "pca", "components": 1})])
+    assert [name for name in one.columns if name.startswith("PC_")] == ["PC_0001"]
+
+
+def test_tvn_leaves_white_controls() -> None:
+    frame = screen(features=4)
+    ((_, found),) = correct_steps(frame, [corrector_config({"corrector": "tvn", "regularisation": 1e-9})])
+    for name in ("P0", "P1", "P2"):
+        controls = found.profiles.filter(Metadata_Plate=name, Metadata_control_type="negcon")
+        np.testing.assert_allclose(np.cov(to_matrix(controls, found.features), rowvar=False), np.eye(4), atol=1e-5)
+
+
+def test_coral_gives_batches_the_common_control_mean() -> None:
+    frame = screen(features=4)
+    found = correct(frame, [corrector_config({"corrector": "coral"})]).filter(Metadata_control_type="negcon")
+    means = found.group_by("Metadata_Plate").agg(pl.col("^Cells_.*$").mean()).drop("Metadata_Plate").to_numpy()
+    np.testing.assert_allclose(means - means.mean(axis=0), 0, atol=1e-9)
+
+
+def test_combat_keeps_the_named_effect_in_unbalanced_batches() -> None:
+    rng = np.random.default_rng(0)
+    kind = np.array(["a"] * 80 + ["b"] * 20 + ["a"] * 20 + ["b"] * 80)
+    frame = pl.DataFrame(
+        rng.normal(size=(200, 6)) + 4 * (kind == "b")[:, None], schema=[f"Cells_{i}" for i in range(6)]
+    )
+    frame = frame.with_columns(
+        pl.Series("Metadata_Plate", ["P"] * 100 + ["Q"] * 100), pl.Series("Metadata_kind", kind)
+    ).with_columns(pl.col("^Cells_.*$") + pl.when(Metadata_Plate="Q").then(5.0).otherwise(0.0))
+
+    def effect(found: pl.DataFrame) -> float:
+        means = found.group_by("Metadata_kind").agg(pl.col("Cells_0").mean()).sort("Metadata_kind")["Cells_0"]
+        return float(means[1] - means[0])
+
+    kept = effect(correct(frame, [corrector_config({"corrector": "combat", "keep": ["Metadata_kind"]})]))
+    lost = effect(correct(frame, [corrector_config({"corrector": "combat"})]))
+    assert kept == pytest.approx(4, abs=0.4)
+    assert lost < kept - 1
+
+
+def test_combat_refuses_what_it_cannot_tell_apart() -> None:
+    frame = screen()
+    with pytest.raises(InputError, match="determined by batch"):
+        correct(frame.with_columns(Metadata_copy="Metadata_Plate"),
+                [corrector_config({"corrector": "combat", "keep": ["Metadata_copy"]})])  # fmt: skip
+    with pytest.raises(InputError, match="batch P9: found one profile"):
+        correct(pl.concat([frame, frame[:1].with_columns(Metadata_Plate=pl.lit("P9"))]),
+                [corrector_config({"corrector": "combat"})])  # fmt: skip
+
+
+def test_harmony_mixes_two_shifted_clusters() -> None:
+    rng = np.random.default_rng(0)
+    centre = np.array([[6.0, 0, 0], [0, 6.0, 0]])
+    kind, batch = rng.integers(2, size=400), rng.integers(2, size=400)
+    values = centre[kind] + rng.normal(0, 0.3, (400, 3)) + batch[:, None] * np.array([0.5, 0.5, 2.5])
+    found = harmonise(values, np.eye(2)[batch], HarmonyConfig(clusters=2))
+    for cluster in (0, 1):
+        gap = [found[(kind == cluster) & (batch == b)].mean(axis=0) for b in (0, 1)]
+        assert np.linalg.norm(gap[0] - gap[1]) < 0.4
+    assert np.linalg.norm(found[kind == 0].mean(axis=0) - found[kind == 1].mean(axis=0)) > 7
+
+
+def test_chromosome_arm_loses_what_unexpressed_genes_share() -> None:
+    rng = np.random.default_rng(0)
+    arm = np.repeat(["1p", "8q"], 40)
+    shift = np.where(arm == "8q", 3.0, 0.0)
+    frame = pl.DataFrame({
+        "Metadata_Perturbation": [f"g{i}" for i in range(80)], "Metadata_arm": arm,
+        "Metadata_zfpkm": np.tile([-5.0] * 30 + [2.0] * 10, 2), "Cells_A": shift + rng.normal(0, 0.1, 80),
+    })  # fmt: skip
+    found = correct(frame, [corrector_config({"corrector": "chromosome_arm"})])
+    assert abs(found.filter(Metadata_arm="8q")["Cells_A"].mean()) < 0.1  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no arm"):
+        correct(frame, [corrector_config({"corrector": "chromosome_arm", "more_than": 30})])
+
+
+def test_the_chain_runs_in_its_order() -> None:
+    chain = [{"corrector": "pca", "components": 3}, {"corrector": "clip", "limit": 1}]
+    steps = list(correct_steps(screen(), map(corrector_config, chain)))
+    assert [name for name, _ in steps] == ["pca", "clip"]
+    assert np.abs(to_matrix(steps[0][1].profiles, steps[0][1].features)).max() > 1
+    assert np.abs(to_matrix(steps[1][1].profiles, steps[1][1].features)).max() == 1
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"corrector": "magic"}, "well_position"), ({}, "unknown"),
+                                                   ({"corrector": "clip", "limit": -1}, "limit")])  # fmt: skip
+def test_settings_that_do_not_exist(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        corrector_config(settings)

@@ -1,0 +1,48 @@
+import pytest
+import yaml
+
+from morpho_assets.errors import InputError
+from morpho_assets.studies.model import load_study, study_files, study_plates
+from morpho_assets_tests.factories import write
+from morpho_assets_tests.project import QUICK_STUDY
+
+
+@pytest.mark.parametrize("name", study_files(study_files.__globals__["SHIPPED"]))
+def test_every_shipped_study_is_valid(name, tmp_path):
+    study = load_study(name, tmp_path)
+    assert study.title
+    assert study.about
+
+
+def test_a_user_s_study_wins_over_a_shipped_one(tmp_path):
+    write(tmp_path / "demo.yaml", yaml.safe_dump(QUICK_STUDY))
+    assert load_study("demo", tmp_path).title == "Quick study"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "other"}, "key name: found other; expected demo"),
+        ({"spaces": {"deep": {"of": "embedding"}}}, "space deep needs the encoder deep; known: \\['vae'\\]"),
+        ({"evaluators": {"x": {"evaluator": "magic"}}}, "expected one of .*retrieval"),
+        ({"corrections": [{"corrector": "magic"}]}, "key corrections.0"),
+        ({"colour": "blue"}, "key colour"),
+    ],
+)
+def test_a_wrong_study_is_one_message(tmp_path, change, message):
+    write(tmp_path / "demo.yaml", yaml.safe_dump({**QUICK_STUDY, **change}))
+    with pytest.raises(InputError, match=message):
+        load_study("demo", tmp_path)
+
+
+def test_an_unknown_study_lists_the_known(tmp_path):
+    with pytest.raises(InputError, match=r"no study 'none'; expected one of .*demo"):
+        load_study("none", tmp_path)
+
+
+def test_a_study_reads_the_plates_it_names_or_all(tmp_path):
+    study = load_study("demo", tmp_path)
+    assert study_plates(study, ["P1", "P2"]) == ["P1", "P2"]
+    assert study_plates(study.model_copy(update={"plates": ("P2",)}), ["P1", "P2"]) == ["P2"]
+    with pytest.raises(InputError, match="no plate with profiles"):
+        study_plates(study, [])

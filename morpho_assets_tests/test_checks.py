@@ -1,0 +1,97 @@
+"""Asset checks over a lake filled by hand: each passes on a good plate and names what offends on a bad one."""
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from morpho_assets import checks
+from morpho_assets.lake.failures import write_failures
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets.resources import WorkspaceResource
+from morpho_assets_tests.project import make_project
+
+MADE = Provenance("test", "1", "settings", {})
+WELLS = ["A01", "A02", "A03", "A04"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A plate of four imaged wells, the first two of them controls, each with ten cells and one feature."""
+    project = make_project(tmp_path)
+    lake = project.workspace.lake
+    controls = ["negcon", "negcon", None, None]
+    wells = pl.DataFrame({"Metadata_Plate": "P1", "Metadata_Well": WELLS, "Metadata_control_type": controls})
+    lake.write("wells", "P1", wells, MADE)
+    sites = wells.select("Metadata_Plate", "Metadata_Well", Metadata_Site=1, channel=pl.lit("DNA"))
+    lake.write("sites", "P1", sites, MADE)
+    counts = {"Metadata_Count_Cells": 10, "Metadata_Count_Sites": 1}
+    profiles = wells.with_columns(pl.lit(value).alias(name) for name, value in counts.items())
+    lake.write("normalized_profiles", "P1", profiles.with_columns(Nuclei_AreaShape_Area=1.0), MADE)
+    return project
+
+
+def evaluate(check, project) -> dg.AssetCheckResult:
+    """The check's result for plate P1, computed on its own function."""
+    function = check.op.compute_fn.decorated_fn
+    context = type("Context", (), {"partition_key": "P1"})()
+    return function(context, WorkspaceResource(file=str(project.folder / "morpho.yaml")))
+
+
+def value(result, name):
+    return result.metadata[name].value
+
+
+def fail(project, wells):
+    rows = [{"Metadata_Well": well, "Metadata_Site": 1, "error": "truncated", "path": "x"} for well in wells]
+    write_failures(project.workspace.lake, "P1", "masks", rows, MADE)
+
+
+def test_a_good_plate_passes_every_check(project):
+    assert all(evaluate(check, project).passed for check in checks.CHECKS)
+
+
+def test_failed_sites_over_the_limit_are_listed(project):
+    fail(project, ["A02"])
+    result = evaluate(checks.CHECKS[0], project)
+    assert not result.passed
+    assert value(result, "which") == "A02-1"
+    assert "1 of 4 sites failed (limit 10%)" in result.description
+
+
+def test_a_plate_with_one_control_is_warned_about(project):
+    lake = project.workspace.lake
+    wells = lake.read("wells", "P1").with_columns(
+        Metadata_control_type=pl.when(pl.col("Metadata_Well") == "A01").then(pl.lit("negcon"))
+    )
+    lake.write("wells", "P1", wells, MADE)
+    result = evaluate(checks.controls_present, project)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert value(result, "negative control wells") == "A01"
+
+
+def test_controls_that_were_not_imaged_do_not_count(project):
+    lake = project.workspace.lake
+    lake.write("sites", "P1", lake.read("sites", "P1").filter(pl.col("Metadata_Well") != "A01"), MADE)
+    assert not evaluate(checks.controls_present, project).passed
+
+
+def test_wells_without_profile_or_sites_are_named(project):
+    lake = project.workspace.lake
+    profiles = lake.read("normalized_profiles", "P1").filter(pl.col("Metadata_Well") != "A04")
+    lost = pl.when(pl.col("Metadata_Well") == "A03").then(0).otherwise(pl.col("Metadata_Count_Sites"))
+    lake.write("normalized_profiles", "P1", profiles.with_columns(Metadata_Count_Sites=lost), MADE)
+    result = evaluate(checks.every_well_has_a_profile, project)
+    assert not result.passed
+    assert value(result, "wells without a row") == "A04"
+    assert value(result, "wells whose sites all failed") == "A03"
+
+
+def test_missing_features_are_named(project):
+    lake = project.workspace.lake
+    lake.write(
+        "normalized_profiles", "P1", lake.read("normalized_profiles", "P1").with_columns(Cells_Texture_X=None), MADE
+    )
+    result = evaluate(checks.finite_features, project)
+    assert not result.passed
+    assert value(result, "emptiest features") == "Cells_Texture_X (4 wells)"

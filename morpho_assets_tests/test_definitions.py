@@ -1,0 +1,123 @@
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from morpho_assets.definitions import build_defs
+from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
+from morpho_assets_tests.factories import write, write_settings
+from morpho_assets_tests.project import ROOT
+
+GRAPH = {
+    "plate_manifest": ("source", set()),
+    "raw_images": ("source", {"plate_manifest"}),
+    "illumination": ("images", {"raw_images"}),
+    "image_quality": ("images", {"raw_images"}),
+    "masks": ("images", {"raw_images", "illumination"}),
+    "single_cells": ("cells", {"illumination", "masks"}),
+    "well_profiles": ("profiles", {"plate_manifest", "image_quality", "masks", "single_cells"}),
+    "encoder": ("learned", {"masks"}),
+    "embeddings": ("learned", {"encoder", "masks"}),
+    "feature_space": ("spaces", {"embeddings", "well_profiles"}),
+    "corrected_profiles": ("spaces", {"feature_space"}),
+    "projections": ("spaces", {"corrected_profiles"}),
+    "evaluation": ("evaluation", {"corrected_profiles"}),
+    "report": ("evaluation", {"evaluation", "projections", "embeddings"}),
+    "catalog": ("catalog", {"well_profiles", "evaluation"}),
+}
+
+
+@pytest.fixture(scope="module")
+def definitions():
+    return build_defs(ROOT / "morpho.yaml")
+
+
+@pytest.fixture(scope="module")
+def specs(definitions):
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def test_the_graph_is_this_one(specs):
+    found = {
+        name: (spec.group_name, {dep.asset_key.to_user_string() for dep in spec.deps}) for name, spec in specs.items()
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_can_be_read_by_a_biologist(specs):
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert len(spec.description) > 60, name
+        assert spec.kinds, name
+        assert spec.code_version, name
+
+
+def test_every_stage_is_an_asset_with_the_partition_it_should_have(specs):
+    for name in PLATE_STAGES:
+        assert specs[name].partitions_def.name == "plate"
+    for name in [*STUDY_STAGES, "report"]:
+        assert specs[name].partitions_def.name == "study"
+    assert specs["catalog"].partitions_def is None
+
+
+def test_checks_stand_on_the_stages_they_guard(definitions):
+    checks = {
+        (key.asset_key.to_user_string(), key.name)
+        for check in definitions.asset_checks or []
+        for key in check.check_keys
+    }
+    assert checks == {
+        ("raw_images", "few_failed_sites"),
+        ("masks", "few_failed_sites"),
+        ("single_cells", "few_failed_sites"),
+        ("plate_manifest", "controls_present"),
+        ("well_profiles", "every_well_has_a_profile"),
+        ("well_profiles", "finite_features"),
+    }
+
+
+def test_a_setting_changes_the_code_version_of_its_stage_alone(tmp_path, specs):
+    file = write_settings(tmp_path, measurement="core")
+    changed = {spec.key.to_user_string(): spec.code_version for spec in build_defs(file).resolve_all_asset_specs()}
+    assert {name for name, spec in specs.items() if changed[name] != spec.code_version} == {"single_cells"}
+
+
+def test_wrong_settings_are_told_when_the_definitions_load(tmp_path):
+    with pytest.raises(Exception, match="key lakes"):
+        build_defs(write(tmp_path / "morpho.yaml", "lakes: x"))
+
+
+def test_without_settings_the_graph_can_still_be_looked_at(tmp_path):
+    assert build_defs(tmp_path / "none.yaml").resolve_all_asset_specs()
+
+
+def test_importing_the_definitions_loads_nothing_heavy():
+    heavy = ("torch", "cellpose", "umap", "matplotlib", "numba", "sklearn", "skimage")
+    code = f"import sys, morpho_assets.definitions; print([m for m in {heavy} if m in sys.modules])"
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_dagster_finds_the_definitions_valid(tmp_path):
+    environment = {**os.environ, "DAGSTER_HOME": str(ROOT), "MORPHO_STATE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    output = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert output.returncode == 0, output.stdout + output.stderr
+
+
+def test_the_jobs_select_a_plate_and_a_study(definitions):
+    plate = definitions.resolve_job_def("plate")
+    study = definitions.resolve_job_def("study")
+    assert {key.to_user_string() for key in plate.asset_layer.executable_asset_keys} == set(PLATE_STAGES)
+    assert {key.to_user_string() for key in study.asset_layer.executable_asset_keys} == {*STUDY_STAGES, "report"}
+
+
+def test_the_schedule_and_the_sensors_are_there(definitions):
+    assert [schedule.name for schedule in definitions.schedules] == ["backfill_plates"]
+    assert {sensor.name for sensor in definitions.sensors} == {"new_plates", "automation"}
+    assert isinstance(definitions, dg.Definitions)

@@ -1,0 +1,131 @@
+"""The main job, whole: a synthetic gallery through every asset to a report and a database."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from morpho_assets.lake.catalog import query_catalog
+from morpho_assets.lake.tables import TABLES
+from morpho_assets_tests.project import Project
+
+pytestmark = pytest.mark.slow
+
+
+def test_it_prints_where_the_results_are_and_answers_three_questions(demo):
+    project, output = demo
+    assert f"Report:   {project.folder}/data/reports/demo/report.html" in output
+    assert f"Database: {project.folder}/data/morpho.duckdb" in output
+    assert output.count('morpho sql "SELECT') == 3
+    assert output.count("┌") == 3
+    assert "SYN00000001" in output
+
+
+def test_every_table_of_the_lake_is_in_the_catalog_with_rows(demo):
+    catalog = demo[0].workspace.settings.catalog
+    empty = {"site_failures"}  # a good gallery has none
+    for name in TABLES:
+        rows = query_catalog(catalog, f'SELECT count(*) AS n FROM "{name}"')["n"][0]
+        assert (rows > 0) != (name in empty), f"{name} has {rows} rows"
+
+
+def test_every_plate_goes_from_images_to_profiles(demo):
+    workspace = demo[0].workspace
+    for plate in workspace.plates():
+        cells = workspace.lake.read("single_cells", plate)
+        objects = workspace.lake.read("objects", plate)
+        profiles = workspace.lake.read("normalized_profiles", plate)
+        wells = workspace.lake.read("sites", plate)["Metadata_Well"].unique()
+        assert cells.height == objects.height
+        assert sorted(profiles["Metadata_Well"]) == sorted(wells)
+        assert profiles["Metadata_Count_Cells"].sum() == cells.height
+        assert set(profiles["Metadata_normalized_on"]) == {"negcon"}
+
+
+def test_label_images_are_where_the_masks_table_says(demo):
+    from morpho_assets.imaging.images import read_labels
+
+    workspace = demo[0].workspace
+    plate = workspace.plates()[0]
+    row = workspace.lake.read("masks", plate).row(0, named=True)
+    nuclei, cells = (read_labels(workspace.lake.read_bytes(row[name])) for name in ("nuclei", "cells"))
+    assert nuclei.max() == cells.max() == row["Count_Cells"]
+
+
+def test_scores_stand_beside_chance_and_shuffled_treatments(demo):
+    catalog = demo[0].workspace.settings.catalog
+    overall = query_catalog(catalog, "SELECT * FROM metrics WHERE scope = 'overall'")
+    assert overall["chance"].null_count() == 0
+    variants = set(overall["variant"])
+    assert {"cellprofiler", "cellprofiler, sphering", "vae", "cell_count"} <= variants
+    assert {f"{name}, shuffled treatments" for name in ("cellprofiler", "vae", "cell_count")} <= variants
+
+
+def test_the_report_is_one_page_without_the_network(demo):
+    page = (demo[0].folder / "data/reports/demo/report.html").read_text()
+    assert "Quick study" in page
+    assert page.count("<img") >= 8
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_the_ui_would_show_every_asset_of_every_partition(demo, monkeypatch):
+    project, _ = demo
+    monkeypatch.setenv("MORPHO_STATE_DIR", str(project.folder / "data/dagster"))
+    with dg.DagsterInstance.from_config(str(project.folder)) as instance:
+        assert instance.get_dynamic_partitions("plate") == ["SYN00000001", "SYN00000002"]
+        assert instance.get_dynamic_partitions("study") == ["demo"]
+        for name in ("plate_manifest", "masks", "single_cells", "well_profiles"):
+            assert instance.get_materialized_partitions(dg.AssetKey(name)) == {"SYN00000001", "SYN00000002"}
+        for name in ("encoder", "feature_space", "evaluation", "report"):
+            assert instance.get_materialized_partitions(dg.AssetKey(name)) == {"demo"}
+        event = instance.get_latest_materialization_event(dg.AssetKey("masks"))
+        metadata = event.asset_materialization.metadata
+        assert "data:image/webp;base64," in metadata["cells per well"].value
+        assert metadata["dagster/row_count"].value == 18
+
+
+def test_a_second_demo_finds_everything_up_to_date(demo):
+    project, _ = demo
+    again = project.run("run", "--plate", "SYN00000001", "--plate", "SYN00000002")
+    assert again.count("up to date") == 2
+    assert "single_cells" not in again
+
+
+def test_morpho_sql_answers_from_any_directory(demo, tmp_path):
+    project, _ = demo
+    moved = Project(tmp_path)
+    output = moved.start(
+        "--settings",
+        str(project.folder / "morpho.yaml"),
+        "sql",
+        "SELECT count(*) AS plates FROM (SELECT DISTINCT Metadata_Plate FROM wells)",
+    ).communicate()[0]
+    assert "plates" in output
+    assert "2" in output
+
+
+def test_a_setting_that_changes_makes_stale_what_depends_on_it_and_nothing_else(demo, tmp_path):
+    import yaml
+
+    from morpho_assets.lineage import PLATE_STAGES, is_current
+    from morpho_assets.workspace import Workspace
+
+    project, _ = demo
+    changed = yaml.safe_load((project.folder / "morpho.yaml").read_text()) | {"measurement": {"texture": None}}
+    changed["lake"] = str(project.folder / "data/lake")
+    file = tmp_path / "morpho.yaml"
+    file.write_text(yaml.safe_dump(changed))
+    workspace = Workspace.open(file)
+    stale = {name for name in PLATE_STAGES if not is_current(workspace.lake, name, "SYN00000001", workspace.settings)}
+    assert stale == {"single_cells", "well_profiles"}
+
+
+def test_the_database_opens_with_duckdb_alone(demo, tmp_path):
+    copy = shutil.copy(demo[0].workspace.settings.catalog, tmp_path / "copy.duckdb")
+    with duckdb.connect(str(Path(copy)), read_only=True) as connection:
+        columns = [row[0] for row in connection.execute("DESCRIBE single_cells").fetchall()]
+    assert "Nuclei_AreaShape_Area" in columns
+    assert "Cells_Intensity_MeanIntensity_ER" in columns

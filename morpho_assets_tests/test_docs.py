@@ -1,0 +1,78 @@
+"""The documentation against the code: every SQL statement, command, setting and link in it."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from morpho_assets import reference
+from morpho_assets.lake.catalog import query_catalog
+from morpho_assets.settings import Settings
+from morpho_assets.studies.model import Study
+from morpho_assets_tests.project import ROOT
+
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(language, *names):
+    """(page, text) of every fenced block of a language, on the named pages or on all."""
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in PAGES
+        if not names or page.name in names
+        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", blocks("sql"))
+def test_every_statement_runs_on_the_demo(demo, statement):
+    frame = query_catalog(demo[0].workspace.settings.catalog, statement.strip().rstrip(";"))
+    assert frame.width > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", blocks("sh", "README.md"))
+def test_every_command_of_the_readme_runs(demo, script):
+    for line in script.strip().splitlines():
+        program, *arguments = shlex.split(line)
+        if program == "make":
+            subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
+        else:
+            assert program == "morpho"
+            demo[0].run(*arguments)
+
+
+@pytest.mark.parametrize("text", blocks("yaml", "README.md", "configuration.md", "deployment.md"))
+def test_every_setting_shown_is_valid(text):
+    content = yaml.safe_load(text)
+    model = Study if "spaces" in content else Settings
+    model.model_validate(content)
+
+
+@pytest.mark.parametrize("code", blocks("python", "README.md"))
+def test_the_readme_s_python_runs(code):
+    names = {}
+    exec(code, names)
+    assert names["cells"].height == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_picture_is_there(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_make_target_of_the_readme_is_in_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_reference_pages_are_those_of_the_code():
+    assert (ROOT / "docs/tables.md").read_text() == reference.tables_page(), "run make docs"
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert page == reference.configuration_page(page), "run make docs"
