@@ -94,6 +94,15 @@ def _workspace() -> Workspace:
     return Workspace.open(settings_file())
 
 
+def _open_instance() -> dg.DagsterInstance:
+    """Dagster's instance. One process at a time opens it: the first creates the tables, and Dagster lets two collide."""
+    import dagster as dg
+    from filelock import FileLock
+
+    with FileLock(Path(os.environ["MORPHO_STATE_DIR"]) / "instance.lock"):
+        return dg.DagsterInstance.get()
+
+
 def _demo(options: argparse.Namespace) -> None:
     from morpho_assets.gallery.synthetic import write_gallery
     from morpho_assets.terminal import TerminalProgress
@@ -120,11 +129,9 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _plates(options: argparse.Namespace) -> None:
-    import dagster as dg
-
     workspace = _workspace()
     known = workspace.plates()
-    with dg.DagsterInstance.get() as instance:
+    with _open_instance() as instance:
         if options.action == "add":
             unknown = sorted(set(options.plate) - set(known))
             if unknown:
@@ -150,6 +157,7 @@ def _sql(options: argparse.Namespace) -> None:
 def _ui(options: argparse.Namespace) -> None:
     """Replaces this process by `dagster dev`, bound to loopback."""
     _workspace()  # a wrong settings file is one message here, not a stack of them in the UI
+    _open_instance().dispose()  # its tables stand before the UI's processes look for them at once
     root = Path(os.environ["MORPHO_SETTINGS"]).parent
     place = ["-w", "workspace.yaml"] if (root / "workspace.yaml").exists() else ["-m", "morpho_assets.definitions"]
     os.chdir(root)
@@ -160,12 +168,10 @@ def _ui(options: argparse.Namespace) -> None:
 
 def _materialise(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], force: bool) -> None:
     """Plates that are not up to date, then studies, then the catalog; the first failure ends it."""
-    import dagster as dg
-
     from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES, is_current
     from morpho_assets.terminal import TerminalProgress
 
-    with dg.DagsterInstance.get() as instance, TerminalProgress() as progress:
+    with _open_instance() as instance, TerminalProgress() as progress:
         instance.add_dynamic_partitions("plate", list(plates))
         instance.add_dynamic_partitions("study", list(studies))
         for number, plate in enumerate(plates, start=1):

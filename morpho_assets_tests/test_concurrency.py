@@ -12,6 +12,14 @@ pytestmark = pytest.mark.slow
 PLATES = ("SYN00000001", "SYN00000002")
 
 
+def test_processes_that_open_a_new_instance_at_the_same_time_wait_for_each_other(tmp_path, tiny_gallery):
+    project = make_project(tmp_path / "project", tiny_gallery)
+    runs = [project.start("plates", "add", plate) for plate in PLATES * 3]
+    outputs = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 6, "\n".join(outputs)
+    assert "not registered" not in project.run("plates", "list")
+
+
 def test_two_plates_at_once_while_a_third_process_reads_the_catalog(tmp_path, tiny_gallery):
     project = make_project(tmp_path / "project", tiny_gallery)
     catalog = project.workspace.settings.catalog
