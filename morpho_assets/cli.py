@@ -95,7 +95,7 @@ def _workspace() -> Workspace:
 
 
 def _open_instance() -> dg.DagsterInstance:
-    """Dagster's instance. One process at a time opens it: the first creates the tables, and Dagster lets two collide."""
+    """Dagster's instance. Processes take turns to open it: the first creates the tables, and two at once collide."""
     import dagster as dg
     from filelock import FileLock
 
