@@ -18,10 +18,11 @@ from scipy import ndimage
 from benchmarks.dsb2018 import Field, read_fields
 from benchmarks.figures import Figures
 from benchmarks.train_small_cellpose import unseen
-from morpho_assets.evaluate.segmentation import dice, f1_of, map_dsb_of, overlap
+from morpho_assets.evaluate.segmentation import dice, f1_of, map_dsb_of
 from morpho_assets.imaging.augmentation import Augmented
 from morpho_assets.imaging.illumination import apply_illumination
 from morpho_assets.imaging.images import read_image, read_labels
+from morpho_assets.imaging.overlap import overlap
 from morpho_assets.imaging.quality import measure_quality
 from morpho_assets.imaging.segmentation import PRESETS, CellposeConfig, Segmenter, WatershedConfig, make_segmenter
 from morpho_assets.imaging.segmentation.cellpose_network import SHIPPED

@@ -16,6 +16,12 @@ from morpho_assets.workspace import Workspace
 from morpho_assets_tests.factories import write_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+# The simulator's own nuclei, as a study of a synthetic gallery names them: relative to the folder morpho runs in.
+MASKS = {
+    "evaluator": "segmentation",
+    "folder": "data/gallery/cpg9999-synthetic/source_0/workspace/truth/2026_01_01_Batch1",
+    "nuclei": "{plate}/masks/{well}-{site}-nuclei.tiff",
+}
 QUICK_STUDY = {
     "name": "demo",
     "title": "Quick study",
@@ -23,7 +29,7 @@ QUICK_STUDY = {
     "encoders": {"vae": {"name": "vae", "latent": 4, "crop_size": 32, "shrink": 2, "epochs": 2, "max_cells": 40}},
     "spaces": {"cellprofiler": {"of": "cells"}, "vae": {"of": "embedding"}, "cell_count": {"of": "cell_count"}},
     "corrections": [{"corrector": "sphering", "method": "ZCA"}],
-    "evaluators": {"replicates": {"evaluator": "retrieval", "null_size": 200}},
+    "evaluators": {"replicates": {"evaluator": "retrieval", "null_size": 200}, "masks": MASKS},
 }
 
 

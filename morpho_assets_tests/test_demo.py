@@ -63,6 +63,15 @@ def test_scores_stand_beside_chance_and_shuffled_treatments(demo):
     assert {f"{name}, shuffled treatments" for name in ("cellprofiler", "vae", "cell_count")} <= variants
 
 
+def test_masks_are_scored_against_the_simulator_s_own_nuclei(demo):
+    catalog = demo[0].workspace.settings.catalog
+    scores = query_catalog(catalog, "SELECT * FROM metrics WHERE evaluator = 'masks' AND metric = 'F1_50'")
+    assert scores["variant"].unique().to_list() == ["plates"]
+    assert "SYN00000001, nuclei" in scores["scope"].to_list()
+    assert (scores["value"] > 0.9).all()
+    assert (scores["value"] > scores["chance"]).all()
+
+
 def test_the_report_is_one_page_without_the_network(demo):
     page = (demo[0].folder / "data/reports/demo/report.html").read_text()
     assert "Quick study" in page

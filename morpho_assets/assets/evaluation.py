@@ -21,7 +21,10 @@ def evaluation(
     study = opened.study(context.partition_key)
     made = opened.study_provenance("evaluation", study)
     steps = space_steps(study.spaces, study.corrections)
-    metrics = evaluate_study(opened.lake, study.name, made, steps, study.evaluators, study.seed, progress.of(context))
+    readers = {plate: opened.reader(plate) for plate in opened.study_plates(study)}
+    metrics = evaluate_study(
+        opened.lake, study.name, made, steps, study.evaluators, study.seed, readers, progress.of(context)
+    )
     overall = metrics.filter(pl.col("scope") == "overall").select(
         "variant", "evaluator", "metric", "value", "chance", "n"
     )

@@ -1,4 +1,4 @@
-"""The seam of evaluation: every evaluator takes profiles and gives rows of the metrics table."""
+"""The seam of evaluation: an evaluator takes profiles, or plates, and gives rows of the metrics table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from morpho_assets.evaluate.metrics import Evaluation
 from morpho_assets.evaluate.nsc import NscConfig, nsc
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import RetrievalConfig, retrieval
+from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
 from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette
+from morpho_assets.imaging.sites import SiteReader
 
 
 class Evaluator(Protocol):
     """Profiles, their feature columns, the evaluator's own config model and a seed in; metrics and details out."""
 
     def __call__(self, profiles: pl.DataFrame, features: Sequence[str], config: Any, seed: int) -> Evaluation: ...
+
+
+class PlateEvaluator(Protocol):
+    """A study's plates (plate to reader, which holds the lake), the evaluator's own config model and a seed in;
+    metrics out. For what is true of the plates whatever the feature space, and so is measured once."""
+
+    def __call__(self, readers: Mapping[str, SiteReader], config: Any, seed: int) -> Evaluation: ...
 
 
 EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
@@ -38,19 +47,23 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "cluster_validation": (ClusterValidationConfig, cluster_validation),
     "batch": (BatchConfig, batch_effects),
 }
+PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
+    "segmentation": (SegmentationScoresConfig, segmentation_scores),
+}
 
 
 def evaluator_config(settings: Mapping[str, Any]) -> BaseModel:
     """The config model of `settings["evaluator"]` filled with the other settings; InputError for what is unknown."""
-    name = settings.get("evaluator")
-    if name not in EVALUATORS:
-        raise InputError("evaluators", str(name), "an unknown evaluator", f"one of {', '.join(EVALUATORS)}",
+    name = str(settings.get("evaluator"))
+    models = {known: model for known, (model, _) in (*EVALUATORS.items(), *PLATE_EVALUATORS.items())}
+    if name not in models:
+        raise InputError("evaluators", name, "an unknown evaluator", f"one of {', '.join(models)}",
                          "Choose one of them.")  # fmt: skip
     try:
-        return EVALUATORS[name][0].model_validate(dict(settings))
+        return models[name].model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError("evaluators", f"{name}.{'.'.join(map(str, first['loc']))}", first["msg"], "a valid setting",
+        raise InputError("evaluators", ".".join(map(str, (name, *first["loc"]))), first["msg"], "a valid setting",
                          "Correct it.") from error  # fmt: skip
 
 
@@ -60,3 +73,11 @@ def evaluate(
     """Run the evaluator that `config` (a config model, or settings with an `evaluator` key) is for."""
     model = config if isinstance(config, BaseModel) else evaluator_config(config)
     return EVALUATORS[model.evaluator][1](profiles, features, model, seed)  # type: ignore[attr-defined]
+
+
+def evaluate_plates(
+    readers: Mapping[str, SiteReader], config: BaseModel | Mapping[str, Any], seed: int = 0
+) -> Evaluation:
+    """`evaluate` for what is measured on plates (plate to reader)."""
+    model = config if isinstance(config, BaseModel) else evaluator_config(config)
+    return PLATE_EVALUATORS[model.evaluator][1](readers, model, seed)  # type: ignore[attr-defined]

@@ -9,14 +9,16 @@ import polars as pl
 
 from morpho_assets.compute import Progress, no_progress
 from morpho_assets.evaluate.baselines import shuffled
-from morpho_assets.evaluate.evaluators import evaluate
+from morpho_assets.evaluate.evaluators import PLATE_EVALUATORS, evaluate, evaluate_plates
 from morpho_assets.evaluate.metrics import Evaluation
+from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.study import read_space, space_features
 
 SHUFFLED = "shuffled treatments"
+PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(
@@ -26,28 +28,37 @@ def evaluate_study(
     steps: Mapping[str, Sequence[str]],
     evaluators: Mapping[str, Mapping[str, Any]],
     seed: int,
+    readers: Mapping[str, SiteReader],
     progress: Progress = no_progress,
 ) -> pl.DataFrame:
     """Write `metrics` and `treatments`; returns the former.
 
     `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
+    Evaluators of plates see `readers` (plate to reader) once, as variant `plates`.
     """
+    of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
+    of_profiles = {name: settings for name, settings in evaluators.items() if name not in of_plates}
     variants = [(space, step) for space, names in steps.items() for step in names]
     metrics, treatments = [], []
-    total, done = 2 * len(variants) * len(evaluators), 0
+    total, done = 2 * len(variants) * len(of_profiles) + len(of_plates), 0
     for space, step in variants:
         profiles = read_space(lake, study, space, step)
         features = space_features(profiles)
         name = space if step == "selected" else f"{space}, {step}"
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
-            for evaluator, settings in evaluators.items():
+            for evaluator, settings in of_profiles.items():
                 found = evaluate(rows, features, settings, seed)
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
                 metrics.append(found.metrics.with_columns(**place))
                 treatments += _treatments(found, place)
                 done += 1
                 progress("evaluation", done, total)
+    for evaluator, settings in of_plates.items():
+        place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
+        metrics.append(evaluate_plates(readers, settings, seed).metrics.with_columns(**place))
+        done += 1
+        progress("evaluation", done, total)
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
     lake.write("treatments", study, pl.concat(treatments) if treatments else table("treatments").empty(), made)
     lake.write("metrics", study, frame, made)

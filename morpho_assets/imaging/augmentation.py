@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from morpho_assets.evaluate.segmentation import overlap
+from morpho_assets.imaging.overlap import overlap
 from morpho_assets.imaging.segmentation import Segmentation, Segmenter
 from morpho_assets.imaging.segmentation.objects import Labels, areas, linked, relabelled
 

@@ -156,8 +156,7 @@ def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, p
 
 
 def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: Site) -> dict[str, pl.DataFrame]:
-    named = {"plate": site.plate, "well": site.well, "site": site.site}
-    found = make_segmenter(config, named).segment(reader.read(site), site.channels)
+    found = make_segmenter(config, site.names).segment(reader.read(site), site.channels)
     paths = {name: f"{folder}/{site.key}_{name}.tif" for name in ("nuclei", "cells")}
     for name, path in paths.items():
         reader.lake.write_bytes(path, write_labels(getattr(found, name)))

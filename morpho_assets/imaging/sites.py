@@ -41,6 +41,11 @@ class Site:
         """Its key columns in the lake's tables."""
         return {"Metadata_Plate": self.plate, "Metadata_Well": self.well, "Metadata_Site": self.site}
 
+    @property
+    def names(self) -> dict[str, object]:
+        """What stands in the braces of paths that a person configures: `{plate}/{well}-{site}.tif`."""
+        return {"plate": self.plate, "well": self.well, "site": self.site}
+
     def channel_of(self, path: str) -> str:
         """The channel whose image a path or an address names; * where it is none of the site's."""
         for channel, *places in zip(self.channels, self.paths, self.uris, strict=True):

@@ -16,6 +16,17 @@ def cells_heatmap(lake: Lake, plate: str) -> bytes:
     return plate_heatmap(wells["Metadata_Well"].to_list(), wells["Count_Cells"].to_list(), f"{plate}: cells", "cells")
 
 
+def cells_table(lake: Lake, plate: str) -> pl.DataFrame:
+    """The same numbers to read: a row per row of the plate, a column per column, null where nothing was imaged."""
+    wells = lake.read("masks", plate).group_by("Metadata_Well").agg(pl.col("Count_Cells").sum())
+    name = pl.col("Metadata_Well").str
+    placed = wells.select(
+        name.extract(r"^([A-Z]+)").alias("row"), name.extract(r"(\d+)$").alias("column"), pl.col("Count_Cells")
+    )
+    grid = placed.sort("column").pivot("column", index="row", values="Count_Cells")
+    return grid.sort(pl.col("row").str.len_bytes(), "row")
+
+
 def typical_site(lake: Lake, reader: SiteReader, plate: str) -> tuple[str, bytes] | None:
     """Name and picture, with outlines, of the site with the median number of cells; None for a plate without sites."""
     sites = lake.read("masks", plate).sort("Count_Cells", "Metadata_Well", "Metadata_Site")

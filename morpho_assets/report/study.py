@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from morpho_assets import __version__
-from morpho_assets.evaluate.study import SHUFFLED
+from morpho_assets.evaluate.study import PLATES, SHUFFLED
 from morpho_assets.imaging.quality import stain_drift
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.report.figures import loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
-from morpho_assets.report.plate import cells_heatmap, typical_site
+from morpho_assets.report.plate import cells_heatmap, cells_table, typical_site
 
 if TYPE_CHECKING:
     from morpho_assets.studies.model import Study
@@ -31,7 +31,13 @@ def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], fo
     `readers` maps the study's plates to how their images are read. The page is written aside and moved into place.
     """
     results = _read(lake, study, list(readers))
-    sections = [_plates(lake, readers), *_treatments(results), _spaces(results), _maps(results), *_encoders(results)]
+    sections = [
+        _plates(lake, readers, results),
+        *_treatments(results),
+        _spaces(results),
+        _maps(results),
+        *_encoders(results),
+    ]
     summary = _summary(results)
     made = lake.provenance("metrics", study.name)
     assert made is not None
@@ -100,7 +106,7 @@ def _summary(results: _Results) -> list[KeyFigure]:
     return figures
 
 
-def _plates(lake: Lake, readers: Mapping[str, SiteReader]) -> Section:
+def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) -> Section:
     plates = list(readers)
     counts = [name for name in _COUNTS if name != "Metadata_Count_Cells"]
     wells = lake.scan("well_profiles", plates).select("^Metadata_.*$").collect()
@@ -126,7 +132,11 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader]) -> Section:
     tables = [
         frame_table(table, "What stands behind the profiles", _COUNTS),
         frame_table(drift, "Each stain of each plate against the other plates; three others at least are needed"),
+        *(frame_table(cells_table(lake, plate), f"Cells per well of {plate}") for plate in plates[:MOST_PLATES]),
     ]
+    scores = results.metrics.filter(variant=PLATES).select("evaluator", "scope", "metric", "value", "chance", "n")
+    if scores.height:
+        tables.append(frame_table(scores, "Scores of the plates themselves, beside what a trivial method gives"))
     return Section("Plates and cells", caption, pictures, tables)
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from morpho_assets.evaluate.segmentation import count_error, dice, instance_f1, map_dsb, overlap
+from morpho_assets.errors import ImageError, InputError
+from morpho_assets.evaluate.evaluators import evaluate_plates, evaluator_config
+from morpho_assets.evaluate.segmentation import count_error, dice, instance_f1, map_dsb, one_threshold
+from morpho_assets.imaging.images import read_labels, write_labels
+from morpho_assets.imaging.overlap import overlap
+from morpho_assets.imaging.sites import complete_sites
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets.workspace import Workspace
+from morpho_assets_tests.project import make_project
 
 LABELS = arrays.arrays(np.int32, (9, 11), elements=st.integers(0, 4))
 
@@ -67,3 +78,89 @@ def test_empty_images() -> None:
 def test_fields_of_different_shape_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match=r"\(2, 2\) and \(3, 3\)"):
         overlap(np.zeros((2, 2), int), np.zeros((3, 3), int))
+
+
+PLATE = "SYN00000001"
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory, tiny_gallery: Path) -> tuple[Workspace, Path]:
+    """A plate of the simulator whose masks are its true nuclei and cells, and the folder of these."""
+    from morpho_assets.gallery.images import fetch_images
+    from morpho_assets.gallery.manifest import write_manifest
+
+    workspace = make_project(tmp_path_factory.mktemp("project"), tiny_gallery).workspace
+    lake, source = workspace.lake, workspace.source(PLATE)
+    write_manifest(lake, PLATE, workspace.provenance("plate_manifest", PLATE), source)
+    made = workspace.provenance("raw_images", PLATE)
+    fetch_images(lake, PLATE, made, workspace.store(PLATE), workspace.settings.images)
+    truth = next(Path(tiny_gallery).rglob(f"truth/*/{PLATE}/masks"))
+    rows = []
+    for site in complete_sites(lake, PLATE):
+        paths = {kind: f"label_images/{site.key}-{kind}.tif" for kind in ("nuclei", "cells")}
+        for kind, path in paths.items():
+            lake.write_bytes(path, (truth / f"{site.key}-{kind}.tiff").read_bytes())
+        rows.append({**site.place, **paths, "Count_Cells": 0, "Count_Dropped": 0})
+    lake.write("masks", PLATE, pl.DataFrame(rows), Provenance("masks", "1", "", {}))
+    return workspace, truth
+
+
+def settings(folder: Path, **more: object) -> dict[str, object]:
+    return {"evaluator": "segmentation", "nuclei": "{well}-{site}-nuclei.tiff", "folder": folder, **more}
+
+
+def test_true_masks_score_one_and_one_threshold_scores_less(simulated: tuple[Workspace, Path]) -> None:
+    workspace, truth = simulated
+    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+    both = settings(truth, cells="{well}-{site}-cells.tiff", border="keep")
+    found = evaluate_plates(readers, both, seed=1).metrics
+    assert found["scope"].unique(maintain_order=True).to_list() == [f"{PLATE}, nuclei", f"{PLATE}, cells"]
+    assert found["metric"].to_list() == ["F1_50", "F1_70", "mAP_DSB", "Dice", "count_error"] * 2
+    assert found["value"].to_list() == [1, 1, 1, 1, 0] * 2
+    assert (found.filter(pl.col("metric") != "count_error")["chance"] < 1).all()
+    objects = sum(int(read_labels(file).max()) for file in truth.glob("*-nuclei.tiff"))
+    assert found["n"].unique().to_list() == [objects]
+
+
+def test_only_sites_with_a_file_count_and_border_objects_by_choice(
+    simulated: tuple[Workspace, Path], tmp_path: Path
+) -> None:
+    workspace, truth = simulated
+    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+    file = sorted(truth.glob("*-nuclei.tiff"))[0]
+    labels = read_labels(file)
+    inside = np.setdiff1d(labels, np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]]))
+    labels[labels == inside[0]] = 0  # one nucleus that nobody drew
+    (tmp_path / file.name).write_bytes(write_labels(labels))
+    scores = {
+        border: evaluate_plates(readers, settings(tmp_path, border=border)).metrics for border in ("discard", "keep")
+    }
+    true = inside.size - 1
+    discarded, kept = (dict(scores[border].select("metric", "value").iter_rows()) for border in ("discard", "keep"))
+    assert scores["discard"]["n"][0] == true
+    assert discarded["F1_50"] == pytest.approx(2 * true / (2 * true + 1))
+    assert discarded["count_error"] == pytest.approx(1 / true)
+    assert kept["F1_50"] > discarded["F1_50"]
+    assert scores["discard"]["ci_low"].null_count() == 5  # one site has no spread
+
+
+def test_truth_that_is_not_there_or_does_not_fit(simulated: tuple[Workspace, Path], tmp_path: Path) -> None:
+    workspace, _ = simulated
+    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+    with pytest.raises(InputError, match="no file that its paths name"):
+        evaluate_plates(readers, settings(tmp_path))
+    with pytest.raises(InputError, match=r"batch.*\{plate\}, \{well\}, \{site\}"):
+        evaluate_plates(readers, settings(tmp_path, nuclei="{batch}/{well}.tif"))
+    with pytest.raises(InputError, match="name the true label images"):
+        evaluator_config({"evaluator": "segmentation"})
+    for site in complete_sites(workspace.lake, PLATE):
+        (tmp_path / f"{site.key}-nuclei.tiff").write_bytes(write_labels(np.ones((5, 5), np.int32)))
+    with pytest.raises(ImageError, match="5 x 5"):
+        evaluate_plates(readers, settings(tmp_path))
+
+
+def test_one_threshold_by_hand() -> None:
+    plane = np.zeros((20, 30), np.float32)
+    plane[2:8, 2:8], plane[12:18, 20:28], plane[0, 29] = 1, 0.9, 1
+    assert one_threshold(plane).max() == 2  # the single pixel is a speck
+    assert one_threshold(np.full((4, 4), 0.3, np.float32)).max() == 0

@@ -31,11 +31,16 @@ class ExternalSegmenter:
         return linked(nuclei, cells)
 
     def _labels(self, pattern: str, shape: tuple[int, ...]) -> Labels:
-        try:
-            path = Path(pattern.format_map(self.site))
-        except (KeyError, IndexError) as error:
-            known = ", ".join(self.site) or "none"
-            raise InputError(
-                "segmentation", pattern, f"{{{error.args[0]}}}", f"one of {known}", "Name only what identifies a site."
-            ) from error
-        return read_labels(self.config.folder / path if self.config.folder else path, shape=(shape[0], shape[1]))
+        return read_labels(site_path(pattern, self.config.folder, self.site), shape=(shape[0], shape[1]))
+
+
+def site_path(pattern: str, folder: Path | None, site: Mapping[str, object]) -> Path:
+    """The path that `pattern` names for a site, under `folder`; InputError for a brace that names nothing of a site."""
+    try:
+        path = Path(pattern.format_map(site))
+    except (KeyError, IndexError, ValueError) as error:
+        known = ", ".join(f"{{{name}}}" for name in site) or "none"
+        raise InputError(
+            "label images", pattern, f"the brace {error.args[0]!r}", f"one of {known}", "Name what identifies a site."
+        ) from error
+    return folder / path if folder else path
