@@ -41,7 +41,10 @@ class NucleiConfig(_Model):
         description="one threshold and declumping as CellProfiler does; none: each nucleus gets its own threshold",
     )
     background_size: float = Field(
-        default=0.0, ge=0, description="width of the background estimate that is subtracted first, pixels; 0: none"
+        default=0.0, ge=0, description="smoothing of the background estimate that is subtracted first, pixels; 0: none"
+    )
+    background_block: float = Field(
+        default=30.0, gt=0, description="side of the blocks whose least values are that background, pixels"
     )
     declump: Literal["shape", "intensity", "none"] = Field(
         default="shape", description="with a threshold: how clumps are split"

@@ -15,6 +15,8 @@ from morpho_assets.imaging.segmentation.thresholds import HALF_WITHIN, foregroun
 
 Plane = NDArray[np.float32]
 
+FOUR = ndimage.generate_binary_structure(2, 1)
+
 _FULL_WIDTH_AT_HALF = 2.35  # of a Gaussian, in standard deviations: CellProfiler's "artifact diameter"
 
 
@@ -23,7 +25,7 @@ def find_nuclei(plane: Plane, config: NucleiConfig) -> Labels:
     if np.ptp(plane) == 0:
         return np.zeros(plane.shape, dtype=np.int32)
     if config.background_size:
-        plane = np.maximum(plane - _background(plane, config.background_size), 0)
+        plane = np.maximum(plane - _background(plane, config.background_size, config.background_block), 0)
     if config.threshold is None:
         return nuclei_by_own_thresholds(plane, config.boundary, fill_holes=config.fill_holes)
     nuclei = _declumped(plane, foreground(plane, config.threshold), config)
@@ -39,9 +41,9 @@ def size_limits(nuclei: Labels, config: NucleiConfig) -> tuple[float, float]:
     return least, most
 
 
-def _background(plane: Plane, size: float) -> Plane:
-    """CellProfiler's Background: least value of each block of `size` pixels, smoothed over as much."""
-    blocks = [max(1, math.ceil(extent / size)) for extent in plane.shape]
+def _background(plane: Plane, size: float, side: float) -> Plane:
+    """CellProfiler's Background: least value of each block of `side` pixels, smoothed over `size` pixels."""
+    blocks = [max(1, math.ceil(extent / side)) for extent in plane.shape]
     block = [np.arange(extent) * count // extent for extent, count in zip(plane.shape, blocks, strict=True)]
     starts = [np.flatnonzero(np.diff(index, prepend=-1)) for index in block]
     least = np.minimum.reduceat(np.minimum.reduceat(plane, starts[0], axis=0), starts[1], axis=1)
@@ -49,7 +51,7 @@ def _background(plane: Plane, size: float) -> Plane:
 
 
 def _declumped(plane: Plane, mask: NDArray[np.bool_], config: NucleiConfig) -> Labels:
-    """CellProfiler's IdentifyPrimaryObjects: maxima of shape or intensity, then watershed on the same."""
+    """CellProfiler's IdentifyPrimaryObjects: maxima of shape or intensity within each clump, then watershed on it."""
     from skimage.segmentation import watershed
 
     clumps, _ = ndimage.label(mask, structure=EIGHT)
@@ -57,17 +59,31 @@ def _declumped(plane: Plane, mask: NDArray[np.bool_], config: NucleiConfig) -> L
         return clumps.astype(np.int32)
     if config.declump == "shape":
         height = ndimage.distance_transform_edt(filled(clumps) > 0)
-        peaks_in = ndimage.gaussian_filter(height, 0.6)  # whole-pixel distances tie; a tie is not two nuclei
+        # Distances of whole pixels tie, and which of two tied maxima stays decides where a lobed nucleus is cut.
+        # CellProfiler adds the first numbers of this generator, so we must to cut where it does.
+        height += np.random.RandomState(0).uniform(0, 0.001, height.shape)
+        peaks_in = height
     else:
         height = plane
         peaks_in = ndimage.gaussian_filter(plane, config.declump_smoothing / HALF_WITHIN)
-    peaks = (peaks_in > 0) & mask & _local_maxima(peaks_in, max(1.0, config.declump_distance - 0.5))
+    peaks = _local_maxima(peaks_in, clumps, max(1.0, config.declump_distance - 0.5))
     seeds, _ = ndimage.label(peaks, structure=EIGHT)
     return watershed(-height, seeds, connectivity=EIGHT, mask=mask).astype(np.int32)
 
 
-def _local_maxima(values: NDArray[np.floating], radius: float) -> NDArray[np.bool_]:
-    """Pixels that no pixel within `radius` exceeds."""
-    span = np.arange(-int(radius), int(radius) + 1)
-    disk = np.hypot(span[:, None], span[None, :]) <= radius
-    return values >= ndimage.maximum_filter(values, footprint=disk)
+def _local_maxima(values: NDArray[np.floating], labels: NDArray[np.integer], radius: float) -> NDArray[np.bool_]:
+    """Labelled pixels above zero that no pixel of the same label within `radius`, 1 or more, exceeds.
+
+    Labels are connected pieces, so that neighbours are of one label.
+    """
+    reach = int(radius)
+    offset = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    offset = offset[:, np.hypot(*offset) <= radius]
+    highest = ndimage.maximum_filter(np.where(labels > 0, values, -np.inf), footprint=FOUR)
+    rows, columns = np.nonzero((labels > 0) & (values > 0) & (values >= highest))
+    around, owner = (np.pad(array, reach) for array in (values, labels))
+    at = rows[:, None] + reach + offset[0], columns[:, None] + reach + offset[1]
+    exceeded = (owner[at] == labels[rows, columns][:, None]) & (around[at] > values[rows, columns][:, None])
+    peaks = np.zeros(values.shape, dtype=bool)
+    peaks[rows, columns] = ~exceeded.any(axis=1)
+    return peaks
