@@ -73,8 +73,9 @@ def load_settings(file: Path) -> Settings:
 
     sources = []
     for source in settings.sources:
-        name = "root" if source.kind == "gallery" else "path"
-        sources.append(source.model_copy(update={name: absolute(getattr(source, name))}))
+        places = {name: getattr(source, name, None) for name in ("root", "path", "files", "platemaps", "metadata")}
+        found = {name: absolute(place) for name, place in places.items() if place is not None}
+        sources.append(source.model_copy(update=found))
     paths = {name: absolute(getattr(settings, name)) for name in ("lake", "catalog", "reports", "studies")}
     images = settings.images.model_copy(update={"folder": absolute(settings.images.folder)})
     return settings.model_copy(update={**paths, "sources": tuple(sources), "images": images})

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.sources import PlateSource, find_source
+from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets.gallery.source import PlateSource
+from morpho_assets.gallery.sources import find_source
 from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.sites import SiteReader, illumination_paths
 from morpho_assets.lake.lake import Lake
@@ -38,9 +40,19 @@ class Workspace:
     def source(self, plate: str) -> PlateSource:
         return find_source(self.settings.sources, plate)
 
+    def measured_elsewhere(self, plate: str) -> MeasuredSource | None:
+        """The source of a plate without images, which has its cells or profiles; None for a plate with images."""
+        if self.lake.read("sites", plate).height:
+            return None
+        source = self.source(plate)
+        return source if isinstance(source, MeasuredSource) else None
+
     def store(self, plate: str) -> Store:
         """How the images of a plate are read, from the source its manifest names."""
-        name = self.lake.read("sites", plate)["source"][0]
+        sites = self.lake.read("sites", plate)
+        if not sites.height:
+            return Store()
+        name = sites["source"][0]
         for source in self.settings.sources:
             if source.name == name:
                 return source.store()

@@ -7,7 +7,7 @@ import dagster as dg
 from morpho_assets.assets.shared import plate_asset, result, small_table
 from morpho_assets.gallery.images import delete_fetched
 from morpho_assets.imaging.sites import Site
-from morpho_assets.measure.plate import measure_plate
+from morpho_assets.measure.plate import import_cells, measure_plate
 from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
@@ -17,7 +17,8 @@ def single_cells(
 ) -> dg.MaterializeResult:
     """Shape, intensity, texture and more of every nucleus, cell and cytoplasm, under CellProfiler's names.
 
-    A row per cell. Site by site: a run that was stopped goes on with the sites it has not done.
+    A row per cell. Site by site: a run that was stopped goes on with the sites it has not done. The cells of a plate
+    that was measured elsewhere are read from its source.
     """
     opened, plate = workspace.open(), context.partition_key
     made = opened.provenance("single_cells", plate)
@@ -27,16 +28,20 @@ def single_cells(
         if settings.images.policy == "stream":
             delete_fetched(list(site.paths), settings.images.folder)
 
-    outcome = measure_plate(
-        opened.lake,
-        plate,
-        made,
-        settings.measurement,
-        opened.reader(plate),
-        settings.compute,
-        progress.of(context),
-        measured,
-    )
+    elsewhere = opened.measured_elsewhere(plate)
+    if elsewhere is not None:
+        outcome = import_cells(opened.lake, plate, made, elsewhere.cells(plate) or ())
+    else:
+        outcome = measure_plate(
+            opened.lake,
+            plate,
+            made,
+            settings.measurement,
+            opened.reader(plate),
+            settings.compute,
+            progress.of(context),
+            measured,
+        )
     names = opened.lake.scan("single_cells", [plate]).collect_schema().names()
     modules = Counter(tuple(name.split("_")[:2]) for name in names if not name.startswith(("Metadata_", "Object")))
     families = [{"compartment": c, "module": m, "features": n} for (c, m), n in sorted(modules.items())]

@@ -4,7 +4,7 @@ import dagster as dg
 
 from morpho_assets.assets.shared import picture, plate_asset, result
 from morpho_assets.profiles.features import feature_columns
-from morpho_assets.profiles.plate import profile_plate
+from morpho_assets.profiles.plate import import_profiles, profile_plate
 from morpho_assets.resources import WorkspaceResource
 
 
@@ -12,23 +12,30 @@ from morpho_assets.resources import WorkspaceResource
 def well_profiles(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
     """One profile per well: its cells aggregated, annotated, and normalised to the plate's negative controls.
 
-    With the cells and sites behind each well. Tables `well_profiles` and `normalized_profiles`.
+    With the cells and sites behind each well. Profiles that were published are read from their source. Tables
+    `well_profiles` and `normalized_profiles`.
     """
     from morpho_assets.report.figures import plate_heatmap
 
     opened, plate = workspace.open(), context.partition_key
     made = opened.provenance("well_profiles", plate)
-    profiles = profile_plate(opened.lake, plate, made, opened.settings.profiles)
+    config = opened.settings.profiles
+    elsewhere = opened.measured_elsewhere(plate)
+    published = elsewhere.profiles(plate) if elsewhere else None
+    if elsewhere and published is not None:
+        profiles = import_profiles(opened.lake, plate, made, config, published, elsewhere.normalized)
+    else:
+        profiles = profile_plate(opened.lake, plate, made, config)
     counts = profiles["Metadata_Count_Cells"]
-    heatmap = plate_heatmap(profiles["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
-    return result(
-        made.fingerprint,
-        profiles.height,
-        {
-            "features": len(feature_columns(profiles)),
+    metadata: dict[str, object] = {
+        "features": len(feature_columns(profiles)),
+        "negative control wells": int((profiles["Metadata_control_type"] == "negcon").sum()),
+    }
+    if counts.null_count() < profiles.height:  # published profiles may not count their cells
+        heatmap = plate_heatmap(profiles["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
+        metadata |= {
             "cells per well (median)": float(counts.median() or 0),  # type: ignore[arg-type]
             "wells without cells": int((counts == 0).sum()),
-            "negative control wells": int((profiles["Metadata_control_type"] == "negcon").sum()),
             "cells per well": picture(heatmap, "cells per well"),
-        },
-    )
+        }
+    return result(made.fingerprint, profiles.height, metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from morpho_assets.gallery.sources import Manifest, PlateSource
+from morpho_assets.gallery.source import Manifest, PlateSource
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 
@@ -15,7 +15,7 @@ def write_manifest(lake: Lake, plate: str, made: Provenance, source: PlateSource
     Raises InputError for the first defect of a file; nothing is written then.
     """
     manifest = source.manifest(plate)
-    made = made.including("files", [manifest.wells.write_csv(), manifest.sites.write_csv()])
+    made = made.including("files", [manifest.wells.write_csv(), manifest.sites.write_csv(), *manifest.stamps])
     lake.write("wells", plate, manifest.wells, made)
     lake.write("sites", plate, manifest.sites.with_columns(source=pl.lit(source.name)), made)
     return manifest

@@ -1,72 +1,40 @@
-"""Sources of plates: the Cell Painting Gallery (in its bucket or a mirror of it), or a samplesheet of one's own images.
+"""The kinds of source: the Cell Painting Gallery (in its bucket or a mirror of it), a samplesheet of one's own images,
+and plates that were measured elsewhere.
 
-A source is a config model with three methods; a new kind of source is one class and one entry in `Source`.
+A source is a config model with the methods of `source.PlateSource`; a new kind is one class and one entry in `Source`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from morpho_assets.errors import ImageError, InputError
+from morpho_assets.errors import InputError
 from morpho_assets.gallery.load_data import read_load_data
-from morpho_assets.gallery.platemap import annotate_wells, join_metadata, platemap_name, read_platemap
+from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets.gallery.platemap import annotate_wells
 from morpho_assets.gallery.samplesheet import plate_sites, plate_wells, read_samplesheet
+from morpho_assets.gallery.source import (
+    Manifest,
+    PlateSource,
+    SourceModel,
+    check_wells,
+    join_external,
+    place_wells,
+    read_file,
+    read_layout,
+)
 from morpho_assets.gallery.store import GALLERY, Store
-from morpho_assets.gallery.wells import FORMATS, fits, well_name, well_position
+from morpho_assets.gallery.wells import well_name, well_position
 
 LOAD_DATA = ("load_data_with_illum.parquet", "load_data_with_illum.csv", "load_data.parquet", "load_data.csv")
 """What a plate's folder is searched for, in this order: the form with illumination functions says all the others do."""
-_BARCODE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """A plate as its files describe it: `wells` and `sites` fit the lake's tables; `files` were read for them."""
-
-    wells: pl.DataFrame
-    sites: pl.DataFrame
-    files: tuple[str, ...]
-
-
-class PlateSource(Protocol):
-    """Where plates come from."""
-
-    @property
-    def name(self) -> str: ...
-
-    def store(self) -> Store:
-        """How its images are read."""
-
-    def plates(self) -> list[str]:
-        """Barcodes of the plates it has, sorted."""
-
-    def manifest(self, plate: str) -> Manifest:
-        """Everything its files say of a plate, validated. Raises InputError for the first defect."""
-
-
-class _SourceModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="short name of the source, shown beside its plates")
-    channels: tuple[str, ...] | None = Field(None, description="channels to use, in this order; default: all there are")
-    replace: dict[str, str] = Field(
-        default_factory=dict, description="start of a path in the files: what stands for it"
-    )
-    endpoint_url: str | None = Field(None, description="address of an object store that is not Amazon's")
-    anonymous: bool = Field(True, description="read the object store without credentials, as the Gallery allows")
-    retries: int = Field(4, ge=0, description="how often a failed read is tried again, with growing pauses")
-    perturbation: tuple[str, ...] = Field((), description="columns that name a treatment; default: sample and dose")
-    negative_controls: tuple[str, ...] = Field(("DMSO",), description="treatments that are negative controls")
-    wells: Literal[6, 12, 24, 48, 96, 384, 1536] | None = Field(None, description="wells of a plate; default: any")
-
-
-class GallerySource(_SourceModel):
+class GallerySource(SourceModel):
     """Plates in the Gallery's folder layout, under `root`: the bucket itself, or a mirror of it."""
 
     kind: Literal["gallery"]
@@ -91,17 +59,13 @@ class GallerySource(_SourceModel):
         batch = load_data.rsplit("/", 3)[-3]
         sites = read_load_data(self._read(load_data), load_data, plate, self.channels)
         maps = f"{self.base}/workspace/metadata/platemaps/{batch}"
-        barcodes = f"{maps}/barcode_platemap.csv"
-        platemap = f"{maps}/platemap/{platemap_name(self._read(barcodes), barcodes, plate)}.txt"
-        wells = read_platemap(self._read(platemap), platemap)
-        external = self._glob(f"{self.base}/workspace/metadata/external_metadata/*")
-        tables = {path: self._read(path) for path in external if path.endswith((".tsv", ".csv", ".txt"))}
-        wells, metadata = join_metadata(wells, tables)
+        wells, barcodes, platemap = read_layout(self.store(), maps, plate)
+        wells, metadata = join_external(wells, self.store(), f"{self.base}/workspace/metadata/external_metadata/*")
         wells = annotate_wells(wells, self.perturbation, self.negative_controls)
-        _check_wells(wells["Metadata_Well"], platemap, self.wells)
+        check_wells(wells["Metadata_Well"], platemap, self.wells)
         _check_imaged(sites, load_data, wells, platemap)
         files = tuple(file for file in (load_data, barcodes, platemap, metadata) if file)
-        return Manifest(_placed(wells, plate, self.source, batch), sites, files)
+        return Manifest(place_wells(wells, plate, self.source, batch), sites, files)
 
     def _load_data(self, plate: str) -> str:
         found = self._load_data_files(plate)
@@ -122,10 +86,10 @@ class GallerySource(_SourceModel):
         return self.store().glob(pattern)
 
     def _read(self, path: str) -> bytes:
-        return _read(self.store(), path)
+        return read_file(self.store(), path)
 
 
-class SamplesheetSource(_SourceModel):
+class SamplesheetSource(SourceModel):
     """Plates listed in a samplesheet: one row per image, for those with their own microscope."""
 
     kind: Literal["samplesheet"]
@@ -144,19 +108,19 @@ class SamplesheetSource(_SourceModel):
             found = f"the plates {', '.join(sorted(set(sheet['plate']))[:5])}"
             raise InputError(self.path, "column plate", found, plate, "Check the barcode.")
         sites = plate_sites(sheet, self.path, plate, self.channels)
-        _check_wells(sites["Metadata_Well"], self.path, self.wells)
+        check_wells(sites["Metadata_Well"], self.path, self.wells)
         wells = plate_wells(sheet, self.path, plate)
         names = [well_name(*well_position(name)) for name in wells["Metadata_Well"]]
         wells = annotate_wells(
             wells.with_columns(Metadata_Well=pl.Series(names)), self.perturbation, self.negative_controls
         )
-        return Manifest(_placed(wells, plate, mine["source"][0], mine["batch"][0]), sites, (self.path,))
+        return Manifest(place_wells(wells, plate, mine["source"][0], mine["batch"][0]), sites, (self.path,))
 
     def _sheet(self) -> pl.DataFrame:
-        return read_samplesheet(_read(self.store(), self.path), self.path)
+        return read_samplesheet(read_file(self.store(), self.path), self.path)
 
 
-Source = Annotated[GallerySource | SamplesheetSource, Field(discriminator="kind")]
+Source = Annotated[GallerySource | SamplesheetSource | MeasuredSource, Field(discriminator="kind")]
 
 
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
@@ -168,28 +132,6 @@ def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
         found = f"the plate in {names}" if holders else f"no such plate in the sources {names}"
         raise InputError("sources", f"plate {plate}", found, "one source with it", "Check the barcode and the sources.")
     return holders[0]
-
-
-def _read(store: Store, path: str) -> bytes:
-    try:
-        return store.read(path).body
-    except ImageError as error:
-        raise InputError(error.path, "", f"a file that {error.reason}", "a readable file", "Restore it.") from None
-
-
-def _placed(wells: pl.DataFrame, plate: str, source: str, batch: str) -> pl.DataFrame:
-    if not _BARCODE.match(plate):
-        raise InputError("plate", plate, "a barcode that cannot name a folder", "letters, digits, . _ -", "Rename it.")
-    place = {"Metadata_Plate": plate, "Metadata_Source": source, "Metadata_Batch": batch}
-    return wells.with_columns(pl.lit(value).alias(name) for name, value in place.items())
-
-
-def _check_wells(wells: pl.Series, file: str, number: int | None) -> None:
-    """Wells must lie on a plate of `number` wells, or on the largest there is."""
-    for name in wells:
-        if not fits(well_position(name), number or max(FORMATS)):
-            expected = f"wells of a {number or max(FORMATS)}-well plate"
-            raise InputError(file, f"well {name}", "a well outside the plate", expected, "Correct the well or `wells`.")
 
 
 def _check_imaged(sites: pl.DataFrame, load_data: str, wells: pl.DataFrame, platemap: str) -> None:

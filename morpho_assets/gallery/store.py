@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -79,6 +82,30 @@ class Store:
             if not fault:
                 return Content(body, hashlib.sha256(body).hexdigest())
         raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
+
+    def stamp(self, path: str) -> str:
+        """Names a file's content without reading it: its path, size, and checksum or time of change."""
+        path = self.resolve(path)
+        info = self._files(path).info(path)
+        return f"{path} {info['size']} {info.get('ETag') or info.get('mtime')}"
+
+    @contextmanager
+    def local(self, path: str) -> Iterator[str]:
+        """The path of a local copy, which is removed when the block ends; a file that is local is used where it lies.
+
+        For formats that cannot be read from an object store. Raises ImageError for a file that cannot be copied.
+        """
+        path = self.resolve(path)
+        if "://" not in path:
+            yield path
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = os.path.join(folder, path.rsplit("/", 1)[-1])
+            try:
+                self._files(path).get_file(path, copy)
+            except _faults(path) as error:
+                raise ImageError(path, f"cannot be copied ({type(error).__name__}: {error})") from None
+            yield copy
 
     def matches(self, path: str, body: bytes) -> bool:
         """Whether bytes that we hold are those of the file, by the size and checksum its store gives."""

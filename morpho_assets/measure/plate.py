@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import polars as pl
@@ -43,6 +43,19 @@ def measure_plate(
     rows = lake.write_stream("single_cells", plate, work.frames("single_cells", [site.key for site in sites]), made)
     work.clear()
     return Outcome(rows, len(sites), failed)
+
+
+def import_cells(lake: Lake, plate: str, made: Provenance, frames: Iterable[pl.DataFrame]) -> Outcome:
+    """Write `single_cells` of a plate that was measured elsewhere, from frames that come one after the other."""
+    sites: set[tuple[str, int]] = set()
+
+    def counted() -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            sites.update(frame.select("Metadata_Well", "Metadata_Site").unique().rows())
+            yield frame
+
+    rows = lake.write_stream("single_cells", plate, counted(), made)
+    return Outcome(rows, len(sites), 0)
 
 
 def _measure(

@@ -57,7 +57,7 @@ def aggregate(
     NaN, null and infinities are missing and left out; a stratum without any value of a feature gives null. Strata
     with a null key are kept as a row of their own. No cells give no rows. Columns are read in blocks of
     `config.block_gb`, so a LazyFrame over Parquet of any size is aggregated exactly in that memory (about three
-    times it at the peak); over CSV each block reads the file again, so convert first (`sources.to_parquet`).
+    times it at the peak); over CSV each block reads the file again, so convert first (`cellprofiler.to_parquet`).
     Features come from `config.prefixes` unless named. InputError when a stratum column or all features are absent.
     """
     config = config or AggregateConfig()

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import polars as pl
 
 from morpho_assets.errors import InputError
+from morpho_assets.lake import tables
 
-COMPARTMENTS = ("Nuclei_", "Cells_", "Cytoplasm_")
+COMPARTMENTS = tuple(family.prefix for family in tables.COMPARTMENTS)
 
 
 def feature_columns(frame: pl.DataFrame | pl.LazyFrame, prefixes: Sequence[str] = COMPARTMENTS) -> list[str]:

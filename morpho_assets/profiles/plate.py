@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from morpho_assets.errors import InputError
 from morpho_assets.imaging.cell_quality import FLAG, CellQualityConfig, flag_cells
 from morpho_assets.lake.failures import failed_sites
 from morpho_assets.lake.lake import Lake
@@ -34,8 +35,9 @@ class ProfilesConfig(BaseModel):
 def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConfig) -> pl.DataFrame:
     """Write `well_profiles`, then `normalized_profiles`; returns the latter.
 
-    One row per well that was imaged; a well without cells has its counts and no measurements. A plate without enough
-    control wells raises InputError (or takes the fallback that the settings name) after `well_profiles` is written.
+    One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
+    and no measurements. A plate without enough control wells raises InputError (or takes the fallback that the
+    settings name) after `well_profiles` is written.
     """
     cells = lake.scan("single_cells", [plate])
     wells = _imaged_wells(lake, plate).join(_site_counts(lake, plate), on=KEYS, how="left", maintain_order="left")
@@ -54,6 +56,28 @@ def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConf
     return normalized
 
 
+def import_profiles(
+    lake: Lake, plate: str, made: Provenance, config: ProfilesConfig, published: pl.DataFrame, normalized: bool
+) -> pl.DataFrame:
+    """Write `well_profiles` and `normalized_profiles` from published profiles; returns the latter.
+
+    `published` has plate, well, Metadata_Count_Cells and features. Where they are `normalized` already they are taken
+    as they are, and `well_profiles` has the wells without measurements, since nobody published them. Raises InputError
+    for a well that the plate's map lacks.
+    """
+    features = feature_columns(published)
+    wells = lake.read("wells", plate)
+    unknown = published.join(wells, on=KEYS, how="anti")
+    if unknown.height:
+        found = f"a profile of well {unknown['Metadata_Well'][0]}, which the platemap lacks"
+        raise InputError("profiles", f"plate {plate}", found, "wells of the platemap", "Check that it is the plate's.")
+    profiles = wells.join(published, on=KEYS, how="inner", maintain_order="left")
+    lake.write("well_profiles", plate, profiles.drop(features) if normalized else profiles, made)
+    profiles = profiles if normalized else normalize(profiles, config.normalize, features)
+    lake.write("normalized_profiles", plate, profiles, made)
+    return profiles
+
+
 def _judged(cells: pl.LazyFrame, config: CellQualityConfig, features: set[str]) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """The cells that go into profiles, and how many of each well are implausible.
 
@@ -70,19 +94,28 @@ def _judged(cells: pl.LazyFrame, config: CellQualityConfig, features: set[str]) 
 
 
 def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:
-    imaged = lake.scan("sites", [plate]).select(KEYS).unique().collect()
+    imaged = _sites(lake, plate).select(KEYS).unique()
     return lake.read("wells", plate).join(imaged, on=KEYS, how="semi", maintain_order="left")
+
+
+def _sites(lake: Lake, plate: str) -> pl.DataFrame:
+    """Keys of the sites that were imaged; of a plate that was measured elsewhere, of those with cells."""
+    site = [*KEYS, SITE.name]
+    imaged = lake.scan("sites", [plate]).select(site).unique().collect()
+    return imaged if imaged.height else lake.scan("single_cells", [plate]).select(site).unique().collect()
 
 
 def _site_counts(lake: Lake, plate: str) -> pl.DataFrame:
     """Per well: sites that were segmented, that failed in any stage, and that carry a quality flag."""
     site = [WELL.name, SITE.name]
-    segmented = lake.read("masks", plate).select(site)
+    sites = _sites(lake, plate)
+    elsewhere = not lake.read("sites", plate).height
+    segmented = (sites if elsewhere else lake.read("masks", plate)).select(site)
     failed = failed_sites(lake, plate)
     quality = lake.read("image_quality", plate)
     flagged = quality.filter(pl.any_horizontal(pl.col("^flag_.*$"), pl.lit(False))).select(site).unique()
     counts = {"Sites": segmented, "Failed_Sites": failed, "Flagged_Sites": flagged}
-    wells = lake.scan("sites", [plate]).select(KEYS).unique().collect()
+    wells = sites.select(KEYS).unique()
     for name, frame in counts.items():
         counted = frame.group_by(WELL.name).agg(pl.len().cast(pl.Int32).alias(f"Metadata_Count_{name}"))
         wells = wells.join(counted, on=WELL.name, how="left")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from morpho_assets.profiles.annotate import AnnotateConfig
-from morpho_assets.profiles.sources import read_profiles
+from morpho_assets.profiles.published import read_profiles
 
 
 @pytest.fixture(scope="session")

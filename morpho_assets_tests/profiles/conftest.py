@@ -22,7 +22,7 @@ def pediatric(reference_data: Path) -> dict[str, pl.DataFrame]:
 def jump_plates(reference_data: Path) -> pl.DataFrame:
     """Three real plates, feature-selected, controls recognised."""
     from morpho_assets.profiles.annotate import AnnotateConfig
-    from morpho_assets.profiles.sources import read_profiles
+    from morpho_assets.profiles.published import read_profiles
 
     files = sorted((reference_data / "cpjump1_profiles" / "profiles").glob("*/*.csv.gz"))
     return read_profiles(files, AnnotateConfig(treatment="Metadata_broad_sample", negcon_name="DMSO"))

@@ -1,15 +1,17 @@
-"""Existing CellProfiler output and published profiles, read into the columns of this package, a site at a time.
+"""CellProfiler's output and profiles made from it, read into the columns of this package, a site at a time.
 
     analysis/<plate>-<well>-<site>/*.csv    read_analysis       one frame per site
     backend/…/<plate>.sqlite                read_sqlite         one frame per image
     single-cell Parquet of CytoTable        scan_cytotable      a LazyFrame
-    backend/…/<plate>.csv, profiles/…       read_profiles       one frame of wells
+    backend/…/<plate>.csv, profiles/…       read_wells          one frame of wells
 
-`to_parquet` writes the frames of the first two to one file, which `aggregate` then reads in blocks of columns.
+`to_parquet` writes the frames of the first two to one file, which `profiles.aggregate` then reads in blocks of columns.
+Values that are missing are null.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +20,12 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.profiles.annotate import AnnotateConfig, recognise
-from morpho_assets.profiles.features import COMPARTMENTS, feature_columns
+from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.store import Store
+from morpho_assets.lake.tables import COMPARTMENTS
 
 SITE_KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
+PREFIXES = tuple(family.prefix for family in COMPARTMENTS)
 MISSING = ["nan", "NaN", "inf", "-inf", "NULL", "None", ""]
 _FOLDER = re.compile(r"^(?P<plate>.+)-(?P<well>[A-Za-z]{1,2}\d{1,2})-(?P<site>\d+)$")
 _WELL = re.compile(r"^([A-Za-z]{1,2})0*(\d{1,2})$")
@@ -42,28 +45,30 @@ class CellProfilerConfig(BaseModel):
     keep: tuple[str, ...] = Field(default=(), description="further columns of the Image table, kept under their names")
 
 
-def read_analysis(folder: Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+def read_analysis(
+    folder: str | Path, config: CellProfilerConfig | None = None, store: Store | None = None
+) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yields (name, cells) of every site folder below `folder` that holds an Image.csv, by name; see `read_site`."""
-    for image in sorted(Path(folder).rglob("Image.csv")):
-        yield image.parent.name, read_site(image.parent, config)
+    for image in (store or Store()).glob(f"{folder}/**/Image.csv"):
+        site = image.rsplit("/", 1)[0]
+        yield site.rsplit("/", 1)[-1], read_site(site, config, store)
 
 
-def read_site(folder: Path, config: CellProfilerConfig | None = None) -> pl.DataFrame:
+def read_site(folder: str | Path, config: CellProfilerConfig | None = None, store: Store | None = None) -> pl.DataFrame:
     """The cells of one site folder with Image.csv, Cells.csv, Cytoplasm.csv and Nuclei.csv; see `link_objects`.
 
     Plate, well and site come from Image.csv, else from a folder name <plate>-<well>-<site>, else from
     `config.defaults`. A site without cells gives no rows. InputError naming the file that is missing or unreadable.
     """
-    config = config or CellProfilerConfig()
-    folder = Path(folder)
-    named = _FOLDER.match(folder.name)
+    config, folder = config or CellProfilerConfig(), str(folder)
+    named = _FOLDER.match(folder.rsplit("/", 1)[-1])
     defaults = {**(named.groupdict() if named else {}), **config.defaults}
-    image = _read_csv(folder / "Image.csv")
-    tables = {name: _read_csv(folder / f"{name}.csv") for name in ("Cells", "Cytoplasm", "Nuclei")}
-    return link_objects(_images(image, config, defaults, folder / "Image.csv"), tables)
+    image = _read_csv(f"{folder}/Image.csv", store)
+    tables = {name: _read_csv(f"{folder}/{name}.csv", store) for name in ("Cells", "Cytoplasm", "Nuclei")}
+    return link_objects(_images(image, config, defaults, f"{folder}/Image.csv"), tables)
 
 
-def read_sqlite(path: Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+def read_sqlite(path: str | Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yields (image key, cells) of every image of an SQLite file, of ExportToDatabase (Per_Cells …) or of the Gallery's
     backend (Cells …), read one image at a time; see `link_objects`. InputError naming a table that is missing."""
     import sqlite3
@@ -88,7 +93,7 @@ def read_sqlite(path: Path, config: CellProfilerConfig | None = None) -> Iterato
             yield "-".join(map(str, row)), link_objects(described, objects)
 
 
-def scan_cytotable(path: Path, config: CellProfilerConfig | None = None) -> pl.LazyFrame:
+def scan_cytotable(path: str | Path, config: CellProfilerConfig | None = None) -> pl.LazyFrame:
     """Single-cell Parquet as CytoTable writes it (a file, or a glob), lazily, under this package's names.
 
     Metadata_Plate … come from Image_Metadata_Plate … or Metadata_Plate …; ObjectNumber from the cell's number.
@@ -112,25 +117,34 @@ def scan_cytotable(path: Path, config: CellProfilerConfig | None = None) -> pl.L
     number = next((name for name in numbers if name in names), None)
     if number is not None:
         named.append(pl.col(number).cast(pl.Int64).alias("ObjectNumber"))
-    features = [name for name in feature_columns(frame) if not _identifies(name)]
+    schema = frame.collect_schema().items()
+    measured = [name for name, kind in schema if name.startswith(PREFIXES) and (kind.is_numeric() or kind == pl.Null)]
+    features = [name for name in measured if not _identifies(name)]
     return frame.select(*named, *(name for name in config.keep if name in names), *features)
 
 
-def read_profiles(files: Sequence[Path], annotation: AnnotateConfig | None = None) -> pl.DataFrame:
-    """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), one below the other,
-    controls recognised as in `annotate.recognise` (without a treatment column they stay as they are).
+def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
+    """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), a row per well; A1 is A01.
 
-    Columns that some file lacks are null there. InputError when a file has no Metadata_Plate or Metadata_Well.
+    Raises InputError for a file without Metadata_Plate or Metadata_Well, and for a well that comes twice.
     """
-    frames = [pl.read_parquet(path) if Path(path).suffix == ".parquet" else _read_csv(Path(path)) for path in files]
-    for path, frame in zip(files, frames, strict=True):
-        absent = set(SITE_KEYS[:2]) - set(frame.columns)
-        if absent:
-            raise InputError(path, "header", f"no {', '.join(sorted(absent))}", "well profiles",
-                             "Give files of workspace/profiles, one row per well.")  # fmt: skip
-    annotation = annotation or AnnotateConfig()
-    profiles = pl.concat(frames, how="diagonal_relaxed")
-    return recognise(profiles, annotation) if annotation.treatment in profiles.columns else profiles
+    file = str(file)
+    if file.endswith(".parquet"):
+        frame = pl.read_parquet(io.BytesIO(_body(file, store)))
+    else:
+        frame = _read_csv(file, store)
+    absent = set(SITE_KEYS[:2]) - set(frame.columns)
+    if absent:
+        raise InputError(file, "header", f"no {', '.join(sorted(absent))}", "well profiles",
+                         "Give files of workspace/profiles, one row per well.")  # fmt: skip
+    keys = [_site_key(pl.col(name), word) for name, word in zip(SITE_KEYS, ("plate", "well"), strict=False)]
+    frame = frame.with_columns(keys)
+    repeated = frame.filter(frame.select(SITE_KEYS[:2]).is_duplicated())
+    if repeated.height:
+        found = f"{repeated.height} rows of wells that come twice"
+        raise InputError(file, f"well {repeated['Metadata_Well'][0]}", found, "one row per well",
+                         "Give the profiles of wells, not of sites or cells.")  # fmt: skip
+    return frame
 
 
 def to_parquet(sites: Iterable[tuple[str, pl.DataFrame]], path: Path) -> int:
@@ -142,26 +156,35 @@ def to_parquet(sites: Iterable[tuple[str, pl.DataFrame]], path: Path) -> int:
     import pyarrow.parquet as pq
 
     writer: Any = None
-    columns: list[str] = []
     cells = 0
     try:
-        for name, frame in sites:
-            if frame.is_empty():
-                continue
-            table = frame.select(columns) if columns and set(columns) == set(frame.columns) else frame
-            if columns and table.columns != columns:
-                different = sorted(set(columns) ^ set(frame.columns))
-                raise InputError(path, f"site {name}", f"other columns than before: {', '.join(different[:5])}",
-                                 "the same pipeline for all sites", "Read sites of one pipeline together.")  # fmt: skip
-            arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+        for frame in same_columns(sites, str(path)):
+            arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
             if writer is None:
-                columns, writer = frame.columns, pq.ParquetWriter(path, arrow.schema)
+                writer = pq.ParquetWriter(path, arrow.schema)
             writer.write_table(arrow)
             cells += frame.height
     finally:
         if writer is not None:
             writer.close()
     return cells
+
+
+def same_columns(sites: Iterable[tuple[str, pl.DataFrame]], file: str) -> Iterator[pl.DataFrame]:
+    """The frames that have cells, with the columns of the first of them in its order.
+
+    Raises InputError naming the site whose columns are others: it comes from another pipeline.
+    """
+    columns: list[str] = []
+    for name, frame in sites:
+        if frame.is_empty():
+            continue
+        columns = columns or frame.columns
+        if set(columns) != set(frame.columns):
+            different = sorted(set(columns) ^ set(frame.columns))
+            raise InputError(file, f"site {name}", f"other columns than before: {', '.join(different[:5])}",
+                             "the same pipeline for all sites", "Read sites of one pipeline together.")  # fmt: skip
+        yield frame.select(columns)
 
 
 def link_objects(images: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -185,7 +208,7 @@ def link_objects(images: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl
     linked = linked.join(
         nuclei, left_on=[*keys, parent], right_on=[*keys, "Nuclei_ObjectNumber"], how="inner", maintain_order="left"
     ).join(images, on=keys, how="inner", maintain_order="left")
-    features = [name for prefix in COMPARTMENTS for name in linked.columns if name.startswith(prefix)]
+    features = [name for prefix in PREFIXES for name in linked.columns if name.startswith(prefix)]
     described = [name for name in images.columns if name not in keys]
     return linked.select(
         *described,
@@ -217,7 +240,9 @@ def _objects(frame: pl.DataFrame, kind: str, keys: Sequence[str]) -> pl.DataFram
     )
 
 
-def _images(image: pl.DataFrame, config: CellProfilerConfig, defaults: Mapping[str, Any], path: Path) -> pl.DataFrame:
+def _images(
+    image: pl.DataFrame, config: CellProfilerConfig, defaults: Mapping[str, Any], path: str | Path
+) -> pl.DataFrame:
     """ImageNumber (and TableNumber) with the site keys and `config.keep`."""
     columns = []
     for word, target in zip(("plate", "well", "site"), SITE_KEYS, strict=True):
@@ -247,17 +272,24 @@ def _padded(well: str) -> str:
     return f"{match[1].upper()}{int(match[2]):02d}" if match else well
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise InputError(path, "", "no such file", "a CSV file", "Check that the folder is complete.")
+def _read_csv(file: str, store: Store | None) -> pl.DataFrame:
+    """A CSV table, plain or gzipped, with the types its values have."""
     try:
-        return pl.read_csv(path, infer_schema_length=None, null_values=MISSING)
+        return pl.read_csv(io.BytesIO(_body(file, store)), infer_schema_length=None, null_values=MISSING)
     except pl.exceptions.PolarsError as error:
-        raise InputError(path, "", str(error).splitlines()[0], "a CSV table with a header", "Fetch the file "
+        raise InputError(file, "", str(error).splitlines()[0], "a CSV table with a header", "Fetch the file "
                          "again.") from error  # fmt: skip
 
 
-def _table_name(kind: str, names: Sequence[str], path: Path) -> str:
+def _body(file: str, store: Store | None) -> bytes:
+    try:
+        return (store or Store()).read(file).body
+    except ImageError as error:
+        todo = "Check that the folder is complete."
+        raise InputError(error.path, "", f"a file that {error.reason}", "a table", todo) from None
+
+
+def _table_name(kind: str, names: Sequence[str], path: str | Path) -> str:
     for name in (f"Per_{kind}", kind):
         if name in names:
             return name

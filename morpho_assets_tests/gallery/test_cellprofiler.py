@@ -8,17 +8,17 @@ import polars as pl
 import pytest
 
 from morpho_assets.errors import InputError
-from morpho_assets.profiles.aggregate import aggregate
-from morpho_assets.profiles.features import feature_columns, to_matrix
-from morpho_assets.profiles.sources import (
+from morpho_assets.gallery.cellprofiler import (
     CellProfilerConfig,
     read_analysis,
-    read_profiles,
     read_site,
     read_sqlite,
+    read_wells,
     scan_cytotable,
     to_parquet,
 )
+from morpho_assets.profiles.aggregate import aggregate
+from morpho_assets.profiles.features import feature_columns, to_matrix
 
 
 def site(folder: Path, cells: int = 2, extra: str = "") -> Path:
@@ -122,22 +122,19 @@ def test_cytotable_names_become_ours(tmp_path: Path) -> None:
     ]
 
 
-def test_published_profiles(jump_plates: pl.DataFrame) -> None:
-    assert jump_plates.height == 3 * 384
-    assert len(feature_columns(jump_plates)) == 904
-    assert jump_plates.filter(Metadata_control_type="negcon")["Metadata_Perturbation"].unique().to_list() == ["DMSO"]
-
-
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     folder = site(tmp_path / "no site name")
     with pytest.raises(InputError, match="plate: found no column Metadata_Plate"):
         read_site(folder)
     (folder / "Cells.csv").unlink()
-    with pytest.raises(InputError, match=r"Cells\.csv: found no such file"):
+    with pytest.raises(InputError, match=r"Cells\.csv: found a file that does not exist"):
         read_site(folder, CellProfilerConfig(defaults={"plate": "P", "well": "A01", "site": 1}))
     sqlite3.connect(tmp_path / "empty.sqlite").execute("CREATE TABLE x (y)").connection.close()
     with pytest.raises(InputError, match="table Image"):
         list(read_sqlite(tmp_path / "empty.sqlite"))
     (tmp_path / "profiles.csv").write_text("Metadata_Well,Cells_A\nA01,1\n")
     with pytest.raises(InputError, match="no Metadata_Plate"):
-        read_profiles([tmp_path / "profiles.csv"])
+        read_wells(tmp_path / "profiles.csv")
+    (tmp_path / "sites.csv").write_text("Metadata_Plate,Metadata_Well,Cells_A\nP,a1,1\nP,A01,2\n")
+    with pytest.raises(InputError, match="well A01: found 2 rows of wells that come twice"):
+        read_wells(tmp_path / "sites.csv")
