@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation
-from morpho_assets.evaluate.pairs import PairRule
-from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision, retrieval
+from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
+from morpho_assets.evaluate.pairs import PairRule, label_sets
+from morpho_assets.evaluate.retrieval import OVERALL, RetrievalConfig, mean_average_precision, retrieval
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
@@ -42,21 +42,30 @@ def consistency(
     profiles: pl.DataFrame, features: Sequence[str], config: ConsistencyConfig | None = None, seed: int = 0
 ) -> Evaluation:
     """`retrieval` of labels: one mAP per label, positives its other carriers, negatives the treatments that share no
-    label with the query. Detail `treatments` (one row per label) as there. InputError when nothing is active, or no
-    label is carried by two of the active treatments."""
+    label with the query. Detail `treatments` (one row per label) as there. Where nothing is active, or no label is
+    carried by two of the active treatments, as after shuffling, the overall rows have no value and n = 0."""
     config = config or ConsistencyConfig()
     require_columns(profiles, [config.label], "consistency")
     frame = profiles.filter(rows_where(profiles, config.among))
     if config.activity is not None:
         active = mean_average_precision(profiles, features, config.activity, seed).filter("retrieved")
         frame = frame.join(active, on=list(config.activity.group), how="semi", maintain_order="left")
-    if frame.is_empty():
-        raise InputError("profiles", "consistency", "no active treatment", "treatments retrieved by `activity`",
-                         "Set activity to null to use all treatments.")  # fmt: skip
-    treatments = consensus(frame, config.consensus, features)
+    treatments = consensus(frame, config.consensus, features) if frame.height else frame
+    if not _can_be_asked(treatments[config.label], config.separator):
+        rows = [metric_row(config.evaluator, "overall", name, np.nan, 0) for name in OVERALL]
+        return Evaluation(metrics_frame(rows))
     shared = PairRule(sameby=(config.label,), multilabel=config.label, separator=config.separator)
     apart = PairRule(diffby=(config.label,), multilabel=config.label, separator=config.separator)
     ranking = RetrievalConfig(positives=shared, negatives=apart, queries="all", null_size=config.null_size,
                               threshold=config.threshold)  # fmt: skip
     found = retrieval(treatments, features, ranking, seed)
     return Evaluation(found.metrics.with_columns(evaluator=pl.lit(config.evaluator)), found.details)
+
+
+def _can_be_asked(labels: pl.Series, separator: str) -> bool:
+    """Whether any treatment shares a label with another, and none with a third: it then has something to find."""
+    membership, _ = label_sets(labels, separator)
+    known = membership.any(axis=1)
+    shared = membership @ membership.T > 0
+    others = (~shared & known & known[:, None]).any(axis=1)
+    return bool(((shared.sum(axis=1) > 1) & others).any())

@@ -34,6 +34,10 @@ class PositionRule(BaseModel):
     quantile: float = Field(default=0.1, gt=0, lt=1, description="of the non-zero distances: the limit of near")
 
 
+OVERALL = ("mAP", "normalised_AP", "fraction_retrieved")
+"""The metrics over all treatments."""
+
+
 class RetrievalConfig(BaseModel):
     """Queries rank their candidates, positives and negatives, by similarity.
 
@@ -273,12 +277,9 @@ def retrieval(
             names, *table.select("mAP", "chance", "p_value", "n_profiles").iter_columns(), strict=True
         )
     ]
-    over_all = (
-        ("mAP", "mAP", float(table["chance"].to_numpy().mean())),
-        ("normalised_AP", "normalised_AP", 0.0),
-        ("fraction_retrieved", "retrieved", config.threshold),
-    )
-    for metric, column, chance in over_all:
+    columns = ("mAP", "normalised_AP", "retrieved")
+    chances = (float(table["chance"].to_numpy().mean()), 0.0, config.threshold)
+    for metric, column, chance in zip(OVERALL, columns, chances, strict=True):
         values = table[column].cast(pl.Float64).drop_nulls().to_numpy()
         interval = bootstrap_interval(values, np.mean, seed, config.resamples)
         rows.append(metric_row(name, "overall", metric, values.mean() if values.size else np.nan, values.size, chance,

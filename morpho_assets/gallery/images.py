@@ -18,6 +18,7 @@ from morpho_assets.gallery.store import Store
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
 
 
 class ImagesConfig(BaseModel):
@@ -51,8 +52,7 @@ def fetch_images(
             except ImageError as error:
                 failures.append({**row, "error": error.reason, "path": error.path})
             progress("raw_images", done, len(sites))
-    schema = {"Metadata_Plate": pl.String, "Metadata_Well": pl.String, "Metadata_Site": pl.Int32, "channel": pl.String}
-    frame = pl.DataFrame(files, schema_overrides=schema, schema=None if files else list(schema))
+    frame = pl.DataFrame(files, schema=table("image_files").empty().schema)
     order = {(r["Metadata_Well"], r["Metadata_Site"], r["channel"]): i for i, r in enumerate(sites)}
     rank = [order[key] for key in frame.select("Metadata_Well", "Metadata_Site", "channel").iter_rows()]
     frame = frame.with_columns(pl.Series("rank", rank, dtype=pl.Int32)).sort("rank").drop("rank")

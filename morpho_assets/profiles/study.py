@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from morpho_assets.errors import InputError
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
@@ -117,7 +118,7 @@ _DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
 
 
 def _cell_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    wells = wells.filter(pl.col("Metadata_Count_Cells") > 0)
+    wells = wells.filter(pl.any_horizontal(pl.col(feature_columns(wells)).is_not_null()))
     if config.select is None:
         features = feature_columns(wells)
         missing = [name for name in features if wells[name].null_count()]
@@ -146,7 +147,15 @@ def _embedding_space(
 
 
 def _count_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign."""
+    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign.
+
+    Raises InputError for a plate of published profiles that do not say how many cells are behind a well.
+    """
+    uncounted = wells.filter(pl.col("Metadata_Count_Cells").is_null().all().over("Metadata_Plate"))
+    if uncounted.height:
+        todo = "Leave the space out of the study."
+        found = "profiles that were published without a count"
+        raise InputError("spaces", f"plate {uncounted['Metadata_Plate'][0]}", found, "Metadata_Count_Cells", todo)
     counts = wells.select(pl.col("^Metadata_.*$"), pl.col("Metadata_Count_Cells").cast(pl.Float64).alias("Count_Cells"))
     counts = normalize(counts, COUNT).with_columns(Count_Unit=pl.lit(1.0))
     return counts, pl.DataFrame(schema=_DROPPED)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import polars as pl
-
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.sites import SiteReader, complete_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.report.figures import mask_overlay, plate_heatmap
 
 
-def cells_heatmap(lake: Lake, plate: str) -> bytes:
-    """Cells per imaged well of a plate whose masks are there."""
-    wells = lake.read("masks", plate).group_by("Metadata_Well").agg(pl.col("Count_Cells").sum()).sort("Metadata_Well")
-    return plate_heatmap(wells["Metadata_Well"].to_list(), wells["Count_Cells"].to_list(), f"{plate}: cells", "cells")
+def cells_heatmap(lake: Lake, plate: str) -> bytes | None:
+    """Cells behind each well of a plate; None where nobody counted them, as in published profiles."""
+    wells = lake.read("well_profiles", plate)
+    counts = wells["Metadata_Count_Cells"]
+    if counts.null_count() == wells.height:
+        return None
+    return plate_heatmap(wells["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
 
 
 def cells_table(lake: Lake, plate: str) -> pl.DataFrame:

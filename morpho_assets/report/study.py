@@ -117,7 +117,9 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
         *(pl.col(name).sum() for name in counts),
     )
     pictures = [
-        Picture(cells_heatmap(lake, plate), f"Cells in each imaged well of {plate}.") for plate in plates[:MOST_PLATES]
+        Picture(heatmap, f"Cells in each imaged well of {plate}.")
+        for plate in plates[:MOST_PLATES]
+        if (heatmap := cells_heatmap(lake, plate)) is not None
     ]
     typical = typical_site(lake, readers[plates[0]], plates[0])
     if typical:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
-from morpho_assets.errors import InputError
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets_tests.evaluate.conftest import screen, value
@@ -20,7 +17,9 @@ def test_mechanisms_find_each_other_by_a_second_kind_of_profile() -> None:
 
 def test_what_is_not_active_is_not_asked() -> None:
     frame = screen(0)
-    with pytest.raises(InputError, match="no active treatment"):
-        consistency(frame, feature_columns(frame), MOA)
+    nothing = consistency(frame, feature_columns(frame), MOA)
+    assert nothing.metrics.select("metric", "value", "n").rows() == [
+        ("mAP", None, 0), ("normalised_AP", None, 0), ("fraction_retrieved", None, 0),
+    ]  # fmt: skip
     everything = consistency(frame, feature_columns(frame), ConsistencyConfig(label="Metadata_moa", activity=None))
     assert value(everything.metrics, "fraction_retrieved") < 0.5
