@@ -1,6 +1,7 @@
 """Stage 5 of a plate: where the cells are."""
 
 import dagster as dg
+import polars as pl
 
 from morpho_assets.assets.shared import picture, plate_asset, result
 from morpho_assets.imaging.plate import segment_plate
@@ -33,7 +34,8 @@ def masks(
     if sites.height:
         from morpho_assets.report.plate import cells_heatmap, typical_site
 
-        metadata["cells per well"] = picture(cells_heatmap(opened.lake, plate), "cells per well")
+        wells = sites.group_by("Metadata_Well").agg(pl.col("Count_Cells").sum().alias("Metadata_Count_Cells"))
+        metadata["cells per well"] = picture(cells_heatmap(wells, plate), "cells per well")
         name, overlay = typical_site(opened.lake, reader, plate) or ("", b"")
         metadata[f"outlines in {name}"] = picture(overlay, "outlines of nuclei and cells")
     return result(made.fingerprint, sites.height, metadata)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.store import Store
+from morpho_assets.gallery.wells import well_position
 from morpho_assets.lake.tables import COMPARTMENTS
 
 SITE_KEYS = ("Metadata_Plate", "Metadata_Well", "Metadata_Site")
@@ -126,7 +127,8 @@ def scan_cytotable(path: str | Path, config: CellProfilerConfig | None = None) -
 def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
     """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), a row per well; A1 is A01.
 
-    Raises InputError for a file without Metadata_Plate or Metadata_Well, and for a well that comes twice.
+    Raises InputError for a file without Metadata_Plate or Metadata_Well, for a well that is none and one that comes
+    twice.
     """
     file = str(file)
     if file.endswith(".parquet"):
@@ -139,6 +141,12 @@ def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
                          "Give files of workspace/profiles, one row per well.")  # fmt: skip
     keys = [_site_key(pl.col(name), word) for name, word in zip(SITE_KEYS, ("plate", "well"), strict=False)]
     frame = frame.with_columns(keys)
+    for row, well in enumerate(frame["Metadata_Well"], start=2):
+        try:
+            well_position(well or "")
+        except ValueError as error:
+            raise InputError(file, f"row {row}, column Metadata_Well", str(error), "a well",
+                             "Correct the well's name.") from None  # fmt: skip
     repeated = frame.filter(frame.select(SITE_KEYS[:2]).is_duplicated())
     if repeated.height:
         found = f"{repeated.height} rows of wells that come twice"

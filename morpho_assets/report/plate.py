@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.sites import SiteReader, complete_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.report.figures import mask_overlay, plate_heatmap
 
 
-def cells_heatmap(lake: Lake, plate: str) -> bytes | None:
-    """Cells behind each well of a plate; None where nobody counted them, as in published profiles."""
-    wells = lake.read("well_profiles", plate)
-    counts = wells["Metadata_Count_Cells"]
-    if counts.null_count() == wells.height:
-        return None
-    return plate_heatmap(wells["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
+def cells_per_well(lake: Lake, plate: str) -> pl.DataFrame:
+    """Metadata_Well and Metadata_Count_Cells of a plate; no rows where nobody counted, as in published profiles."""
+    wells = lake.read("well_profiles", plate).select("Metadata_Well", "Metadata_Count_Cells")
+    return wells.drop_nulls().sort("Metadata_Well")
 
 
-def cells_table(lake: Lake, plate: str) -> pl.DataFrame:
+def cells_heatmap(wells: pl.DataFrame, plate: str) -> bytes:
+    """The plate as a picture of `cells_per_well`."""
+    names, counts = (wells[name].to_list() for name in ("Metadata_Well", "Metadata_Count_Cells"))
+    return plate_heatmap(names, counts, f"{plate}: cells", "cells")
+
+
+def cells_grid(wells: pl.DataFrame) -> pl.DataFrame:
     """The same numbers to read: a row per row of the plate, a column per column, null where nothing was imaged."""
-    wells = lake.read("masks", plate).group_by("Metadata_Well").agg(pl.col("Count_Cells").sum())
     name = pl.col("Metadata_Well").str
-    placed = wells.select(
-        name.extract(r"^([A-Z]+)").alias("row"), name.extract(r"(\d+)$").alias("column"), pl.col("Count_Cells")
-    )
-    grid = placed.sort("column").pivot("column", index="row", values="Count_Cells")
+    row, column = name.extract(r"^([A-Z]+)").alias("row"), name.extract(r"(\d+)$").alias("column")
+    grid = wells.select(row, column, "Metadata_Count_Cells").sort("column")
+    grid = grid.pivot("column", index="row", values="Metadata_Count_Cells")
     return grid.sort(pl.col("row").str.len_bytes(), "row")
 
 

@@ -17,7 +17,7 @@ from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.report.figures import loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
-from morpho_assets.report.plate import cells_heatmap, cells_table, typical_site
+from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
 
 if TYPE_CHECKING:
     from morpho_assets.studies.model import Study
@@ -91,12 +91,13 @@ def _overall(results: _Results, metric: str, variant: str) -> dict[str, float]:
 
 
 def _summary(results: _Results) -> list[KeyFigure]:
-    cells = int(results.wells["Metadata_Count_Cells"].sum() or 0)
+    counts = results.wells["Metadata_Count_Cells"]
     figures = [
         KeyFigure("plates", number(results.wells["Metadata_Plate"].n_unique())),
         KeyFigure("wells", number(results.wells.height)),
-        KeyFigure("cells", number(cells)),
     ]
+    if counts.null_count() < len(counts):
+        figures.append(KeyFigure("cells", number(int(counts.sum()))))
     for metric, label in (("mAP", "mAP"), ("fraction_retrieved", "treatments retrieved")):
         row = _overall(results, metric, results.variants[0])
         null = _overall(results, metric, f"{results.variants[0]}, {SHUFFLED}")
@@ -108,18 +109,17 @@ def _summary(results: _Results) -> list[KeyFigure]:
 
 def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) -> Section:
     plates = list(readers)
-    counts = [name for name in _COUNTS if name != "Metadata_Count_Cells"]
     wells = lake.scan("well_profiles", plates).select("^Metadata_.*$").collect()
     table = wells.group_by("Metadata_Plate", "Metadata_Batch", maintain_order=True).agg(
         pl.len().alias("wells"),
         (pl.col("Metadata_control_type") == "negcon").sum().alias("negative controls"),
-        pl.col("Metadata_Count_Cells").sum(),
-        *(pl.col(name).sum() for name in counts),
+        *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()) for name in _COUNTS),
     )
+    counted = {plate: cells_per_well(lake, plate) for plate in plates[:MOST_PLATES]}
+    counted = {plate: cells for plate, cells in counted.items() if cells.height}
     pictures = [
-        Picture(heatmap, f"Cells in each imaged well of {plate}.")
-        for plate in plates[:MOST_PLATES]
-        if (heatmap := cells_heatmap(lake, plate)) is not None
+        Picture(cells_heatmap(cells, plate), f"Cells in each imaged well of {plate}.")
+        for plate, cells in counted.items()
     ]
     typical = typical_site(lake, readers[plates[0]], plates[0])
     if typical:
@@ -130,12 +130,13 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
         "Flagged sites are kept; table image_quality says why they are flagged. A stain that is brighter or dimmer on "
         "one plate than on the others changes every profile of that plate."
     )
-    drift = stain_drift(lake.scan("image_quality", plates).collect()).sort("Metadata_Plate", maintain_order=True)
-    tables = [
-        frame_table(table, "What stands behind the profiles", _COUNTS),
-        frame_table(drift, "Each stain of each plate against the other plates; three others at least are needed"),
-        *(frame_table(cells_table(lake, plate), f"Cells per well of {plate}") for plate in plates[:MOST_PLATES]),
-    ]
+    tables = [frame_table(table, "What stands behind the profiles", _COUNTS)]
+    images = [plate for plate in plates if lake.read("image_quality", plate).height]
+    if images:
+        drift = stain_drift(lake.scan("image_quality", images).collect()).sort("Metadata_Plate", maintain_order=True)
+        title = "Each stain of each plate against the other plates; three others at least are needed"
+        tables.append(frame_table(drift, title))
+    tables += [frame_table(cells_grid(cells), f"Cells per well of {plate}") for plate, cells in counted.items()]
     scores = results.metrics.filter(variant=PLATES).select("evaluator", "scope", "metric", "value", "chance", "n")
     if scores.height:
         tables.append(frame_table(scores, "Scores of the plates themselves, beside what a trivial method gives"))

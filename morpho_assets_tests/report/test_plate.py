@@ -1,4 +1,4 @@
-"""Numbers and pictures of one plate, from a lake that holds only its masks."""
+"""Numbers and pictures of one plate."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import polars as pl
 
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
-from morpho_assets.report.plate import cells_heatmap, cells_table
+from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well
+
+
+def _lake(folder: Path, counts: dict[str, int | None]) -> Lake:
+    lake = Lake(str(folder))
+    rows = [{"Metadata_Plate": "P1", "Metadata_Well": w, "Metadata_Count_Cells": n} for w, n in counts.items()]
+    lake.write("well_profiles", "P1", pl.DataFrame(rows), Provenance("well_profiles", "1", "", {}))
+    return lake
 
 
 def test_cells_per_well_are_read_where_the_well_lies(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
-    wells = {"AA02": [9], "B10": [5], "A02": [3, 4], "B02": [0]}
-    rows = [
-        {"Metadata_Plate": "P1", "Metadata_Well": well, "Metadata_Site": site, "Count_Cells": count}
-        for well, counts in wells.items()
-        for site, count in enumerate(counts, start=1)
-    ]
-    lake.write("masks", "P1", pl.DataFrame(rows), Provenance("masks", "1", "", {}))
-    table = cells_table(lake, "P1")
+    wells = cells_per_well(_lake(tmp_path, {"AA02": 9, "B10": 5, "A02": 7, "B02": 0}), "P1")
+    table = cells_grid(wells)
     assert table.columns == ["row", "02", "10"]
     assert table.rows() == [("A", 7, None), ("B", 0, 5), ("AA", 9, None)]
-    assert cells_heatmap(lake, "P1")[8:12] == b"WEBP"
+    assert cells_heatmap(wells, "P1")[8:12] == b"WEBP"
+
+
+def test_profiles_that_nobody_counted_have_no_cells_to_show(tmp_path: Path) -> None:
+    assert cells_per_well(_lake(tmp_path, {"A01": None, "A02": None}), "P1").is_empty()

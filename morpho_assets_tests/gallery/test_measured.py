@@ -1,0 +1,123 @@
+"""Plates that were measured elsewhere: what their source reads, and what it says of files that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pydantic import ValidationError
+
+from morpho_assets.errors import InputError
+from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets_tests.gallery.test_cellprofiler import site
+
+
+def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate}/{plate}.csv", **more: object):
+    return MeasuredSource(kind="measured", name="lab", content=content, files=f"{folder}/{files}", **more)  # type: ignore[arg-type]
+
+
+def published(folder: Path, plate: str = "P1", batch: str = "B1", rows: str = "") -> None:
+    path = folder / batch / plate / f"{plate}.csv"
+    path.parent.mkdir(parents=True)
+    header = "Metadata_Plate,Metadata_Well,Metadata_broad_sample,Metadata_control_type,Metadata_Count_Cells,Cells_A"
+    path.write_text(f"{header}\n" + (rows or f"{plate},A1,,negcon,7,1.5\n{plate},A2,BRD-1,,5,-2\n"))
+
+
+def platemap(folder: Path, plate: str = "P1") -> str:
+    (folder / "maps/platemap").mkdir(parents=True)
+    (folder / "maps/barcode_platemap.csv").write_text(f"Assay_Plate_Barcode,Plate_Map_Name\n{plate},map\n")
+    (folder / "maps/platemap/map.txt").write_text("well_position\tbroad_sample\nA01\t\nA02\tBRD-1\nB03\tBRD-2\n")
+    return str(folder / "maps")
+
+
+def test_published_profiles_describe_their_own_wells(tmp_path: Path) -> None:
+    published(tmp_path)
+    published(tmp_path, "P2")
+    found = source(tmp_path)
+    assert found.plates() == ["P1", "P2"]
+    manifest = found.manifest("P1")
+    assert manifest.sites.height == 0
+    wells = manifest.wells.select("Metadata_Well", "Metadata_Batch", "Metadata_Perturbation", "Metadata_control_type")
+    assert wells.rows() == [("A01", "B1", "empty", "negcon"), ("A02", "B1", "BRD-1", None)]
+    assert found.profiles("P1").rows() == [("P1", "A01", 7, 1.5), ("P1", "A02", 5, -2.0)]
+    assert found.cells("P1") is None
+
+
+def test_a_changed_file_is_another_content(tmp_path: Path) -> None:
+    published(tmp_path)
+    before = source(tmp_path).manifest("P1").stamps
+    with (tmp_path / "B1/P1/P1.csv").open("a") as file:
+        file.write("P1,A3,BRD-2,,4,3\n")
+    assert source(tmp_path).manifest("P1").stamps != before
+
+
+def test_platemap_and_metadata_tell_what_profiles_do_not(tmp_path: Path) -> None:
+    published(tmp_path)
+    (tmp_path / "compounds.tsv").write_text("broad_sample\ttarget\nBRD-1\tAURKA\n")
+    found = source(tmp_path, platemaps=platemap(tmp_path), metadata=f"{tmp_path}/*.tsv")
+    wells = found.manifest("P1").wells
+    assert wells["Metadata_target"].to_list() == [None, "AURKA", None]
+    with pytest.raises(InputError, match="found no table that knows the treatments"):
+        source(tmp_path, metadata=f"{tmp_path}/*.txt").manifest("P1")
+
+
+def test_cells_of_site_folders(tmp_path: Path) -> None:
+    for name, cells in (("P1-A01-1", 2), ("P1-A02-1", 3)):
+        site(tmp_path / "P1/analysis" / name, cells)
+    found = source(tmp_path, "analysis", "{plate}/analysis", platemaps=platemap(tmp_path))
+    assert found.plates() == ["P1"]
+    cells = pl.concat(found.cells("P1") or ())
+    assert cells.group_by("Metadata_Well", "Metadata_Site").len().sort("Metadata_Well").rows() == [
+        ("A01", 1, 2), ("A02", 1, 3),
+    ]  # fmt: skip
+    assert found.profiles("P1") is None
+
+
+def test_cells_of_one_parquet_file(tmp_path: Path) -> None:
+    frame = {"Image_Metadata_Plate": "P1", "Image_Metadata_Well": ["A1", "A2"], "Cells_Number_Object_Number": [1, 2]}
+    pl.DataFrame({**frame, "Cells_AreaShape_Area": [1.0, 2.0]}).write_parquet(tmp_path / "P1.parquet")
+    found = source(tmp_path, "cytotable", "{plate}.parquet", platemaps=platemap(tmp_path))
+    [cells] = found.cells("P1") or ()
+    assert cells["Metadata_Site"].to_list() == [1, 1]
+    assert cells["ObjectNumber"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("P9,A01,,negcon,7,1\n", "found wells of P9; expected P1"),
+        ("P1,A01,,negcon,7,1\nP1,A1,,negcon,7,1\n", "come twice"),
+        ("P1,ZZ99,,negcon,7,1\n", "row 2, column Metadata_Well"),
+    ],
+)
+def test_profiles_that_do_not_fit_are_named(tmp_path: Path, rows: str, message: str) -> None:
+    published(tmp_path, rows=rows)
+    with pytest.raises(InputError, match=message):
+        source(tmp_path).manifest("P1")
+
+
+def test_a_plate_in_two_places_or_none_is_named(tmp_path: Path) -> None:
+    published(tmp_path)
+    published(tmp_path, batch="B2")
+    with pytest.raises(InputError, match=r"plate P1: found 2 of them; expected one file"):
+        source(tmp_path).manifest("P1")
+    with pytest.raises(InputError, match="plate P3: found none"):
+        source(tmp_path).manifest("P3")
+
+
+def test_cells_of_another_plate_are_refused(tmp_path: Path) -> None:
+    frame = {"Metadata_Plate": ["P2"], "Metadata_Well": ["A1"], "Cells_AreaShape_Area": [1.0]}
+    pl.DataFrame(frame).write_parquet(tmp_path / "P1.parquet")
+    found = source(tmp_path, "cytotable", "{plate}.parquet", platemaps=platemap(tmp_path))
+    with pytest.raises(InputError, match="found cells of P2; expected P1"):
+        list(found.cells("P1") or ())
+
+
+@pytest.mark.parametrize(
+    ("files", "content", "message"),
+    [("profiles.csv", "profiles", "needs {plate}"), ("{plate}.sqlite", "sqlite", "set `platemaps`")],
+)
+def test_settings_that_cannot_work(tmp_path: Path, files: str, content: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        source(tmp_path, content, files)

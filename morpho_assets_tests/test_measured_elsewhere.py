@@ -1,0 +1,105 @@
+"""Plates that were measured elsewhere, through the same graph: to profiles, and real ones to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from morpho_assets.lake.catalog import query_catalog
+from morpho_assets_tests.gallery.test_cellprofiler import site
+from morpho_assets_tests.gallery.test_measured import platemap
+from morpho_assets_tests.project import Project, make_project
+
+pytestmark = pytest.mark.slow
+JUMP = ("BR00117024", "BR00117025", "BR00117026")
+
+
+def _project(folder: Path, source: dict[str, object]) -> Project:
+    project = make_project(folder)
+    file = folder / "morpho.yaml"
+    settings = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**settings, "sources": [{"kind": "measured", "name": "lab", **source}]}))
+    return project
+
+
+def test_cells_of_cellprofiler_become_profiles(tmp_path: Path) -> None:
+    for name, cells in (("P1-A01-1", 2), ("P1-A01-2", 1), ("P1-A02-1", 3), ("P1-A02-2", 0)):
+        site(tmp_path / "P1/analysis" / name, cells)
+    maps = platemap(tmp_path)
+    project = _project(
+        tmp_path / "project",
+        {"content": "analysis", "files": f"{tmp_path}/{{plate}}/analysis", "platemaps": maps,
+         "negative_controls": ["empty"]},
+    )  # fmt: skip
+    with (project.folder / "morpho.yaml").open("a") as file:
+        file.write("profiles: {normalize: {too_few: all}}\n")
+    project.run("run", "--plate", "P1")
+    lake = project.workspace.lake
+    assert lake.read("single_cells", "P1").height == 6
+    assert lake.read("image_files", "P1").is_empty()
+    wells = lake.read("well_profiles", "P1").sort("Metadata_Well")
+    columns = ["Metadata_Well", "Metadata_Count_Cells", "Metadata_Count_Sites", "Cells_AreaShape_Area"]
+    assert wells.select(columns).rows() == [("A01", 3, 2, 10.0), ("A02", 3, 1, 20.0)]
+    assert "up to date" in project.run("run", "--plate", "P1")
+
+
+def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, reference_data: Path) -> None:
+    folder = reference_data / "cpjump1_profiles"
+    project = _project(
+        tmp_path / "project",
+        {
+            "content": "profiles",
+            "files": f"{folder}/profiles/{{plate}}/{{plate}}_normalized_feature_select_negcon_batch.csv.gz",
+            "normalized": True,
+            "platemaps": f"{folder}/metadata/platemaps/2020_11_04_CPJUMP1",
+            "metadata": f"{folder}/metadata/*annotations.tsv",
+            "batch": "2020_11_04_CPJUMP1",
+        },
+    )
+    plates = [word for plate in JUMP for word in ("--plate", plate)]
+    project.run("run", *plates, "--study", "cpjump1_compounds")
+    scores = query_catalog(
+        project.workspace.settings.catalog,
+        "SELECT variant, evaluator, metric, value, chance, n FROM metrics WHERE scope = 'overall'",
+    )
+
+    def score(evaluator: str, metric: str, variant: str = "cellprofiler") -> float:
+        return scores.filter(evaluator=evaluator, metric=metric, variant=variant)["value"].item()
+
+    # 306 compounds; published mAP of these plates among all controls is 0.665 (copairs agrees, test_retrieval).
+    assert scores.filter(evaluator="activity")["n"].unique().to_list() == [306]
+    for evaluator in ("activity", "distinctness"):
+        assert score(evaluator, "fraction_retrieved") > 0.5
+        assert score(evaluator, "fraction_retrieved", "cellprofiler, shuffled treatments") <= 0.05
+    assert score("replicability", "percent_replicating") > 0.5
+    assert score("replicability", "percent_replicating", "cellprofiler, shuffled treatments") < 0.1
+    assert score("target_matching", "percent_matching") > 0.1
+    assert score("target_matching", "percent_matching", "cellprofiler, shuffled treatments") < 0.1
+    before, after = (score("targets", "normalised_AP", name) for name in ("cellprofiler", "cellprofiler, sphering"))
+    assert after > before > 0
+    treatments = query_catalog(
+        project.workspace.settings.catalog,
+        "SELECT count(*) AS n FROM treatments WHERE variant = 'cellprofiler' AND evaluator = 'activity' AND retrieved",
+    )
+    assert treatments["n"].item() > 150
+    report = Path(project.workspace.settings.reports) / "cpjump1_compounds/report.html"
+    assert "CPJUMP1 compounds" in report.read_text()
+
+
+def test_profiles_without_counts_have_no_cell_count_space(tmp_path: Path) -> None:
+    rows = "".join(f"P1,{'ABCD'[i // 6]}{i % 6 + 1},{'' if i < 8 else f'BRD-{i % 4}'},{i % 5}\n" for i in range(24))
+    (tmp_path / "P1.csv").write_text(f"Metadata_Plate,Metadata_Well,Metadata_broad_sample,Cells_A\n{rows}")
+    project = _project(tmp_path / "project", {"content": "profiles", "files": f"{tmp_path}/{{plate}}.csv",
+                                              "negative_controls": ["empty"]})  # fmt: skip
+    project.run("run", "--plate", "P1")
+    profiles = project.workspace.lake.read("normalized_profiles", "P1")
+    assert profiles.filter(pl.col("Cells_A").is_not_null()).height == 24
+    study = {"name": "demo", "title": "Count", "spaces": {"cell_count": {"of": "cell_count"}}, "evaluators": {}}
+    (project.folder / "studies/demo.yaml").write_text(yaml.safe_dump(study))
+    process = project.start("run", "--study", "demo")
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "plate P1: found profiles that were published without a count" in output
