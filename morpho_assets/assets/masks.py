@@ -17,12 +17,19 @@ def masks(
     Tables `masks` (label files and counts, a row per site) and `objects` (a row per cell).
     """
     opened, plate = workspace.open(), context.partition_key
-    made = opened.provenance("masks", plate)
     settings = opened.settings
     reader = opened.reader(plate)
     outcome = segment_plate(
-        opened.lake, plate, made, settings.segmentation, reader, settings.compute, progress.of(context)
+        opened.lake,
+        plate,
+        opened.provenance("masks", plate),
+        settings.segmentation,
+        reader,
+        settings.compute,
+        progress.of(context),
     )
+    made = opened.lake.provenance("masks", plate)
+    assert made is not None
     sites = opened.lake.read("masks", plate)
     metadata: dict[str, object] = {
         "cells": outcome.rows,

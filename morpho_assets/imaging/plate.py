@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,7 @@ from morpho_assets.errors import ImageError, InputError
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
-from morpho_assets.imaging.segmentation import SegmentationConfig, make_segmenter
+from morpho_assets.imaging.segmentation import SegmentationConfig, made_with, make_segmenter
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, site_rows
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.lake import Lake
@@ -85,8 +85,12 @@ def segment_plate(
     compute: ComputeConfig,
     progress: Progress = no_progress,
 ) -> Outcome:
-    """Segment every site of a plate: label images as TIFF, `objects` and `masks`; the rows are the cells."""
+    """Segment every site of a plate: label images as TIFF, `objects` and `masks`; the rows are the cells.
+
+    The sha256 of a network's weights counts among the inputs: other weights under the same name make other masks.
+    """
     make_segmenter(config)  # settings that cannot work stop here, before any site
+    made = replace(made, inputs={**made.inputs, **made_with(config)})
     sites = complete_sites(lake, plate)
     folder = f"label_images/plate={plate}/{made.fingerprint}"
     function = partial(_segment, config, reader, folder)

@@ -1,5 +1,6 @@
 """The imaging stages on a tiny plate, corrected by the gallery's functions, by ours with a dark field, or not."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from morpho_assets.gallery.manifest import write_manifest
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.imaging.images import read_labels, write_labels
 from morpho_assets.imaging.plate import illuminate_plate, segment_plate
-from morpho_assets.imaging.segmentation import ExternalConfig, WatershedConfig
+from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, WatershedConfig
+from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig
 from morpho_assets.imaging.sites import complete_sites
 from morpho_assets_tests.project import make_project
 
@@ -86,6 +88,21 @@ def test_label_images_that_exist_already_are_taken_site_by_site(workspace, tmp_p
     outside = ExternalConfig(method="external", nuclei="{well}_nuclei.tif", cells="{well}_cells.tif", folder=tmp_path)
     assert segment(workspace, outside) == found
     assert workspace.lake.read("masks", PLATE)["Count_Cells"].to_list() == first["Count_Cells"].to_list()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:Sparse invariant:UserWarning")
+def test_masks_say_which_weights_made_them(workspace):
+    from morpho_assets.imaging.segmentation.cellpose_network import SHIPPED
+
+    illuminate(workspace, method="none")
+    files = workspace.lake.read("image_files", PLATE).head(5)  # one site is enough
+    workspace.lake.write("image_files", PLATE, files, workspace.lake.provenance("image_files", PLATE))
+    network = CellposeNetworkConfig(model="small-nuclei", channels=("DNA",), diameter="estimate")
+    assert segment(workspace, CellposeConfig(nuclei=network, cells=CellsConfig())).rows > 0
+    inputs = workspace.lake.provenance("masks", PLATE).inputs
+    assert inputs["weights of small-nuclei"] == hashlib.sha256(SHIPPED["small-nuclei"].read_bytes()).hexdigest()
+    assert inputs["cellpose"].startswith("3.")
 
 
 def test_augmentation_is_one_switch(workspace):

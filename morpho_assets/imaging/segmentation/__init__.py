@@ -35,6 +35,7 @@ __all__ = [
     "Segmenter",
     "WatershedConfig",
     "cytoplasm_of",
+    "made_with",
     "make_segmenter",
 ]
 
@@ -67,3 +68,15 @@ def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None
     from morpho_assets.imaging.segmentation.watershed import WatershedSegmenter
 
     return WatershedSegmenter(config)
+
+
+def made_with(config: SegmentationConfig) -> dict[str, str]:
+    """What the masks of a configuration depend on besides it: cellpose's version and the sha256 of each weights file.
+
+    Empty for methods that have no weights.
+    """
+    if not isinstance(config, CellposeConfig):
+        return {}
+    from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
+
+    return CellposeSegmenter(config).provenance()

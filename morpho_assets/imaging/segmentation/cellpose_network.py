@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,11 @@ class CellposeSegmenter:
 
     def provenance(self) -> dict[str, str]:
         """What the masks depend on besides the settings: cellpose's version and each weights file's sha256."""
-        from importlib.metadata import version
-
         record = {"cellpose": version("cellpose")}
         for network in self._networks:
-            path = Path(_network(network.model, self.config.device).pretrained_model)
-            record[network.model] = sha256(path.read_bytes()).hexdigest()
+            # A name's file is known once cellpose has found or fetched it.
+            path = _weights(network.model) or Path(_network(network.model, self.config.device).pretrained_model)
+            record[f"weights of {network.model}"] = sha256(path.read_bytes()).hexdigest()
         return record
 
     def maps(self, image: NDArray[np.float32], channels: Sequence[str]) -> Maps:
@@ -146,6 +146,7 @@ def _network(model: str, device: str) -> Any:
     """A cellpose model ready to run, one per process."""
     import torch
 
+    _check_version(version("cellpose"))
     if device == "gpu" and not torch.cuda.is_available():
         raise InputError(_SETTINGS, "device", "gpu", "a GPU that torch sees", "Set device: cpu.")
     place = torch.device("cuda" if device == "gpu" else "cpu")
@@ -153,9 +154,25 @@ def _network(model: str, device: str) -> Any:
     return _named(model, place) if path is None else _from_file(path, place)
 
 
+def _check_version(installed: str) -> None:
+    """Raise InputError for another cellpose than 3: version 4 has another network, other calls and other weights."""
+    if installed.split(".")[0] != "3":
+        raise InputError(
+            _SETTINGS, "package", f"cellpose {installed}", "cellpose 3", "Install constraints.txt's version of it."
+        )
+
+
 def _named(model: str, place: Any) -> Any:
     from cellpose import models
 
+    if model == "cpsam":
+        raise InputError(
+            _SETTINGS,
+            "model",
+            "cpsam, a network of cellpose 4",
+            "a model of cellpose 3",
+            "Use cyto3 or nuclei, or label images that cellpose 4 made elsewhere (method external).",
+        )
     if model not in models.MODEL_NAMES:
         known = ", ".join([*SHIPPED, *models.MODEL_NAMES])
         raise InputError(_SETTINGS, "model", repr(model), f"a path or one of {known}", "Correct the name.")

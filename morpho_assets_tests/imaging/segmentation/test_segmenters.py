@@ -25,6 +25,7 @@ from morpho_assets.imaging.segmentation import (
     WatershedConfig,
     make_segmenter,
 )
+from morpho_assets.imaging.segmentation.cellpose_network import _check_version
 from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, NucleiConfig, ThresholdConfig
 from morpho_assets.imaging.segmentation.nuclei import _local_maxima
 from morpho_assets.imaging.segmentation.own_thresholds import nuclei_by_own_thresholds, roundness
@@ -195,6 +196,11 @@ def test_a_weights_path_is_checked_before_any_work() -> None:
         make_segmenter(cellpose_config("/nowhere/cp.pt"))
 
 
+def test_another_cellpose_than_3_is_told_so() -> None:
+    with pytest.raises(InputError, match=r"found cellpose 4.0.6; expected cellpose 3"):
+        _check_version("4.0.6")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:Sparse invariant:UserWarning")
 def test_weights_that_cannot_be_had_are_an_error_at_once(tmp_path: Path) -> None:
@@ -205,6 +211,8 @@ def test_weights_that_cannot_be_had_are_an_error_at_once(tmp_path: Path) -> None
         make_segmenter(cellpose_config(str(broken))).segment(image, ["DNA", "RNA"])
     with pytest.raises(InputError, match="cyto3"):
         make_segmenter(cellpose_config("no-such-model")).segment(image, ["DNA", "RNA"])
+    with pytest.raises(InputError, match="cpsam, a network of cellpose 4"):
+        make_segmenter(cellpose_config("cpsam")).segment(image, ["DNA", "RNA"])
 
 
 @pytest.mark.slow
@@ -217,7 +225,7 @@ def test_the_shipped_network_finds_nuclei_it_has_not_seen(reference_data: Path) 
         check_links(one)
     scores = [instance_f1(field.labels, one.nuclei) for field, one in zip(fields, found, strict=True)]
     assert np.mean(scores) >= 0.85
-    assert len(segmenter.provenance()["small-nuclei"]) == 64
+    assert len(segmenter.provenance()["weights of small-nuclei"]) == 64
 
 
 @pytest.mark.slow
