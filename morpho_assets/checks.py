@@ -5,7 +5,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from morpho_assets.imaging.quality import plate_faults
 from morpho_assets.lake.failures import failed_sites
+from morpho_assets.lake.lake import Lake
+from morpho_assets.measure.stains import nuclear_channel, nuclear_contrast, stain_fault
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.resources import WorkspaceResource
 
@@ -27,9 +30,23 @@ def _failed_sites_check(stage: str) -> dg.AssetChecksDefinition:
         }
         limit = opened.settings.failed_sites
         text = f"{failed.height} of {sites} sites failed (limit {limit:.0%}); table site_failures says why"
+        if share > limit:
+            first = opened.lake.read("site_failures", plate).row(0, named=True)
+            todo = "Restore the images, or raise failed_sites in the settings."
+            text += f". The first: {first['path']} {first['error']}. {todo}"
         return dg.AssetCheckResult(passed=share <= limit, metadata=metadata, description=text)
 
     return few_failed_sites
+
+
+def _warning(faults: list[str], good: str) -> dg.AssetCheckResult:
+    """Passed without faults; else a warning with a sentence for each."""
+    text = "; ".join(faults) or good
+    return dg.AssetCheckResult(passed=not faults, severity=dg.AssetCheckSeverity.WARN, description=text)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 @dg.asset_check(asset="plate_manifest")
@@ -48,6 +65,48 @@ def controls_present(context: dg.AssetCheckExecutionContext, workspace: Workspac
     return dg.AssetCheckResult(passed=len(names) >= 2, severity=severity, metadata=metadata, description=text)
 
 
+@dg.asset_check(asset="plate_manifest")
+def wells_imaged_and_described(
+    context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource
+) -> dg.AssetCheckResult:
+    """Every well of the platemap that is not empty has images, and the metadata describes every treatment."""
+    opened, plate = workspace.open(), context.partition_key
+    wells = opened.lake.read("wells", plate)
+    imaged = opened.lake.read("sites", plate)["Metadata_Well"].unique().to_list()
+    wanted = wells.filter(pl.col("Metadata_pert_type") != "empty", bool(imaged))  # none: measured elsewhere
+    absent = wanted.filter(~pl.col("Metadata_Well").is_in(imaged))["Metadata_Well"].to_list()
+    unknown = wells.filter(~pl.col("described"))["Metadata_Perturbation"].unique(maintain_order=True).to_list()
+    faults = []
+    if absent:
+        todo = "fetch their load_data, or take them out of the platemap"
+        faults.append(f"{len(absent)} of {wanted.height} wells of the platemap have no images: {_few(absent)}; {todo}")
+    if unknown:
+        todo = "without a row there they have neither target nor mechanism"
+        faults.append(f"the metadata does not describe the treatments {_few(unknown)}; {todo}")
+    return _warning(faults, "every well has images, every treatment is described")
+
+
+@dg.asset_check(asset="single_cells")
+def nuclear_stain_in_nuclei(
+    context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource
+) -> dg.AssetCheckResult:
+    """The channel on which nuclei were found is the one that shines in them: no other took its place."""
+    opened, plate = workspace.open(), context.partition_key
+    quality = opened.lake.read("image_quality", plate) if opened.lake.parts("image_quality", plate) else None
+    contrast = {} if quality is None else nuclear_contrast(opened.lake.scan("single_cells", [plate]), quality)
+    fault = stain_fault(contrast, nuclear_channel(opened.settings.segmentation, list(contrast)))
+    figures = ", ".join(f"{channel} {value:.2f}" for channel, value in contrast.items()) or "not measured"
+    return _warning([fault] if fault else [], f"brightness in nuclei over cytoplasm: {figures}")
+
+
+@dg.asset_check(asset="image_quality")
+def no_fault_of_the_plate(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    """No flag is on so many images that the plate is at fault, such as a lost stain, and no field comes twice."""
+    opened, plate = workspace.open(), context.partition_key
+    faults = plate_faults(opened.lake.read("image_quality", plate), opened.settings.quality)
+    return _warning(faults, "no flag on many images, no field twice")
+
+
 @dg.asset_check(asset="well_profiles")
 def every_well_has_a_profile(
     context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource
@@ -63,19 +122,33 @@ def every_well_has_a_profile(
         "wells without a row": ", ".join(absent) or "none",
         "wells whose sites all failed": ", ".join(lost) or "none",
     }
+    text = f"wells whose sites all failed: {_few(lost) or 'none'}; wells without a row: {_few(absent) or 'none'}"
     return dg.AssetCheckResult(
         passed=not absent and not lost,
         severity=dg.AssetCheckSeverity.WARN,
+        description=text,
         metadata={**metadata, "wells without cells": ", ".join(empty) or "none"},
     )
 
 
+def _same_in_every_well(lake: Lake, plate: str) -> set[str]:
+    if not lake.parts("well_profiles", plate):
+        return set()
+    profiles = lake.read("well_profiles", plate)
+    values = profiles.select(pl.col(feature_columns(profiles)).drop_nulls().n_unique())
+    return {name for name, number in zip(values.columns, values.row(0), strict=True) if number == 1}
+
+
 @dg.asset_check(asset="well_profiles")
 def finite_features(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
-    """Of the wells with cells, under a twentieth of all feature values are missing; the emptiest features are named."""
+    """Of the wells with cells, under a twentieth of all feature values are missing; the emptiest features are named.
+
+    What is the same in every well by nature, such as the depth of a flat image, has no scale and does not count.
+    """
     opened, plate = workspace.open(), context.partition_key
     profiles = opened.lake.read("normalized_profiles", plate).filter(pl.col("Metadata_Count_Cells") > 0)
-    names = feature_columns(profiles)
+    same = _same_in_every_well(opened.lake, plate)
+    names = [name for name in feature_columns(profiles) if name not in same]
     if not profiles.height or not names:
         return dg.AssetCheckResult(
             passed=False, description="no well has measurements", severity=dg.AssetCheckSeverity.WARN
@@ -85,12 +158,17 @@ def finite_features(context: dg.AssetCheckExecutionContext, workspace: Workspace
     worst = sorted(zip(missing, names, strict=True), reverse=True)[:10]
     listed = ", ".join(f"{name} ({count} wells)" for count, name in worst if count) or "none"
     metadata = {"share missing": share, "emptiest features": listed}
-    return dg.AssetCheckResult(passed=share < 0.05, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
+    text = f"{share:.1%} of all feature values are missing (limit 5%)"
+    severity = dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(passed=share < 0.05, severity=severity, metadata=metadata, description=text)
 
 
 CHECKS = [
     *(_failed_sites_check(stage) for stage in ("raw_images", "masks", "single_cells")),
     controls_present,
+    wells_imaged_and_described,
+    nuclear_stain_in_nuclei,
+    no_fault_of_the_plate,
     every_well_has_a_profile,
     finite_features,
 ]

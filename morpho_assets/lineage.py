@@ -30,10 +30,10 @@ class Stage:
 
 
 _PLATE = (
-    Stage("plate_manifest", "wells"),
+    Stage("plate_manifest", "wells", code_version="2"),
     Stage("raw_images", "image_files", ("plate_manifest",)),
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination),
-    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality),
+    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "2"),
     Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "2"),
     Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
     Stage(

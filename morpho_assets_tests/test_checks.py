@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from morpho_assets import checks
+from morpho_assets.imaging.quality import ALL_FLAGS
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.resources import WorkspaceResource
@@ -12,6 +13,13 @@ from morpho_assets_tests.project import make_project
 
 MADE = Provenance("test", "1", "settings", {})
 WELLS = ["A01", "A02", "A03", "A04"]
+
+BRIGHTNESS = {
+    "Nuclei_Intensity_MeanIntensity_DNA": 0.9,
+    "Cytoplasm_Intensity_MeanIntensity_DNA": 0.2,
+    "Nuclei_Intensity_MeanIntensity_Mito": 0.3,
+    "Cytoplasm_Intensity_MeanIntensity_Mito": 0.3,
+}
 
 
 @pytest.fixture
@@ -24,6 +32,11 @@ def project(tmp_path):
     lake.write("wells", "P1", wells, MADE)
     sites = wells.select("Metadata_Plate", "Metadata_Well", Metadata_Site=1, channel=pl.lit("DNA"))
     lake.write("sites", "P1", sites, MADE)
+    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in ALL_FLAGS)
+    lake.write("image_quality", "P1", grey.with_columns(ImageQuality_MinIntensity=0.1), MADE)
+    numbers = pl.DataFrame({"ObjectNumber": range(1, 11)})
+    cells = sites.drop("channel").join(numbers, how="cross")
+    lake.write("single_cells", "P1", cells.with_columns(pl.lit(v).alias(n) for n, v in BRIGHTNESS.items()), MADE)
     counts = {"Metadata_Count_Cells": 10, "Metadata_Count_Sites": 1}
     profiles = wells.with_columns(pl.lit(value).alias(name) for name, value in counts.items())
     lake.write("normalized_profiles", "P1", profiles.with_columns(Nuclei_AreaShape_Area=1.0), MADE)
@@ -95,3 +108,38 @@ def test_missing_features_are_named(project):
     result = evaluate(checks.finite_features, project)
     assert not result.passed
     assert value(result, "emptiest features") == "Cells_Texture_X (4 wells)"
+
+
+def test_a_stain_that_is_empty_on_the_plate_is_named(project):
+    lake = project.workspace.lake
+    lake.write("image_quality", "P1", lake.read("image_quality", "P1").with_columns(flag_empty=True), MADE)
+    result = evaluate(checks.no_fault_of_the_plate, project)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert result.description == "DNA: 4 of 4 images empty: was the stain left out, or the shutter closed?"
+
+
+def test_an_exchanged_nuclear_stain_is_named(project):
+    lake = project.workspace.lake
+    exchanged = {name: name.replace("DNA", "x").replace("Mito", "DNA").replace("x", "Mito") for name in BRIGHTNESS}
+    lake.write("single_cells", "P1", lake.read("single_cells", "P1").rename(exchanged), MADE)
+    quality = lake.read("image_quality", "P1")
+    both = pl.concat([quality, quality.with_columns(channel=pl.lit("Mito"))])
+    lake.write("image_quality", "P1", both, MADE)
+    result = evaluate(checks.nuclear_stain_in_nuclei, project)
+    assert not result.passed
+    assert "DNA and Mito seem to be exchanged" in result.description
+
+
+def test_wells_without_images_and_unknown_treatments_are_named(project):
+    lake = project.workspace.lake
+    lake.write("sites", "P1", lake.read("sites", "P1").filter(pl.col("Metadata_Well") != "A03"), MADE)
+    named = pl.when(pl.col("Metadata_Well") == "A04").then(pl.lit("BRD-9"))
+    known = pl.when(pl.col("Metadata_Well") == "A04").then(pl.lit(False))
+    kind = pl.lit("trt")
+    wells = lake.read("wells", "P1").with_columns(Metadata_Perturbation=named, described=known, Metadata_pert_type=kind)
+    lake.write("wells", "P1", wells, MADE)
+    result = evaluate(checks.wells_imaged_and_described, project)
+    assert not result.passed
+    assert "1 of 4 wells of the platemap have no images: A03;" in result.description
+    assert "the metadata does not describe the treatments BRD-9;" in result.description

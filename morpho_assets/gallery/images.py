@@ -57,6 +57,7 @@ def fetch_images(
     rank = [order[key] for key in frame.select("Metadata_Well", "Metadata_Site", "channel").iter_rows()]
     frame = frame.with_columns(pl.Series("rank", rank, dtype=pl.Int32)).sort("rank").drop("rank")
     made = made.including("images", frame["sha256"].to_list())
+    failures.sort(key=lambda row: order[row["Metadata_Well"], row["Metadata_Site"], row["channel"]])
     write_failures(lake, plate, "raw_images", failures, made)
     lake.write("image_files", plate, frame, made)
     return frame

@@ -91,7 +91,7 @@ def _channels(frame: pl.DataFrame, file: str, wanted: Sequence[str] | None) -> l
 
 def _images(frame: pl.DataFrame, file: str, channel: str) -> pl.DataFrame:
     name, path = f"FileName_Orig{channel}", f"PathName_Orig{channel}"
-    require_columns(frame, file, (name, path))
+    require_columns(frame.drop("row"), file, (name, path))
     for column in (name, path):
         empty = frame.filter(pl.col(column).is_null())
         if empty.height:

@@ -14,6 +14,7 @@ KEY_COLUMNS = ("Perturbation", "broad_sample", "JCP2022", "perturbation", "pert_
 """Columns that name what a well was treated with, in order of preference; also with the prefix `Metadata_`."""
 DOSE_COLUMNS = ("mmoles_per_liter", "dose_uM", "dose", "concentration")
 CONTROL = "Metadata_control_type"
+DESCRIBED = "described"
 
 
 def platemap_name(body: bytes, file: str, plate: str) -> str:
@@ -53,6 +54,8 @@ def read_platemap(body: bytes, file: str) -> pl.DataFrame:
 def join_metadata(platemap: pl.DataFrame, files: dict[str, bytes]) -> tuple[pl.DataFrame, str | None]:
     """The platemap with the columns of the external metadata that knows its perturbations; and that file's name.
 
+    Column `described` says which perturbations the file has a row for: null for a well without any.
+
     Of several files the one that covers most wells is taken, then the one with more columns. An empty key joins an
     empty key: that is how the Gallery describes its DMSO wells. Raises InputError for a key that comes twice.
     """
@@ -74,7 +77,10 @@ def join_metadata(platemap: pl.DataFrame, files: dict[str, bytes]) -> tuple[pl.D
     if repeated.height:
         raise InputError(file, f"column {key}", f"{repeated[key][0]} twice", "each once", "Keep one of the rows.")
     extra = [name for name in table.columns if name == key or name not in platemap.columns]
-    return platemap.join(table.select(extra), on=key, how="left", nulls_equal=True, maintain_order="left"), file
+    table = table.select(extra).with_columns(pl.lit(True).alias(DESCRIBED))
+    joined = platemap.join(table, on=key, how="left", nulls_equal=True, maintain_order="left")
+    known = pl.when(pl.col(key).is_not_null()).then(pl.col(DESCRIBED).fill_null(False))
+    return joined.with_columns(known.alias(DESCRIBED)), file
 
 
 def annotate_wells(
@@ -87,7 +93,7 @@ def annotate_wells(
     the dose, where there is more than one. A well whose key is empty is a negative control where the metadata says so,
     or its name is among `negative_controls`, and `empty` otherwise.
     """
-    bare = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in wells.columns}
+    bare = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in wells.columns if name != DESCRIBED}
     wells = wells.rename(bare)
     keys = [f"Metadata_{name.removeprefix('Metadata_')}" for name in perturbation] or _default_keys(wells)
     for name in ("Metadata_pert_type", CONTROL):

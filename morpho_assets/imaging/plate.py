@@ -12,6 +12,7 @@ import polars as pl
 
 from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.imaging.fields import flag_fields, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
@@ -45,7 +46,8 @@ def illuminate_plate(
     rows = [row for _, row in map_items(function, channels, compute, progress, "illumination")]
     for row in rows:
         if isinstance(row, ImageError):
-            raise row
+            expected = "an illumination function for each channel"
+            raise InputError(row.path, "", f"a file that {row.reason}", expected, "Restore it, or use method: regular.")
     order = {channel: i for i, channel in enumerate(channels)}
     frame = pl.DataFrame(sorted(rows, key=lambda row: order[row["channel"]]), schema=None if rows else _FUNCTIONS)
     frame = frame.with_columns(Metadata_Plate=pl.lit(plate))
@@ -69,8 +71,13 @@ def grade_plate(
     work, failed = process_sites(
         lake, "image_quality", plate, made, sites, partial(_grade, config, reader), compute, progress
     )
-    frames = list(work.frames("image_quality", [site.key for site in sites]))
-    frame = flag_quality(pl.concat(frames), config) if frames else pl.DataFrame(schema=_QUALITY)
+    keys = [site.key for site in sites]
+    frames = list(work.frames("image_quality", keys))
+    frame = pl.DataFrame(schema=_QUALITY)
+    if frames:
+        fingerprints = pl.concat(work.frames("fingerprints", keys))
+        frame = flag_quality(pl.concat(frames), config)
+        frame = flag_fields(frame, fingerprints, config.fields, config.least_sites)
     lake.write("image_quality", plate, frame, made)
     work.clear()
     return Outcome(frame.height, len(sites), failed)
@@ -132,20 +139,33 @@ def _illuminate(
     folder: str,
     channel: str,
 ) -> dict[str, object]:
+    images = _ChannelImages(reader, sites, sites[0].channels.index(channel))
     if config.method == "gallery":
         uri = uris[channel]
         if uri is None:
             expected = f"an illumination function of {channel} (load_data_with_illum)"
             raise InputError("illumination.method", "gallery", "a plate without one", expected, "Use method: regular.")
-        function = Illumination(np.load(io.BytesIO(reader.store.read(uri).body)).astype(np.float32))
+        function = _gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
     else:
-        index = sites[0].channels.index(channel)
-        function = estimate_illumination(_ChannelImages(reader, sites, index), config)
+        function = estimate_illumination(images, config)
     path = _save(reader.lake, f"{folder}/Illum{channel}.npy", function.flat)
     dark = None if function.dark is None else _save(reader.lake, f"{folder}/Illum{channel}_dark.npy", function.dark)
     extent = {"minimum": float(function.flat.min()), "maximum": float(function.flat.max())}
     row = {"channel": channel, "path": path, "dark_path": dark, "method": config.method}
     return {**row, "images": function.images, **extent}
+
+
+def _gallery_function(uri: str, body: bytes, image: np.ndarray | None) -> Illumination:
+    """The gallery's function in a .npy file, for images such as `image`. Raises InputError where it does not fit."""
+    todo = "Restore the file, or use method: regular."
+    try:
+        function = Illumination(np.load(io.BytesIO(body)).astype(np.float32))
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(uri, "", f"no illumination function ({error})", "a .npy of positive numbers", todo) from None
+    if image is not None and function.flat.shape != image.shape:
+        found, expected = (f"{height} x {width} pixels" for height, width in (function.flat.shape, image.shape))
+        raise InputError(uri, "", f"a function of {found}", f"{expected}, as the images have", todo)
+    return function
 
 
 def _save(lake: Lake, path: str, array: np.ndarray) -> str:
@@ -156,7 +176,14 @@ def _save(lake: Lake, path: str, array: np.ndarray) -> str:
 
 
 def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, pl.DataFrame]:
-    return {"image_quality": site_rows(site, measure_quality(reader.read(site), site.channels, config))}
+    image = reader.read(site)
+    quality = measure_quality(image, site.channels, config)
+    field, fingerprint = measure_field(image, config.fields)
+    fingerprints = pl.DataFrame({"fingerprint": [fingerprint]}, schema={"fingerprint": pl.List(pl.Float32)})
+    return {
+        "fingerprints": site_rows(site, fingerprints),
+        "image_quality": site_rows(site, quality.hstack(field)),
+    }
 
 
 def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: Site) -> dict[str, pl.DataFrame]:

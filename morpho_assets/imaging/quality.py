@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft
 
+from morpho_assets.imaging.fields import FIELD_FLAGS, FieldConfig
+
 GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
 MAD_TO_SD = 1.4826
 
 FLAGS = ("flag_out_of_focus", "flag_saturated", "flag_empty", "flag_debris")
+ALL_FLAGS = (*FLAGS, *FIELD_FLAGS)
 
 
 class QualityConfig(BaseModel):
@@ -51,6 +54,15 @@ class QualityConfig(BaseModel):
     )
     least_sites: int = Field(
         default=8, ge=3, description="sites of a plate and channel from which robust z are computed"
+    )
+    fields: FieldConfig = Field(
+        default=FieldConfig(), description="whether a site's channels show one field, and no other site the same"
+    )
+    plate_share: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="share of a channel's sites with the same flag from which the plate is at fault",
     )
 
 
@@ -237,6 +249,44 @@ def flag_quality(frame: pl.DataFrame, config: QualityConfig | None = None) -> pl
         debris & ~saturated,
     )
     return frame.with_columns(flag.fill_null(False).alias(name) for flag, name in zip(flags, FLAGS, strict=True))
+
+
+FAULTS = {
+    "flag_out_of_focus": "out of focus: check the autofocus",
+    "flag_saturated": "saturated: lower the exposure",
+    "flag_empty": "empty: was the stain left out, or the shutter closed?",
+    "flag_debris": "with debris: wash the plate, or the optics",
+    "flag_shifted": "shifted against the other channels: register them before measuring",
+    "flag_other_field": "of another field than the other channels: are its files those of other sites?",
+}
+"""What a flag that is on many sites of a plate says about the plate, and what to do."""
+
+
+def plate_faults(frame: pl.DataFrame, config: QualityConfig | None = None) -> list[str]:
+    """One sentence for everything in a plate's `image_quality` that is more than a bad site here and there.
+
+    A flag on `plate_share` of a channel's sites, and at least three, is the plate's fault; sites that show the same
+    field are named, however few. An empty list is a good plate.
+    """
+    config = config or QualityConfig()
+    if not frame.height:  # a plate without images, measured elsewhere
+        return []
+    found = []
+    for (channel,), rows in frame.group_by("channel", maintain_order=True):
+        for flag, what in FAULTS.items():
+            flagged = rows.filter(pl.col(flag))
+            if flagged.height >= max(3, config.plate_share * rows.height):
+                by = ""
+                if flag == "flag_shifted":
+                    medians = flagged.select(pl.col("Field_Shift_X", "Field_Shift_Y").median()).row(0)
+                    by = " (by {:+.0f} pixels in X, {:+.0f} in Y)".format(*medians)
+                found.append(f"{channel}: {flagged.height} of {rows.height} images{by} {what}")
+    sites = frame.filter("flag_repeated").unique(["Metadata_Well", "Metadata_Site"], maintain_order=True)
+    for _, group in sites.group_by("same_field_as", maintain_order=True):
+        names = [f"{well}-{site}" for well, site in group.select("Metadata_Well", "Metadata_Site").iter_rows()]
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        found.append(f"{shown} show the same field: did the stage move, or were files copied?")
+    return found
 
 
 def _plate_z(value: pl.Expr, least: int) -> pl.Expr:

@@ -150,7 +150,12 @@ _TABLES = (
         "plate",
         "One row per well of the platemap: what was done to it.",
         ("Metadata_Plate", "Metadata_Well"),
-        (PLATE, WELL, *WELL_ANNOTATION),
+        (
+            PLATE,
+            WELL,
+            *WELL_ANNOTATION,
+            Column("described", pl.Boolean, "whether the external metadata has a row for the well's perturbation"),
+        ),
         (ANNOTATION,),
     ),
     Table(
@@ -220,9 +225,16 @@ _TABLES = (
         "plate",
         "One row per site and channel: focus, saturation and intensity of the raw image, and flags to act on.",
         ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel"),
-        (PLATE, WELL, SITE, CHANNEL),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            CHANNEL,
+            Column("same_field_as", pl.String, "the plate's first site that shows the same field, or null"),
+        ),
         (
             Family("ImageQuality_", pl.Float32, "CellProfiler MeasureImageQuality; docs/quality.md"),
+            Family("Field_", pl.Float32, "how the channel lies on the site's other channels; docs/quality.md"),
             Family("flag_", pl.Boolean, "true where a person should look at the image"),
         ),
     ),

@@ -95,7 +95,8 @@ def _judged(cells: pl.LazyFrame, config: CellQualityConfig, features: set[str]) 
 
 def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:
     imaged = _sites(lake, plate).select(KEYS).unique()
-    return lake.read("wells", plate).join(imaged, on=KEYS, how="semi", maintain_order="left")
+    wells = lake.read("wells", plate).drop("described", strict=False)
+    return wells.join(imaged, on=KEYS, how="semi", maintain_order="left")
 
 
 def _sites(lake: Lake, plate: str) -> pl.DataFrame:

@@ -34,11 +34,18 @@ class Damage:
 
 @dataclass(frozen=True)
 class Defect:
-    """One named defect; `apply` changes one plate's files in place."""
+    """One named defect; `apply` changes one plate's files in place.
+
+    `stage` is the asset that notices it and `signs` what is seen there: parts of an error's message, of the reason in
+    `site_failures` or of a warning of the asset's checks, or flags of `image_quality`. `do` says what helps.
+    """
 
     name: str
     outcome: Outcome
     about: str
+    stage: str
+    signs: tuple[str, ...]
+    do: str
     apply: Callable[[Plate, np.random.Generator], Damage]
 
 
@@ -110,12 +117,17 @@ def apply_defect(root: str | Path, name: str, seed: int = 0) -> Damage:
     return DEFECTS[name].apply(plate, np.random.default_rng(seed))
 
 
-def defect(outcome: Outcome) -> Callable[[Callable[[Plate, np.random.Generator], Damage]], Callable]:
-    """Enter a function in DEFECTS under its own name; the first line of its docstring describes the defect."""
+def defect(
+    outcome: Outcome, stage: str, *signs: str, do: str
+) -> Callable[[Callable[[Plate, np.random.Generator], Damage]], Callable]:
+    """Enter a function in DEFECTS under its own name; the first line of its docstring describes the defect.
+
+    The signs are those on the first plate of a gallery of size `tiny`.
+    """
 
     def enter(function: Callable[[Plate, np.random.Generator], Damage]) -> Callable:
         about = (function.__doc__ or "").strip().splitlines()[0]
-        DEFECTS[function.__name__] = Defect(function.__name__, outcome, about, function)
+        DEFECTS[function.__name__] = Defect(function.__name__, outcome, about, stage, signs, do, function)
         return function
 
     return enter
@@ -156,7 +168,7 @@ def _change_image(
 # Files of images
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is truncated", do="Fetch or export the image again.")
 def truncated_tiff(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image's file ends in the middle, as after a broken download."""
     path = _pick(plate, rng)
@@ -164,7 +176,7 @@ def truncated_tiff(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is empty (zero bytes)", do="Fetch or export the image again.")
 def empty_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image's file has zero bytes."""
     path = _pick(plate, rng)
@@ -172,7 +184,7 @@ def empty_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
-@defect("site_failure")
+@defect("site_failure", "raw_images", "does not exist", do="Restore the file, or take its row out of load_data.")
 def missing_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image that load_data names is not there."""
     path = _pick(plate, rng)
@@ -180,7 +192,7 @@ def missing_image(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is neither TIFF nor PNG", do="Fetch or export the image again.")
 def error_page_as_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An object store's error message was saved under an image's name."""
     path = _pick(plate, rng)
@@ -190,7 +202,7 @@ def error_page_as_image(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is neither TIFF nor PNG", do="Fetch or export the image again.")
 def garbled_header(plate: Plate, rng: np.random.Generator) -> Damage:
     """The first sixteen bytes of an image are noise."""
     path = _pick(plate, rng)
@@ -198,19 +210,19 @@ def garbled_header(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is 80 x 80 pixels, expected 160 x 160", do="Export all channels at one size.")
 def wrong_shape(plate: Plate, rng: np.random.Generator) -> Damage:
     """One channel of a site is half as high and wide as the others."""
     return _change_image(plate, _pick(plate, rng), lambda image: image[::2, ::2])
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "expected values in [0, 1]", do="Use the raw image, or scale it to [0, 1].")
 def float_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image holds floats of unknown scale, as a processed image would."""
     return _change_image(plate, _pick(plate, rng), lambda image: image.astype(np.float32))
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "pixels that are NaN or infinite", do="Use the raw image.")
 def nan_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image holds floats in [0, 1] with a patch of NaN."""
 
@@ -222,7 +234,7 @@ def nan_image(plate: Plate, rng: np.random.Generator) -> Damage:
     return _change_image(plate, _pick(plate, rng), spoil)
 
 
-@defect("site_failure")
+@defect("site_failure", "image_quality", "is a colour image", do="Export each stain as a grey image.")
 def colour_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image is a colour picture."""
 
@@ -232,13 +244,24 @@ def colour_image(plate: Plate, rng: np.random.Generator) -> Damage:
     return _change_image(plate, _pick(plate, rng), colour, "rgb")
 
 
-@defect("site_failure")
+@defect(
+    "site_failure",
+    "image_quality",
+    "has 3 pages, expected one",
+    do="Project the stack, or name one plane in load_data.",
+)
 def stack_as_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image is a stack of three planes."""
     return _change_image(plate, _pick(plate, rng), lambda image: np.stack([image] * 3))
 
 
-@defect("error")
+@defect(
+    "error",
+    "raw_images",
+    "18 of 18 sites failed",
+    "does not exist",
+    do="Restore the folder, or correct the paths in load_data.",
+)
 def missing_image_folder(plate: Plate, rng: np.random.Generator) -> Damage:
     """The whole image folder of the plate is not there."""
     shutil.rmtree(plate.images)
@@ -248,13 +271,13 @@ def missing_image_folder(plate: Plate, rng: np.random.Generator) -> Damage:
 # What is in the images
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_empty", do="Look at the image; leave the site out if the stain matters.")
 def black_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """The shutter stayed closed: one channel of a site is zero throughout."""
     return _change_image(plate, _pick(plate, rng), np.zeros_like)
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_saturated", do="Lower the exposure; leave the site out.")
 def saturated_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """One channel of a site is over-exposed thirtyfold."""
     return _change_image(
@@ -262,7 +285,7 @@ def saturated_image(plate: Plate, rng: np.random.Generator) -> Damage:
     )
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_out_of_focus", do="Look at the images; leave the site out.")
 def out_of_focus(plate: Plate, rng: np.random.Generator) -> Damage:
     """All channels of a site are out of focus."""
     first = _pick(plate, rng, "DNA")
@@ -272,7 +295,7 @@ def out_of_focus(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(first, _well(first))
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_empty", do="Seeding or toxicity? The well has a row without measurements.")
 def empty_well(plate: Plate, rng: np.random.Generator) -> Damage:
     """A well without cells: every pixel is background and noise."""
     well = _well(_pick(plate, rng, "DNA"))
@@ -284,7 +307,7 @@ def empty_well(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.images, well)
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_debris", do="Look at the image; leave the site out.")
 def fibre(plate: Plate, rng: np.random.Generator) -> Damage:
     """A bright fibre lies across one channel of a site."""
 
@@ -297,7 +320,16 @@ def fibre(plate: Plate, rng: np.random.Generator) -> Damage:
     return _change_image(plate, _pick(plate, rng), draw)
 
 
-@defect("flag")
+@defect("flag", "image_quality", "flag_other_field", do="Correct the file's name in load_data.")
+def foreign_channel(plate: Plate, rng: np.random.Generator) -> Damage:
+    """The DNA image of a site is that of another well."""
+    files = plate.files("DNA")
+    here, there = (int(index) for index in rng.choice(len(files), 2, replace=False))
+    shutil.copyfile(files[there], files[here])
+    return plate.damage(files[here], _well(files[here]))
+
+
+@defect("flag", "single_cells", "DNA and Mito seem to be exchanged", do="Correct load_data and run the plate again.")
 def swapped_channels(plate: Plate, rng: np.random.Generator) -> Damage:
     """The DNA and Mito images of the whole plate were exchanged."""
     for dna, mito in zip(plate.files("DNA"), plate.files("Mito"), strict=True):
@@ -308,7 +340,13 @@ def swapped_channels(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.images)
 
 
-@defect("flag")
+@defect(
+    "flag",
+    "image_quality",
+    "flag_repeated",
+    "A01-1, A02-1, A03-1 show the same field",
+    do="Image the wells again; no more than the first can be right.",
+)
 def stuck_stage(plate: Plate, rng: np.random.Generator) -> Damage:
     """The stage did not move: three wells in a row show the image of the first."""
     wells = set()
@@ -320,7 +358,13 @@ def stuck_stage(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.images, *sorted(wells))
 
 
-@defect("flag")
+@defect(
+    "flag",
+    "image_quality",
+    "flag_empty",
+    "AGP: 18 of 18 images empty",
+    do="Stain again, or leave the channel out (`channels` of the source).",
+)
 def lost_stain(plate: Plate, rng: np.random.Generator) -> Damage:
     """The AGP stain was forgotten on the whole plate: only background is left."""
     for path in plate.files("AGP"):
@@ -330,7 +374,13 @@ def lost_stain(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.images)
 
 
-@defect("flag")
+@defect(
+    "flag",
+    "image_quality",
+    "flag_shifted",
+    "ER: 18 of 18 images (by +16 pixels in X, +0 in Y) shifted",
+    do="Register the channel by the displacement shown.",
+)
 def shifted_channel(plate: Plate, rng: np.random.Generator) -> Damage:
     """One stain of the plate is shifted against the others by a tenth of the field."""
     for path in plate.files("ER"):
@@ -341,55 +391,57 @@ def shifted_channel(plate: Plate, rng: np.random.Generator) -> Damage:
 # load_data
 
 
-@defect("error")
+@defect("error", "plate_manifest", "more than once", "expected each site once", do="Keep one of the rows.")
 def duplicated_rows(plate: Plate, rng: np.random.Generator) -> Damage:
     """Two rows of load_data are there twice."""
     return _edit_load_data(plate, lambda frame: pl.concat([frame, frame.head(2)]))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "expected also PathName_OrigRNA", do="Add or rename the column.")
 def missing_column(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data lacks the paths of one channel."""
     return _edit_load_data(plate, lambda frame: frame.drop("PathName_OrigRNA"))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "no image columns", do="Add them.")
 def no_image_columns(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data has no image columns at all, only metadata."""
     return _edit_load_data(plate, lambda frame: frame.select(pl.col("^Metadata_.*$")))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "row 2, column Metadata_Well: found 'Z99'", do="Correct the well's name.")
 def impossible_well(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data names a well that no plate has."""
     return _edit_load_data(plate, lambda frame: _first_cell(frame, "Metadata_Well", "Z99"))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "row 2, column Metadata_Site: found 'one'", do="Correct the site.")
 def site_without_number(plate: Plate, rng: np.random.Generator) -> Damage:
     """A site in load_data is a word."""
     return _edit_load_data(plate, lambda frame: _first_cell(frame, "Metadata_Site", "one"))
 
 
-@defect("error")
+@defect(
+    "error", "plate_manifest", "row 2, column FileName_OrigDNA: found an empty cell", do="Fill it in or drop the row."
+)
 def empty_cell(plate: Plate, rng: np.random.Generator) -> Damage:
     """A file name in load_data is missing."""
     return _edit_load_data(plate, lambda frame: _first_cell(frame, "FileName_OrigDNA", None))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "found rows of SYN99999999 only", do="Check the plate's barcode.")
 def another_barcode(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data lies in the folder of one plate and speaks of another."""
     return _edit_load_data(plate, lambda frame: frame.with_columns(Metadata_Plate=pl.lit("SYN99999999")))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "found no rows", do="Restore the file.")
 def empty_load_data(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data has a header and no rows."""
     return _edit_load_data(plate, lambda frame: frame.head(0))
 
 
-@defect("error")
+@defect("error", "plate_manifest", "semicolons between the columns; expected commas", do="Save the file with commas.")
 def semicolons(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data was saved with semicolons, as a European spreadsheet does."""
     for path in plate.load_data:
@@ -397,7 +449,7 @@ def semicolons(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.load_data[0])
 
 
-@defect("error")
+@defect("error", "plate_manifest", "row 3: found 24 cells; expected 25", do="Mend the row.")
 def ragged_row(plate: Plate, rng: np.random.Generator) -> Damage:
     """A row of load_data has one cell fewer than the header."""
     for path in plate.load_data:
@@ -407,7 +459,7 @@ def ragged_row(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.load_data[0])
 
 
-@defect("error")
+@defect("error", "plate_manifest", "row 19: found 2 cells; expected 25", do="Restore the file.")
 def cut_load_data(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data ends in the middle of a row."""
     for path in plate.load_data:
@@ -416,7 +468,12 @@ def cut_load_data(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.load_data[0])
 
 
-@defect("error")
+@defect(
+    "error",
+    "plate_manifest",
+    "in the batches 2026_01_01_Batch1, 2026_09_09_Copy",
+    do="Name one batch in the source's `batches`.",
+)
 def same_plate_twice(plate: Plate, rng: np.random.Generator) -> Damage:
     """The same barcode is in two batches."""
     here = plate.load_data[0].parent
@@ -425,7 +482,12 @@ def same_plate_twice(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(twin)
 
 
-@defect("flag")
+@defect(
+    "flag",
+    "plate_manifest",
+    "2 of 18 wells of the platemap have no images: A01, A02",
+    do="Fetch their load_data, or take them out of the platemap.",
+)
 def missing_wells(plate: Plate, rng: np.random.Generator) -> Damage:
     """Two wells of the platemap were never imaged."""
     wells = sorted(set(_read(plate.load_data[0])["Metadata_Well"]))[:2]
@@ -439,7 +501,9 @@ def _first_cell(frame: pl.DataFrame, column: str, value: str | None) -> pl.DataF
 # Platemaps and metadata
 
 
-@defect("flag")
+@defect(
+    "flag", "well_profiles", "the platemap fits the wells better", do="Compare the platemap with the plate's controls."
+)
 def shifted_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
     """Every treatment in the platemap is one well further than in the plate."""
 
@@ -452,7 +516,12 @@ def shifted_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.platemap)
 
 
-@defect("error")
+@defect(
+    "error",
+    "well_profiles",
+    "found 0 rows where negcon",
+    do="Mark the controls, or choose other reference rows (`profiles.normalize`).",
+)
 def no_controls(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap has a compound where the negative controls were: nothing to normalise to."""
 
@@ -464,21 +533,21 @@ def no_controls(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.platemap)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "found no row of SYN00000001", do="Add it.")
 def plate_without_map(plate: Plate, rng: np.random.Generator) -> Damage:
     """barcode_platemap.csv does not list the plate."""
     _edit(plate.barcodes, lambda frame: frame.filter(pl.col("Assay_Plate_Barcode") != plate.barcode))
     return plate.damage(plate.barcodes)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "found 2 platemaps of SYN00000001", do="Keep one of them.")
 def plate_with_two_maps(plate: Plate, rng: np.random.Generator) -> Damage:
     """barcode_platemap.csv lists the plate twice."""
     _edit(plate.barcodes, lambda frame: pl.concat([frame, frame.head(1).with_columns(Plate_Map_Name=pl.lit("other"))]))
     return plate.damage(plate.barcodes)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "found a file that does not exist", do="Restore it.")
 def missing_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap that barcode_platemap.csv names is not there."""
     path = plate.platemap
@@ -486,14 +555,19 @@ def missing_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "rows 2 and 20: found well A01 twice", do="Keep one of the rows.")
 def well_twice_in_map(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap gives one well two treatments."""
     _edit(plate.platemap, lambda frame: pl.concat([frame, frame.head(1).with_columns(broad_sample=pl.lit("other"))]))
     return plate.damage(plate.platemap)
 
 
-@defect("error")
+@defect(
+    "error",
+    "plate_manifest",
+    "found a well that the platemap lacks",
+    do="Add the wells, or check that the platemap is the plate's.",
+)
 def wells_outside_map(plate: Plate, rng: np.random.Generator) -> Damage:
     """Two imaged wells are not in the platemap."""
     wells = _read(plate.platemap)["well_position"][:2]
@@ -501,21 +575,26 @@ def wells_outside_map(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.platemap, *wells)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "expected also well_position", do="Rename the column.")
 def map_without_wells(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap's column of wells has another name."""
     _edit(plate.platemap, lambda frame: frame.rename({"well_position": "position"}))
     return plate.damage(plate.platemap)
 
 
-@defect("error")
+@defect("error", "plate_manifest", "twice; expected each once", do="Keep one of the rows.")
 def compound_twice(plate: Plate, rng: np.random.Generator) -> Damage:
     """The compound metadata describes one compound twice, with two mechanisms."""
     _edit(plate.metadata, lambda frame: pl.concat([frame, frame.head(1).with_columns(moa=pl.lit("another"))]))
     return plate.damage(plate.metadata)
 
 
-@defect("flag")
+@defect(
+    "flag",
+    "plate_manifest",
+    "the metadata does not describe the treatments BRD-S00000001-001-01-1",
+    do="Add the compound to the metadata.",
+)
 def unknown_compound(plate: Plate, rng: np.random.Generator) -> Damage:
     """A compound of the platemap is not in the metadata."""
     sample = _read(plate.metadata)["broad_sample"].drop_nulls()[1]
@@ -524,7 +603,12 @@ def unknown_compound(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.metadata, *wells)
 
 
-@defect("error")
+@defect(
+    "error",
+    "illumination",
+    "IllumDNA.npy: found a file that does not exist",
+    do="Restore it, or use `method: regular`.",
+)
 def missing_illumination(plate: Plate, rng: np.random.Generator) -> Damage:
     """load_data_with_illum.csv names an illumination function that is not there."""
     path = plate.illumination / f"{plate.barcode}_IllumDNA.npy"
@@ -532,7 +616,12 @@ def missing_illumination(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path)
 
 
-@defect("error")
+@defect(
+    "error",
+    "illumination",
+    "found a function of 80 x 80 pixels; expected 160 x 160",
+    do="Restore it, or use `method: regular`.",
+)
 def wrong_illumination(plate: Plate, rng: np.random.Generator) -> Damage:
     """An illumination function has another size than the images."""
     path = plate.illumination / f"{plate.barcode}_IllumDNA.npy"
