@@ -2,7 +2,7 @@
 
 objects.py             Segmentation: the labels and what was dropped; cytoplasm
 config.py              the settings of each method, and presets
-watershed.py           the classical method (nuclei.py, cells.py, thresholds.py)
+watershed.py           the classical method (nuclei.py, cells.py, thresholds.py, propagation.py)
 cellpose_network.py    the cellpose package
 external.py            labels that exist already
 """

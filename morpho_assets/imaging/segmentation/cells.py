@@ -11,13 +11,18 @@ from morpho_assets.imaging.segmentation.thresholds import foreground
 
 
 def grow_cells(nuclei: Labels, plane: NDArray[np.float32], config: CellsConfig) -> Labels:
-    """A cell for every nucleus, under its number: CellProfiler's Watershed-Image.
+    """A cell for every nucleus, under its number: CellProfiler's Watershed-Image, or its Propagation.
 
-    From each nucleus the brightest pixels of `plane` (H, W) are flooded first, within the threshold's foreground
-    and 8-connected; every cell holds its nucleus at least.
+    From each nucleus the brightest pixels of `plane` (H, W) are flooded first, or those nearest in brightness and
+    place, within the threshold's foreground and 8-connected; every cell holds its nucleus at least.
     """
-    from skimage.segmentation import watershed
-
     mask = foreground(plane, config.threshold) | (nuclei > 0)
-    cells = watershed(1 - plane, nuclei, connectivity=EIGHT, mask=mask).astype(np.int32)
+    if config.grow == "propagation":
+        from morpho_assets.imaging.segmentation.propagation import propagated
+
+        cells = propagated(plane, nuclei, mask, config.regularisation)
+    else:
+        from skimage.segmentation import watershed
+
+        cells = watershed(1 - plane, nuclei, connectivity=EIGHT, mask=mask).astype(np.int32)
     return filled(cells) if config.fill_holes else cells

@@ -78,6 +78,15 @@ class CellsConfig(_Model):
     threshold: ThresholdConfig = Field(
         default=ThresholdConfig(log=True), description="what is cell and what is background"
     )
+    grow: Literal["watershed", "propagation"] = Field(
+        default="watershed",
+        description="watershed: brightest pixels first; propagation: by distances that count changes of brightness",
+    )
+    regularisation: float = Field(
+        default=0.05,
+        ge=0,
+        description="propagation: small, borders lie where brightness changes; large, half-way between nuclei",
+    )
     fill_holes: bool = Field(default=True, description="fill holes within a cell")
     border: Border = Field(
         default="keep", description="cells that touch the image's edge (their nucleus goes with them)"
