@@ -10,6 +10,7 @@ from morpho_assets.lake.failures import failed_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.measure.stains import nuclear_channel, nuclear_contrast, stain_fault
 from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.layout import map_fit
 from morpho_assets.resources import WorkspaceResource
 
 
@@ -131,6 +132,16 @@ def every_well_has_a_profile(
     )
 
 
+@dg.asset_check(asset="well_profiles")
+def platemap_fits(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    """Wells of one treatment resemble each other as the platemap stands, not only if it were shifted or turned."""
+    lake, plate = workspace.open().lake, context.partition_key
+    fit = map_fit(lake.read("well_profiles", plate)) if lake.parts("well_profiles", plate) else None
+    fault = fit.fault if fit else None
+    figures = f"{fit.z:.1f} standard deviations more alike than shuffled wells" if fit else "too few wells to tell"
+    return _warning([fault] if fault else [], f"wells of one treatment: {figures}")
+
+
 def _same_in_every_well(lake: Lake, plate: str) -> set[str]:
     if not lake.parts("well_profiles", plate):
         return set()
@@ -170,5 +181,6 @@ CHECKS = [
     nuclear_stain_in_nuclei,
     no_fault_of_the_plate,
     every_well_has_a_profile,
+    platemap_fits,
     finite_features,
 ]

@@ -102,6 +102,7 @@ def unharmed(clean: Run, damage: Damage) -> set[str]:
 def assert_others_are_the_same(run: Run, clean: Run, damage: Damage) -> None:
     wells = unharmed(clean, damage)
     assert run.profiles("well_profiles", wells).equals(clean.profiles("well_profiles", wells))
+    # A control well that is hurt moves the centre and the scale of its plate, so the others' units.
     controls = clean.lake.read("wells", PLATE).filter(Metadata_control_type="negcon")["Metadata_Well"]
     if not set(damage.wells) & set(controls):
         assert run.profiles("normalized_profiles", wells).equals(clean.profiles("normalized_profiles", wells))
@@ -184,6 +185,16 @@ def test_a_site_failure_is_one_row_of_its_stage(name, spoilt_sites):
     assert noticed.height == 1
     assert all(sign in noticed["error"][0] for sign in defect.signs), noticed["error"][0]
     assert damage.wells[0] in run.warnings("well_profiles")
+
+
+def test_a_shifted_platemap_changes_no_profile_and_six_controls_are_too_few_to_notice(tmp_path, tiny_gallery, clean):
+    """That it is noticed on a plate with enough controls is shown on real profiles (profiles/test_layout.py)."""
+    run, damage = spoilt(tmp_path, tiny_gallery, "shifted_platemap")
+    assert run.outcome.success
+    wells = unharmed(clean, damage)
+    assert len(wells) == 18
+    assert run.profiles("well_profiles", wells).equals(clean.profiles("well_profiles", wells))
+    assert not run.profiles("normalized_profiles", wells).equals(clean.profiles("normalized_profiles", wells))
 
 
 @pytest.mark.parametrize("name", [name for name in of("flag") if name != "shifted_platemap"])

@@ -117,6 +117,19 @@ def apply_defect(root: str | Path, name: str, seed: int = 0) -> Damage:
     return DEFECTS[name].apply(plate, np.random.default_rng(seed))
 
 
+def defects_table() -> str:
+    """A Markdown table of all defects: where each is noticed, what is seen, what to do (docs/reliability.md)."""
+    kinds = {"error": "stops", "site_failure": "row in `site_failures`"}
+    lines = ["| defect | noticed by | what you see | what to do |", "|---|---|---|---|"]
+    for each in DEFECTS.values():
+        flags = [f"`{sign}`" for sign in each.signs if sign.startswith("flag_")]
+        texts = [f"“{sign}”" for sign in each.signs if not sign.startswith("flag_")]
+        said = [f"{kinds.get(each.outcome, 'warning')}: {' … '.join(texts)}"] if texts else []
+        seen = "; ".join([*flags, *said])
+        lines.append(f"| `{each.name}`: {each.about} | `{each.stage}` | {seen} | {each.do} |")
+    return "\n".join(lines) + "\n"
+
+
 def defect(
     outcome: Outcome, stage: str, *signs: str, do: str
 ) -> Callable[[Callable[[Plate, np.random.Generator], Damage]], Callable]:

@@ -9,7 +9,7 @@ import pytest
 import morpho_assets
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.sources import GallerySource
-from morpho_assets.gallery.synthetic.defects import DEFECTS, apply_defect
+from morpho_assets.gallery.synthetic.defects import DEFECTS, apply_defect, defects_table
 from morpho_assets.imaging.images import read_image
 from morpho_assets_tests.gallery.synthetic.test_files import contents
 
@@ -81,3 +81,8 @@ def test_the_documentation_lists_every_defect() -> None:
     page = (Path(morpho_assets.__file__).parents[1] / "docs/simulator.md").read_text()
     for defect in DEFECTS.values():
         assert f"| `{defect.name}` | {defect.outcome} | {defect.about} |" in page
+
+
+def test_the_documentation_says_where_every_defect_is_noticed() -> None:
+    page = (Path(morpho_assets.__file__).parents[1] / "docs/reliability.md").read_text()
+    assert defects_table() in page
