@@ -36,7 +36,8 @@ def correct_chromosome_arm(
     require_columns(profiles, [config.arm, config.gene, config.expression], "chromosome_arm")
     values = complete_matrix(profiles, features, "chromosome_arm")
     result, corrected = values.copy(), 0
-    silent = (profiles[config.expression] < config.unexpressed_below).fill_null(False).to_numpy()
+    expression = profiles[config.expression].cast(pl.Float64, strict=False)  # annotation of the lake is text
+    silent = (expression < config.unexpressed_below).fill_null(False).to_numpy()
     known = profiles[config.arm].is_not_null().to_numpy()
     for _, rows in groups_of(profiles, [config.arm]):
         quiet = rows[silent[rows] & known[rows]]

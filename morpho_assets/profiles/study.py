@@ -16,11 +16,14 @@ from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
 from morpho_assets.profiles.correct import CorrectorConfig, correct_steps
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.select import SelectConfig, select_features
 
 KEYS = ["Metadata_Plate", "Metadata_Well"]
 SELECTED = "selected"
 """The step of a space before any correction."""
+AGGREGATED = "aggregated"
+"""The step of a space with a recipe before the recipe: wells as they were aggregated."""
 CORRECTED = "corrected"
 SPACE_PREFIXES = ("Nuclei_", "Cells_", "Cytoplasm_", "Embedding_", "PC_", "Count_")
 
@@ -40,6 +43,11 @@ class SpaceConfig(BaseModel):
     select: SelectConfig | None = Field(
         default=SelectConfig(), description="feature selection of cells; null: complete features"
     )
+    recipe: str | None = Field(
+        default=None,
+        description="a published recipe for cells, shipped or a YAML file: it takes the wells before normalisation, in "
+        "place of `select` and of the study's corrections",
+    )
     aggregate: AggregateConfig = Field(
         default=AggregateConfig(method="mean", prefixes=("Embedding_",)), description="cells to wells, for an embedding"
     )
@@ -53,16 +61,20 @@ def build_spaces(
 ) -> pl.DataFrame:
     """Write the step `selected` of every space to `profiles`, and what selection left out; returns the former.
 
-    Wells without cells have no place in a space of cells or embeddings; the cell count has all wells.
+    Wells without cells have no place in a space of cells or embeddings; the cell count has all wells. A space with a
+    recipe starts with the step `aggregated` instead.
     """
     build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
     wells = lake.scan("normalized_profiles", plates).collect()
     frames, dropped = [], []
     for name, config in spaces.items():
-        frame, selection = build[config.of](
-            lake, study, wells, config.model_copy(update={"encoder": config.encoder or name})
-        )
-        frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(SELECTED)))
+        if config.recipe is None:
+            config = config.model_copy(update={"encoder": config.encoder or name})
+            frame, selection = build[config.of](lake, study, wells, config)
+        else:
+            frame, selection = _complete(lake.scan("well_profiles", plates).collect())
+        step = SELECTED if config.recipe is None else AGGREGATED
+        frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(step)))
         dropped.append(selection.with_columns(study=pl.lit(study), space=pl.lit(name)))
     profiles = pl.concat(frames, how="diagonal")
     lake.write("feature_selection", study, pl.concat(dropped), made)
@@ -78,15 +90,24 @@ def correct_spaces(
     spaces: Mapping[str, SpaceConfig],
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Apply the chain of correctors to every space but the cell count: a step of `profiles` each, returned."""
-    frames = []
-    for name, steps in space_steps(spaces, corrections).items():
-        space = read_space(lake, study, name, SELECTED)
-        chain = correct_steps(space, corrections if len(steps) > 1 else (), space_features(space), seed)
-        frames += [
-            state.profiles.with_columns(step=pl.lit(step)) for step, (_, state) in zip(steps[1:], chain, strict=True)
-        ]
-    corrected = pl.concat(frames, how="diagonal") if frames else table("profiles").empty()
+    """Apply the chain of correctors, or its recipe, to every space but the cell count: a step of `profiles` each,
+    returned. What a recipe leaves out goes to `feature_selection`; features that are missing in some well after a step,
+    which a later one drops, are left out of that step's rows."""
+    frames, dropped = [], [pl.DataFrame(schema=_DROPPED).with_columns(space=pl.lit(None, pl.String))]
+    for name, (first, *steps) in space_steps(spaces, corrections).items():
+        space = read_space(lake, study, name, first)
+        recipe = spaces[name].recipe
+        if recipe is None:
+            chain = correct_steps(space, corrections if steps else (), space_features(space), seed)
+            states = [state.profiles for _, state in chain]
+        else:
+            result = apply_recipe(space, load_recipe(recipe), space_features(space), seed)
+            states = [_complete(state.profiles)[0] for _, state in result.steps]
+            dropped.append(result.dropped.select(*_DROPPED).with_columns(space=pl.lit(name)))
+        frames += [profiles.with_columns(step=pl.lit(step)) for step, profiles in zip(steps, states, strict=True)]
+    corrected = pl.concat(frames, how="diagonal_relaxed") if frames else table("profiles").empty()
+    selection = pl.concat(dropped).with_columns(study=pl.lit(study))
+    lake.write("feature_selection", study, selection, made, part=CORRECTED)
     lake.write("profiles", study, corrected, made, part=CORRECTED)
     return corrected
 
@@ -94,11 +115,20 @@ def correct_spaces(
 def space_steps(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> dict[str, list[str]]:
     """The steps that each space goes through, `selected` first; the cell count is never corrected.
 
-    A corrector that comes again is numbered: sphering, sphering_2.
+    A space with a recipe has the recipe's steps after `aggregated`. A step that comes again is numbered: sphering_2.
     """
-    names = [correction.corrector for correction in corrections]
-    steps = [name if name not in names[:i] else f"{name}_{names[:i].count(name) + 1}" for i, name in enumerate(names)]
-    return {name: [SELECTED, *(steps if space.of != "cell_count" else [])] for name, space in spaces.items()}
+    shared = [correction.corrector for correction in corrections]
+    steps = {}
+    for name, space in spaces.items():
+        if space.recipe is not None:
+            steps[name] = [AGGREGATED, *_numbered([step.name for step in load_recipe(space.recipe).steps])]
+        else:
+            steps[name] = [SELECTED, *(_numbered(shared) if space.of != "cell_count" else [])]
+    return steps
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    return [name if name not in names[:i] else f"{name}_{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 
 
 def space_features(space: pl.DataFrame) -> list[str]:
@@ -109,7 +139,7 @@ def space_features(space: pl.DataFrame) -> list[str]:
 
 def read_space(lake: Lake, study: str, space: str, step: str) -> pl.DataFrame:
     """The wells of one space after one step, with its own features only."""
-    part = SELECTED if step == SELECTED else CORRECTED
+    part = SELECTED if step in (SELECTED, AGGREGATED) else CORRECTED
     frame = lake.read("profiles", study, part).filter(pl.col("space") == space, pl.col("step") == step)
     return frame.drop(set(feature_columns(frame, SPACE_PREFIXES)) - set(space_features(frame)))
 
@@ -118,14 +148,24 @@ _DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
 
 
 def _cell_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    wells = wells.filter(pl.any_horizontal(pl.col(feature_columns(wells)).is_not_null()))
     if config.select is None:
-        features = feature_columns(wells)
-        missing = [name for name in features if wells[name].null_count()]
-        dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
-        return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
+        return _complete(wells)
+    wells = _measured(wells)
     selection = select_features(wells, config.select)
     return selection.apply(wells), selection.dropped.select(*_DROPPED)
+
+
+def _measured(wells: pl.DataFrame) -> pl.DataFrame:
+    """The wells that have any measurement."""
+    return wells.filter(pl.any_horizontal(pl.col(feature_columns(wells, SPACE_PREFIXES)).is_not_null()))
+
+
+def _complete(wells: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Wells with measurements and the features that all of them have; and the features left out."""
+    wells = _measured(wells)
+    missing = [name for name in feature_columns(wells, SPACE_PREFIXES) if wells[name].null_count()]
+    dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
+    return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
 
 
 def _embedding_space(

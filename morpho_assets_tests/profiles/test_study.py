@@ -1,0 +1,70 @@
+"""Spaces of a study: recipes step by step, and the studies that ship with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.recipe import apply_recipe, load_recipe
+from morpho_assets.profiles.study import build_spaces, correct_spaces, read_space, space_features, space_steps
+from morpho_assets.studies.model import load_study
+
+MADE = Provenance("well_profiles", "1", "", {})
+PLATES = ("P0", "P1", "P2", "P3")
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Four plates in two batches: 60 genes on two arms at random wells, 16 controls, 30 features, one flat."""
+    rng = np.random.default_rng(0)
+    lake = Lake(str(tmp_path))
+    effect = rng.normal(size=(60, 30))
+    for number, plate in enumerate(PLATES):
+        place = rng.permutation(76)
+        values = rng.normal(10 + number, 1, (76, 30))
+        values[:60] += 3 * effect
+        frame = pl.DataFrame(values, schema=[f"Cells_AreaShape_F{i}" for i in range(30)]).with_columns(
+            pl.lit(1.0).alias("Cells_AreaShape_Flat"),
+            pl.lit(plate).alias("Metadata_Plate"),
+            pl.lit(f"B{number // 2}").alias("Metadata_Batch"),
+            pl.Series("Metadata_Well", [f"{'ABCDEFGH'[i // 12]}{i % 12 + 1:02d}" for i in place]),
+            pl.Series("Metadata_Row", place // 12 + 1),
+            pl.Series("Metadata_Col", place % 12 + 1),
+            pl.Series("Metadata_Perturbation", [f"G{i}" for i in range(60)] + ["control"] * 16),
+            pl.Series("Metadata_pert_type", ["trt"] * 60 + ["control"] * 16),
+            pl.Series("Metadata_control_type", [None] * 60 + ["negcon"] * 16, dtype=pl.String),
+            pl.Series("Metadata_arm", [f"{i % 2 + 1}p" for i in range(60)] + [None] * 16),
+            pl.Series("Metadata_zfpkm", ["-4"] * 50 + ["2"] * 10 + [None] * 16),
+            pl.Series("Metadata_Count_Cells", rng.poisson(100, 76)),
+        )
+        for table in ("well_profiles", "normalized_profiles"):
+            lake.write(table, plate, frame, MADE)
+    return lake
+
+
+@pytest.mark.parametrize("name", ["pycytominer", "jump_compound", "jump_orf", "jump_crispr"])
+def test_a_shipped_study_runs_its_recipe_step_by_step(lake: Lake, name: str, tmp_path: Path) -> None:
+    study = load_study(name, tmp_path / "none")
+    build_spaces(lake, name, MADE, study.spaces, PLATES)
+    correct_spaces(lake, name, MADE, study.corrections, study.spaces, study.seed)
+    steps = space_steps(study.spaces, study.corrections)
+    assert steps["cell_count"] == ["selected"]
+    assert len(steps[name]) == len(set(steps[name])) == 1 + len(load_recipe(name).steps)
+    wells = lake.scan("well_profiles", PLATES).collect()
+    expected = apply_recipe(wells, load_recipe(name), feature_columns(wells), study.seed).final
+    found = read_space(lake, name, name, steps[name][-1])
+    assert set(space_features(found)) == set(expected.features)
+    keys = ["Metadata_Plate", "Metadata_Well"]
+    both = [frame.sort(keys).select(expected.features).to_numpy() for frame in (found, expected.profiles)]
+    np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-4)  # the lake holds float32
+    for step in steps[name]:
+        frame = read_space(lake, name, name, step)
+        assert frame.height == wells.height
+        assert not frame.select(space_features(frame)).null_count().sum_horizontal().item()
+    assert "Cells_AreaShape_Flat" in lake.read("feature_selection", name)["feature"].to_list()
