@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     return project, project.run("demo", "--size", "tiny")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _no_dead_instance() -> Iterator[None]:
-    """Dagster remembers the state storage of the last instance in a context variable, also when a test context that
-    opened the instance is gone; whoever loads definitions next would meet a dead one."""
-    from dagster._core.storage.defs_state.base import _current_storage
+    """Dagster keeps the state storage of the current instance in a context variable. An instance that is closed late,
+    by the garbage collector, would put back what was there before it, in the middle of another test; here it only
+    takes away what is its own."""
+    from dagster._core.storage.defs_state import base
 
-    token = _current_storage.set(None)
-    yield
-    _current_storage.reset(token)
+    @contextmanager
+    def set_defs_state_storage(storage: object) -> Iterator[None]:
+        base._current_storage.set(storage)
+        try:
+            yield
+        finally:
+            if base._current_storage.get() is storage:
+                base._current_storage.set(None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "set_defs_state_storage", set_defs_state_storage)
+        yield
