@@ -1,10 +1,12 @@
 """Asset checks: what must hold of a plate before its numbers are believed. Each names what offends."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from morpho_assets.evaluate.truth.checks import CHECKS as TRUTH_CHECKS
 from morpho_assets.imaging.quality import plate_faults
 from morpho_assets.lake.failures import failed_sites
 from morpho_assets.lake.lake import Lake
@@ -174,6 +176,29 @@ def finite_features(context: dg.AssetCheckExecutionContext, workspace: Workspace
     return dg.AssetCheckResult(passed=share < 0.05, severity=severity, metadata=metadata, description=text)
 
 
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(f"truth_{name}", asset="evaluation", description=f"{check.asks} Bound: {check.because}.")
+        for name, check in TRUTH_CHECKS.items()
+    ]
+)
+def truth(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> Iterator[dg.AssetCheckResult]:
+    """What was found in simulated plates is what was planted, within each check's bound. Real plates pass: nothing is
+    known of them."""
+    metrics = workspace.open().lake.read("metrics", context.partition_key)
+    rows = {row["metric"]: row for row in metrics.filter(pl.col("holds").is_not_null()).iter_rows(named=True)}
+    for name in TRUTH_CHECKS:
+        row = rows.get(name)
+        known = {key: row[key] for key in ("value", "at_least", "at_most", "chance", "n")} if row else {}
+        yield dg.AssetCheckResult(
+            check_name=f"truth_{name}",
+            passed=row is None or row["holds"],
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={key: value for key, value in known.items() if value is not None},
+            description=None if row else "nothing to compare: the truth is not known, or holds nothing of this kind",
+        )
+
+
 CHECKS = [
     *(_failed_sites_check(stage) for stage in ("raw_images", "masks", "single_cells")),
     controls_present,
@@ -183,4 +208,5 @@ CHECKS = [
     every_well_has_a_profile,
     platemap_fits,
     finite_features,
+    truth,
 ]

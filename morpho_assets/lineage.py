@@ -49,7 +49,7 @@ _STUDY = (
     Stage("feature_space", "profiles", ("embeddings",), lambda s: [s.plates, s.spaces]),
     Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: s.corrections),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),
-    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: s.evaluators),
+    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: s.evaluators, "2"),
 )
 PLATE_STAGES = {stage.name: stage for stage in _PLATE}
 STUDY_STAGES = {stage.name: stage for stage in _STUDY}

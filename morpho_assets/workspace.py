@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morpho_assets.errors import InputError
+from morpho_assets.evaluate.evaluators import TRUTH_EVALUATORS
 from morpho_assets.gallery.measured import MeasuredSource
 from morpho_assets.gallery.source import PlateSource
-from morpho_assets.gallery.sources import find_source
+from morpho_assets.gallery.sources import GallerySource, find_source
 from morpho_assets.gallery.store import Store
+from morpho_assets.gallery.truth import Truth, TruthFolder, read_truth
 from morpho_assets.imaging.sites import SiteReader, illumination_paths
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
@@ -85,6 +87,19 @@ class Workspace:
             for plate in self.lake.partitions("normalized_profiles")
         }
         return study_plates(study, [plate for plate, by in made.items() if by and by.settings == wanted])
+
+    def truth(self, study: Study) -> Truth | None:
+        """What is known of the study's plates, if it has an evaluator that asks and some of them are simulated."""
+        if not any(settings["evaluator"] in TRUTH_EVALUATORS for settings in study.evaluators.values()):
+            return None
+        sources = {source.name: source for source in self.settings.sources}
+        folders = {}
+        for plate in self.study_plates(study):
+            source = sources.get(self.lake.read("sites", plate)["source"][0])
+            if isinstance(source, GallerySource):
+                batch = self.lake.read("wells", plate)["Metadata_Batch"][0]
+                folders[plate] = TruthFolder(source.store(), source.base, batch, plate)
+        return read_truth(folders)
 
     def study_provenance(self, stage: str, study: Study, reads: tuple[str, ...] = ()) -> Provenance:
         """What a stage of a study would be made from now, with the plate stages that it reads."""

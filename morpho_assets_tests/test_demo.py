@@ -72,6 +72,21 @@ def test_masks_are_scored_against_the_simulator_s_own_nuclei(demo):
     assert scores["chance"].null_count() == 0  # not always less: one threshold suits well-spread simulated nuclei
 
 
+def test_what_was_planted_is_compared_with_what_was_found(demo):
+    """Two plates of one batch are too few for every check; those that they allow are there, with their bounds."""
+    catalog = demo[0].workspace.settings.catalog
+    checks = query_catalog(catalog, "SELECT * FROM metrics WHERE evaluator = 'truth'")
+    assert checks["variant"].unique().to_list() == ["truth"]
+    assert {"nuclei_f1", "cells_f1", "count_error", "nuclear_area", "map_rises"} <= set(checks["metric"])
+    assert not {"nscb_drop", "batch_removed"} & set(checks["metric"])
+    assert checks["holds"].null_count() == 0
+    held = dict(checks.select("metric", "holds").iter_rows())
+    assert held["nuclei_f1"]
+    assert held["count_error"]
+    points = query_catalog(catalog, "SELECT * FROM planted_and_found WHERE \"check\" = 'nuclei_f1'")
+    assert points.height == 2 * 18
+
+
 def test_the_report_is_one_page_without_the_network(demo):
     page = (demo[0].folder / "data/reports/demo/report.html").read_text()
     assert "Quick study" in page

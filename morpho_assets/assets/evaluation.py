@@ -15,7 +15,7 @@ def evaluation(
 ) -> dg.MaterializeResult:
     """Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its chance.
 
-    Tables `metrics` and `treatments`.
+    Tables `metrics`, `treatments` and, where the truth is known, `planted_and_found`.
     """
     opened = workspace.open()
     study = opened.study(context.partition_key)
@@ -23,8 +23,9 @@ def evaluation(
     steps = space_steps(study.spaces, study.corrections)
     readers = {plate: opened.reader(plate) for plate in opened.study_plates(study)}
     metrics = evaluate_study(
-        opened.lake, study.name, made, steps, study.evaluators, study.seed, readers, progress.of(context)
-    )
+        opened.lake, study.name, made, steps, study.evaluators, study.seed, readers, opened.truth(study),
+        progress.of(context),
+    )  # fmt: skip
     overall = metrics.filter(pl.col("scope") == "overall").select(
         "variant", "evaluator", "metric", "value", "chance", "n"
     )

@@ -20,7 +20,10 @@ from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicabil
 from morpho_assets.evaluate.retrieval import RetrievalConfig, retrieval
 from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
 from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette
+from morpho_assets.evaluate.truth import TruthConfig, truth_checks
+from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
+from morpho_assets.lake.lake import Lake
 
 
 class Evaluator(Protocol):
@@ -34,6 +37,15 @@ class PlateEvaluator(Protocol):
     metrics out. For what is true of the plates whatever the feature space, and so is measured once."""
 
     def __call__(self, readers: Mapping[str, SiteReader], config: Any, seed: int) -> Evaluation: ...
+
+
+class TruthEvaluator(Protocol):
+    """A study in the lake with the names of its spaces, what is known of its plates (None: nothing), the evaluator's
+    own config model and a seed in; metrics and the detail `points` out."""
+
+    def __call__(
+        self, lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: Any, seed: int
+    ) -> Evaluation: ...
 
 
 EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
@@ -50,12 +62,16 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
 }
+TRUTH_EVALUATORS: dict[str, tuple[type[BaseModel], TruthEvaluator]] = {
+    "truth": (TruthConfig, truth_checks),
+}
 
 
 def evaluator_config(settings: Mapping[str, Any]) -> BaseModel:
     """The config model of `settings["evaluator"]` filled with the other settings; InputError for what is unknown."""
     name = str(settings.get("evaluator"))
-    models = {known: model for known, (model, _) in (*EVALUATORS.items(), *PLATE_EVALUATORS.items())}
+    models = {known: model for known, (model, _) in
+              (*EVALUATORS.items(), *PLATE_EVALUATORS.items(), *TRUTH_EVALUATORS.items())}  # fmt: skip
     if name not in models:
         raise InputError("evaluators", name, "an unknown evaluator", f"one of {', '.join(models)}",
                          "Choose one of them.")  # fmt: skip
@@ -81,3 +97,12 @@ def evaluate_plates(
     """`evaluate` for what is measured on plates (plate to reader)."""
     model = config if isinstance(config, BaseModel) else evaluator_config(config)
     return PLATE_EVALUATORS[model.evaluator][1](readers, model, seed)  # type: ignore[attr-defined]
+
+
+def evaluate_truth(
+    lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: BaseModel | Mapping[str, Any],
+    seed: int = 0,
+) -> Evaluation:  # fmt: skip
+    """`evaluate` for what is measured against known truth."""
+    model = config if isinstance(config, BaseModel) else evaluator_config(config)
+    return TRUTH_EVALUATORS[model.evaluator][1](lake, study, spaces, truth, model, seed)  # type: ignore[attr-defined]

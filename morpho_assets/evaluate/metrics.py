@@ -12,6 +12,7 @@ import polars as pl
 METRICS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "evaluator": pl.String, "scope": pl.String, "metric": pl.String, "value": pl.Float64, "chance": pl.Float64,
     "ci_low": pl.Float64, "ci_high": pl.Float64, "p_value": pl.Float64, "n": pl.Int64,
+    "at_least": pl.Float64, "at_most": pl.Float64, "holds": pl.Boolean,
 }  # fmt: skip
 
 

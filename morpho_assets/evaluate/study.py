@@ -9,8 +9,15 @@ import polars as pl
 
 from morpho_assets.compute import Progress, no_progress
 from morpho_assets.evaluate.baselines import shuffled
-from morpho_assets.evaluate.evaluators import PLATE_EVALUATORS, evaluate, evaluate_plates
+from morpho_assets.evaluate.evaluators import (
+    PLATE_EVALUATORS,
+    TRUTH_EVALUATORS,
+    evaluate,
+    evaluate_plates,
+    evaluate_truth,
+)
 from morpho_assets.evaluate.metrics import Evaluation
+from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
@@ -18,6 +25,7 @@ from morpho_assets.lake.tables import table
 from morpho_assets.profiles.study import read_space, space_features
 
 SHUFFLED = "shuffled treatments"
+TRUTH = "truth"  # the variant of what is compared with what was planted
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
@@ -29,19 +37,22 @@ def evaluate_study(
     evaluators: Mapping[str, Mapping[str, Any]],
     seed: int,
     readers: Mapping[str, SiteReader],
+    truth: Truth | None = None,
     progress: Progress = no_progress,
 ) -> pl.DataFrame:
-    """Write `metrics` and `treatments`; returns the former.
+    """Write `metrics`, `treatments` and `planted_and_found`; returns the first.
 
     `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
-    Evaluators of plates see `readers` (plate to reader) once, as variant `plates`.
+    Evaluators of plates see `readers` (plate to reader) once, as variant `plates`; those
+    of truth see the whole study beside `truth`, as variant `truth`, and write nothing where it is None.
     """
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
-    of_profiles = {name: settings for name, settings in evaluators.items() if name not in of_plates}
+    of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
+    of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
     variants = [(space, step) for space, names in steps.items() for step in names]
     metrics, treatments = [], []
-    total, done = 2 * len(variants) * len(of_profiles) + len(of_plates), 0
+    total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
         profiles = read_space(lake, study, space, step)
         features = space_features(profiles)
@@ -59,8 +70,18 @@ def evaluate_study(
         metrics.append(evaluate_plates(readers, settings, seed).metrics.with_columns(**place))
         done += 1
         progress("evaluation", done, total)
+    points = []
+    for evaluator, settings in of_truth.items():
+        found = evaluate_truth(lake, study, list(steps), truth, settings, seed)
+        place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
+        metrics.append(found.metrics.with_columns(**place))
+        points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
+        done += 1
+        progress("evaluation", done, total)
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
     lake.write("treatments", study, pl.concat(treatments) if treatments else table("treatments").empty(), made)
+    points_table = pl.concat(points) if points else table("planted_and_found").empty()
+    lake.write("planted_and_found", study, points_table, made)
     lake.write("metrics", study, frame, made)
     return frame
 

@@ -299,13 +299,15 @@ def _plate_z(value: pl.Expr, least: int) -> pl.Expr:
 def stain_drift(
     frame: pl.DataFrame,
     *,
-    value: str = "ImageQuality_MedianIntensity",
+    value: str = "ImageQuality_StdIntensity",
     group: Sequence[str] = (),
     z: float = 3.5,
     least_change: float = 0.2,
 ) -> pl.DataFrame:
     """Which stain of which plate is brighter or dimmer than on the other plates?
 
+    The default `value` is contrast: camera offset and background do not enter it, and where cells are sparse the
+    median of an image is all background.
     `frame` has rows of several plates: `Metadata_Plate`, `channel`, `value` and the `group` columns within which
     plates are compared (for example `Metadata_Batch`). Returns one row per plate and channel: `sites`, `median`
     (of the plate's sites), `reference` (median of the other plates), `log2_ratio` of the two, `robust_z` of that

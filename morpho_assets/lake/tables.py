@@ -408,6 +408,23 @@ _TABLES = (
             Column("ci_high", pl.Float64, "upper end of the 95 % interval over treatments"),
             Column("p_value", pl.Float64, "probability of the value under chance"),
             Column("n", pl.Int64, "treatments (or other units) behind it"),
+            Column("at_least", pl.Float64, "bound that the value must reach; of checks against known truth only"),
+            Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
+            Column("holds", pl.Boolean, "whether it keeps its bound; null where it has none"),
+        ),
+    ),
+    Table(
+        "planted_and_found",
+        "study",
+        "One row per check against known truth and unit (site, treatment, well …); empty for real plates.",
+        ("study", "evaluator", "check", "unit"),
+        (
+            STUDY,
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("check", pl.String, "the check, as `metric` of metrics; docs/truth.md"),
+            Column("unit", pl.String, "what was looked at"),
+            Column("planted", pl.Float64, "what the simulator put there"),
+            Column("found", pl.Float64, "what the platform saw of it"),
         ),
     ),
 )

@@ -24,6 +24,8 @@ CONCAVE = 0.97  # solid shapes have a roundness above this
 WORKING_DIAMETER = 24  # pixels: larger nuclei are segmented on a reduced image, where noise and texture are smaller
 SMOOTHING = 0.03  # standard deviation, in nuclear diameters
 BACKGROUND = 1.5  # side of the opening that takes the background, in nuclear diameters
+OUTSHONE = 4  # a nucleus's dim rim and halo never hold three times its own pixels
+CLEAR_OF_NOISE = 5  # standard deviations of the background
 SIZING_BACKGROUND = 0.2  # the same before the diameter is known, in sides of the image
 
 Plane = NDArray[np.float32]
@@ -79,11 +81,28 @@ def nuclear_diameter(plane: Plane) -> float:
 
 def _light(smooth: Plane, plane: Plane, window: float) -> tuple[Plane, float]:
     """`smooth` without its background (an opening of `plane` over `window` pixels), and Otsu's threshold of it."""
+    light = smooth - _background(plane, window)
+    light -= np.median(light[light <= _middle(light)])
+    return light, _middle(light)
+
+
+def _middle(light: Plane) -> float:
+    """Otsu's threshold, also where a few nuclei outshine all others (mitosis, pyknosis).
+
+    Otsu's classes are then those few and the rest. Of the square root the few weigh less: where that threshold finds
+    `OUTSHONE` times the pixels, and stands clear of the noise of the rest, it is the one between background and
+    nuclei. Elsewhere nothing changes.
+    """
     from skimage.filters import threshold_otsu
 
-    light = smooth - _background(plane, window)
-    light -= np.median(light[light <= threshold_otsu(light)])
-    return light, float(threshold_otsu(light))
+    plain = float(threshold_otsu(light))
+    root = float(threshold_otsu(np.sqrt(np.maximum(light, 0))) ** 2)
+    outshone = np.count_nonzero(light > root) > OUTSHONE * np.count_nonzero(light > plain)
+    if not outshone:
+        return plain
+    rest = light[light <= plain]
+    noise = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    return root if root - np.median(rest) > CLEAR_OF_NOISE * noise else plain
 
 
 def _background(plane: Plane, window: float) -> Plane:

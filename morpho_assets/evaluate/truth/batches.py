@@ -1,0 +1,97 @@
+"""Checks on what technique adds: batches, positions, and what is left of mechanisms beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from morpho_assets.evaluate.batch import BatchConfig, batch_effects
+from morpho_assets.evaluate.nsc import NscConfig, nsc
+from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
+from morpho_assets.evaluate.truth.checks import Finding
+from morpho_assets.evaluate.truth.statistics import spearman
+from morpho_assets.evaluate.truth.treatments import TREATMENT
+from morpho_assets.profiles.consensus import ConsensusConfig, consensus
+from morpho_assets.profiles.features import to_matrix, with_matrix
+
+WELL = ["Metadata_Plate", "Metadata_Well"]
+BATCH = "Metadata_Batch"
+LEAST_GAP = 0.02  # of the mean batch metric: below, there is no batch effect to remove
+
+
+def mechanisms(profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFrame, seed: int) -> Iterator[Finding]:
+    """`nsc` over treatments and, with two batches, `nscb_drop` over treatments by batch: active ones with a morphology.
+
+    Nothing where no mechanism has two compounds.
+    """
+    acting = planted.filter(pl.col("active") & (pl.col("length") > 0), pl.col("mechanism") != "inactive")
+    shared = acting.group_by("mechanism").agg(pl.col("broad_sample").n_unique()).filter(pl.col("broad_sample") > 1)
+    known = acting.select(TREATMENT, truth_mechanism="mechanism", truth_compound="broad_sample")
+    wells = profiles.join(known.filter(pl.col("truth_mechanism").is_in(shared["mechanism"].to_list())), on=TREATMENT)
+    if wells["truth_mechanism"].n_unique() < 2:
+        return
+    wells = wells.rename({"truth_mechanism": "Metadata_True_Mechanism", "truth_compound": "Metadata_True_Compound"})
+    settings = {"mechanism": "Metadata_True_Mechanism", "compound": "Metadata_True_Compound"}
+    whole = consensus(wells, ConsensusConfig(), features)
+    found = nsc(whole, features, NscConfig(batch=None, **settings), seed).metrics.row(0, named=True)
+    yield Finding("nsc", found["value"], found["n"], found["chance"])
+    if wells[BATCH].n_unique() > 1:
+        by_batch = consensus(wells, ConsensusConfig(by=(TREATMENT, BATCH)), features)
+        drop = nsc(by_batch, features, NscConfig(**settings), seed).metrics.filter(metric="Drop").row(0, named=True)
+        yield Finding("nscb_drop", drop["value"], drop["n"], 0.0)
+
+
+def correction(
+    measured: pl.DataFrame, corrected: pl.DataFrame, features: Sequence[str], corrected_features: Sequence[str],
+    seed: int,
+) -> Iterator[Finding]:  # fmt: skip
+    """`batch_removed` and `map_kept`: the same wells as measured (`features`) and corrected.
+
+    The former is absent for one batch, or where the wells as measured show no batch effect.
+    """
+    before, named = _standardised(measured, features)
+    if before[BATCH].n_unique() > 1:
+        mixed, chance = _mixing(before, named, seed)
+        after, _ = _mixing(corrected, corrected_features, seed)
+        if chance - mixed > LEAST_GAP:
+            yield Finding("batch_removed", (after - mixed) / (chance - mixed), before.height, 0.0)
+    first = mean_average_precision(before, named, RetrievalConfig(), seed).select(TREATMENT, before="mAP")
+    last = mean_average_precision(corrected, corrected_features, RetrievalConfig(), seed).select(TREATMENT, "mAP")
+    pairs = first.join(last, on=TREATMENT).sort(TREATMENT)
+    gain = float((pairs["mAP"] - pairs["before"]).to_numpy().mean())
+    yield Finding("map_kept", gain, pairs.height, 0.0, list(pairs.iter_rows()))
+
+
+def _standardised(profiles: pl.DataFrame, features: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """The features in units of their spread over all plates together: comparable, with batches left as they are."""
+    values = to_matrix(profiles, features)
+    centre = np.median(values, axis=0)
+    spread = 1.4826 * np.median(np.abs(values - centre), axis=0)
+    kept = np.isfinite(spread) & (spread > 0)
+    names = [name for name, keep in zip(features, kept, strict=True) if keep]
+    scaled = ((values - centre)[:, kept] / spread[kept]).clip(-20, 20)
+    return with_matrix(profiles.drop([n for n in features if n not in set(names)]), names, scaled), names
+
+
+def _mixing(profiles: pl.DataFrame, features: Sequence[str], seed: int) -> tuple[float, float]:
+    rows = batch_effects(profiles, features, BatchConfig(batch=BATCH), seed).metrics
+    value, chance = rows.filter(metric="batch_mean").select("value", "chance").row(0)
+    return float(value), float(chance)
+
+
+def positions(measured: pl.DataFrame, wells: pl.DataFrame, planted: pl.DataFrame) -> Iterator[Finding]:
+    """`position`: over wells in which nothing acts, the planted log effect of the position on light against the
+    nuclei's log intensity, mean over stains and relative to the plate's median. Nothing without planted effects."""
+    acting = planted.filter("active")[TREATMENT].to_list()
+    stains = [name for name in measured.columns if name.startswith("Nuclei_Intensity_MeanIntensity_")]
+    truth = wells.select(*WELL, "position_effect")
+    inert = measured.filter(~pl.col(TREATMENT).is_in(acting)).join(truth, on=WELL, maintain_order="left")
+    inert = inert.drop_nulls(stains)
+    if not stains or not inert.height or inert["position_effect"].n_unique() < 2:
+        return
+    logs = [pl.col(name).log() - pl.col(name).log().median().over("Metadata_Plate") for name in stains]
+    light = inert.select(pl.concat_str(WELL, separator=" "), "position_effect", pl.mean_horizontal(logs).alias("light"))
+    value = spearman(light["position_effect"], light["light"])
+    yield Finding("position", value, light.height, 0.0, list(light.iter_rows()))

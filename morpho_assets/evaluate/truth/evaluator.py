@@ -1,0 +1,105 @@
+"""The evaluator `truth`: every check that a study's plates allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from morpho_assets.evaluate.metrics import Evaluation, metrics_frame
+from morpho_assets.evaluate.truth.batches import WELL, correction, mechanisms, positions
+from morpho_assets.evaluate.truth.checks import Finding, points_frame
+from morpho_assets.evaluate.truth.images import Labels, quality_flags, segmentation, stains
+from morpho_assets.evaluate.truth.treatments import counting, lengths, null_wells, parameters, planted_lengths, ranks
+from morpho_assets.gallery.truth import Truth
+from morpho_assets.imaging.images import read_labels
+from morpho_assets.lake.lake import Lake
+from morpho_assets.profiles.correct import CorrectorConfig, correct_steps
+from morpho_assets.profiles.sphering import SpheringConfig
+from morpho_assets.profiles.study import SELECTED, read_space, space_features
+
+
+class TruthConfig(BaseModel):
+    """What was found in simulated plates against what was planted in them (docs/truth.md). Real plates have no truth:
+    there the evaluator writes nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evaluator: Literal["truth"] = "truth"
+    space: str = Field(default="cellprofiler", description="space in which treatments and mechanisms are checked")
+    count_space: str = Field(default="cell_count", description="space that holds the cell count only")
+    correction: tuple[CorrectorConfig, ...] = Field(
+        default=(SpheringConfig(),), description="correctors, applied to the space, that have to keep the biology"
+    )
+
+
+def truth_checks(
+    lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: TruthConfig, seed: int
+) -> Evaluation:
+    """A row per check with its bound, and `points` (POINTS) for pictures; both empty where there is no truth.
+
+    `spaces` are those of the study; a space that it does not have leaves out the checks that need it.
+    """
+    if truth is None:
+        return Evaluation(metrics_frame([]), {"points": points_frame([])})
+    findings = list(_findings(lake, study, spaces, truth, config, seed))
+    return Evaluation(metrics_frame([found.row() for found in findings]), {"points": points_frame(findings)})
+
+
+def _findings(
+    lake: Lake, study: str, spaces: Sequence[str], truth: Truth, config: TruthConfig, seed: int
+) -> Iterator[Finding]:
+    plates = sorted(truth.folders)
+    yield from segmentation(_label_pairs(lake, truth, plates))
+    quality = lake.scan("image_quality", plates).collect()
+    yield from quality_flags(truth.sites, quality)
+    yield from stains(truth.wells, quality)
+
+    planted = planted_lengths(truth.treatments)
+    measured = lake.scan("well_profiles", plates).collect()
+    normalised = lake.scan("normalized_profiles", plates).collect()
+    yield from parameters(normalised, planted)
+    yield from positions(measured, truth.wells, planted)
+    if config.space in spaces:
+        profiles = _space(lake, study, config.space, plates)
+        yield from on_profiles(profiles, measured, planted, config, seed)
+    if config.count_space in spaces:
+        counts = _space(lake, study, config.count_space, plates)
+        yield from counting(counts, space_features(counts), planted, seed)
+
+
+def on_profiles(
+    profiles: pl.DataFrame, measured: pl.DataFrame, planted: pl.DataFrame, config: TruthConfig, seed: int
+) -> Iterator[Finding]:
+    """The checks of one space: `profiles` normalised and selected, `measured` the well profiles before that."""
+    features = space_features(profiles)
+    yield from ranks(profiles, features, planted, seed)
+    yield from null_wells(profiles, features, planted, seed)
+    corrected, names = profiles, features
+    for _, state in correct_steps(profiles, config.correction, features, seed):
+        corrected, names = state.profiles, list(state.features)
+    yield from lengths(corrected, names, planted)
+    yield from mechanisms(corrected, names, planted, seed)
+    raw = profiles.select(WELL).join(measured, on=WELL, maintain_order="left")
+    if set(features) <= set(raw.columns):
+        yield from correction(raw, corrected, features, names, seed)
+
+
+def _space(lake: Lake, study: str, space: str, plates: Sequence[str]) -> pl.DataFrame:
+    return read_space(lake, study, space, SELECTED).filter(pl.col("Metadata_Plate").is_in(plates))
+
+
+def _label_pairs(
+    lake: Lake, truth: Truth, plates: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Labels], dict[str, Labels]]]:
+    for plate in plates:
+        for row in lake.read("masks", plate).iter_rows(named=True):
+            well, site = row["Metadata_Well"], row["Metadata_Site"]
+            found = {name: read_labels(lake.read_bytes(row[name]), name=row[name]) for name in ("nuclei", "cells")}
+            true = {
+                name: read_labels(truth.labels(plate, well, site, name), name=f"true {name} of {plate} {well}-{site}")
+                for name in ("nuclei", "cells")
+            }
+            yield f"{plate} {well}-{site}", true, found
