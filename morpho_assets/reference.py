@@ -1,5 +1,6 @@
 """The reference pages, made from the code: docs/tables.md from the registry of tables, docs/configuration.md's keys
-from the settings. `python -m morpho_assets.reference` writes them; a test tells when they are old."""
+from the settings, docs/truth.md's checks from theirs. `python -m morpho_assets.reference` writes them; a test tells
+when they are old."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from morpho_assets.evaluate.truth.checks import CHECKS
 from morpho_assets.lake.tables import TABLES, Table
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
@@ -29,6 +31,17 @@ def tables_page() -> str:
         "`morpho_assets/lake/tables.py`; the database carries the same text as comments.",
     ]
     return "\n".join(head) + "\n" + "".join(_table(table) for table in TABLES.values())
+
+
+def truth_page(page: str) -> str:
+    """The page with its table of checks, between the two marks, made anew."""
+    before, rest = page.split(BEGIN, 1)
+    lines = ["| check | asks | bound | because |", "|---|---|---|---|"]
+    for name, check in CHECKS.items():
+        bound = f"≥ {check.at_least:g}" if check.at_least is not None else f"≤ {check.at_most:g}"
+        asks = check.asks.replace("|found - true|", "abs(found - true)")
+        lines.append(f"| `{name}` | {asks} | {bound} | {check.because} |")
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 
 def _table(table: Table) -> str:
@@ -93,10 +106,12 @@ def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the three pages."""
     (DOCS / "tables.md").write_text(tables_page())
     page = DOCS / "configuration.md"
     page.write_text(configuration_page(page.read_text()))
+    truth = DOCS / "truth.md"
+    truth.write_text(truth_page(truth.read_text()))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ class Workspace:
         sources = {source.name: source for source in self.settings.sources}
         folders = {}
         for plate in self.study_plates(study):
-            source = sources.get(self.lake.read("sites", plate)["source"][0])
+            sites = self.lake.read("sites", plate)
+            source = sources.get(sites["source"][0]) if sites.height else None
             if isinstance(source, GallerySource):
                 batch = self.lake.read("wells", plate)["Metadata_Batch"][0]
                 folders[plate] = TruthFolder(source.store(), source.base, batch, plate)

@@ -29,7 +29,11 @@ QUICK_STUDY = {
     "encoders": {"vae": {"name": "vae", "latent": 4, "crop_size": 32, "shrink": 2, "epochs": 2, "max_cells": 40}},
     "spaces": {"cellprofiler": {"of": "cells"}, "vae": {"of": "embedding"}, "cell_count": {"of": "cell_count"}},
     "corrections": [{"corrector": "sphering", "method": "ZCA"}],
-    "evaluators": {"replicates": {"evaluator": "retrieval", "null_size": 200}, "masks": MASKS, "truth": {"evaluator": "truth"}},
+    "evaluators": {
+        "replicates": {"evaluator": "retrieval", "null_size": 200},
+        "masks": MASKS,
+        "truth": {"evaluator": "truth"},
+    },
 }
 
 

@@ -60,7 +60,19 @@ def fail(project, wells):
 
 
 def test_a_good_plate_passes_every_check(project):
-    assert all(evaluate(check, project).passed for check in checks.CHECKS)
+    assert all(evaluate(check, project).passed for check in checks.CHECKS if check is not checks.truth)
+
+
+def test_checks_against_known_truth_repeat_the_metrics_and_pass_where_nothing_is_known(project):
+    row = {"study": "P1", "variant": "truth", "evaluator": "truth", "scope": "check", "metric": "nuclei_f1"}
+    bound = {"value": 0.5, "at_least": 0.9, "holds": False, "n": 4}
+    project.workspace.lake.write("metrics", "P1", pl.DataFrame([row | bound]), MADE)
+    results = {result.check_name: result for result in evaluate(checks.truth, project)}
+    assert not results["truth_nuclei_f1"].passed
+    assert results["truth_nuclei_f1"].severity == dg.AssetCheckSeverity.WARN
+    assert value(results["truth_nuclei_f1"], "at_least") == 0.9
+    assert results["truth_nsc"].passed
+    assert "nothing to compare" in results["truth_nsc"].description
 
 
 def test_failed_sites_over_the_limit_are_listed(project):

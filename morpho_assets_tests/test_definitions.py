@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from morpho_assets.definitions import build_defs
+from morpho_assets.evaluate.truth.checks import CHECKS as TRUTH_CHECKS
 from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
 from morpho_assets_tests.factories import write, write_settings
 from morpho_assets_tests.project import ROOT
@@ -78,6 +79,7 @@ def test_checks_stand_on_the_stages_they_guard(definitions):
         ("single_cells", "nuclear_stain_in_nuclei"),
         ("well_profiles", "every_well_has_a_profile"),
         ("well_profiles", "finite_features"),
+        *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
     }
 

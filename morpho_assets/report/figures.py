@@ -243,6 +243,50 @@ def metric_bars(
         return chart_bytes(figure)
 
 
+def checks_chart(
+    labels: Sequence[str], values: Sequence[float | None], bounds: Sequence[float], above: Sequence[bool]
+) -> bytes:
+    """A dot per check at its value, and a tick at its bound with a bar over the side that is allowed; `above` says that
+    side. Dots within the bound are blue, others red crosses."""
+    value, bound = _floats(values), _floats(bounds)
+    allowed = np.asarray(above, dtype=bool)
+    with _drawing(WIDTH, 1.0 + 0.26 * max(2, len(value))) as figure:
+        if not len(value):
+            return _nothing(figure, "no checks")
+        axes = figure.add_subplot()
+        rows = np.arange(len(value))
+        low, high = _limits(np.concatenate([value, bound, [0.0, 1.0]]))
+        left, right = np.where(allowed, bound, low), np.where(allowed, high, bound)
+        axes.barh(rows, right - left, left=left, height=0.6, color=GRID)
+        axes.vlines(bound, rows - 0.4, rows + 0.4, color=INK, linewidth=1.6)
+        kept = np.where(allowed, value >= bound, value <= bound)
+        axes.scatter(value[kept], rows[kept], color=BLUE, s=34, zorder=3, label="holds")
+        if (~kept).any():
+            axes.scatter(value[~kept], rows[~kept], color=RED, marker="X", s=48, zorder=3, label="does not hold")
+        axes.set_yticks(rows, [_shortened(label) for label in labels])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(value) - 0.5, -0.5)
+        axes.spines["left"].set_visible(False)
+        axes.set(xlabel="value of the check (the bar is where it may lie)")
+        figure.legend(loc="outside lower left", ncols=2)
+        return chart_bytes(figure)
+
+
+def planted_panels(
+    panels: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]], units: Mapping[str, tuple[str, str]]
+) -> bytes:
+    """Small scatter plots side by side, each of what was planted (x) and found (y); `units` names both axes."""
+    with _drawing(2 * WIDTH, 2.6 * math.ceil(max(len(panels), 1) / 4) + 0.1) as figure:
+        if not panels:
+            return _nothing(figure, "nothing planted")
+        for number, (title, (planted, found)) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(math.ceil(len(panels) / 4), 4, number)
+            axes.scatter(_floats(planted), _floats(found), s=14, color=BLUE, alpha=0.6, linewidth=0)
+            axes.set(title=title, xlabel=units[title][0], ylabel=units[title][1])
+            axes.margins(0.08)
+        return chart_bytes(figure)
+
+
 def map_versus_p(
     average_precision: Sequence[float],
     p_values: Sequence[float],

@@ -18,6 +18,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.report.figures import loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
+from morpho_assets.report.truth import truth_sections
 
 if TYPE_CHECKING:
     from morpho_assets.studies.model import Study
@@ -33,6 +34,7 @@ def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], fo
     results = _read(lake, study, list(readers))
     sections = [
         _plates(lake, readers, results),
+        *truth_sections(results.metrics, results.points),
         *_treatments(results),
         _spaces(results),
         _maps(results),
@@ -65,6 +67,7 @@ class _Results:
     treatments: pl.DataFrame
     projections: pl.DataFrame
     encoders: pl.DataFrame
+    points: pl.DataFrame
     variants: list[str]
 
 
@@ -76,7 +79,13 @@ def _read(lake: Lake, study: Study, plates: Sequence[str]) -> _Results:
     treatments = lake.read("treatments", study.name)
     treatments = treatments.join(names, left_on="treatment", right_on="Metadata_Perturbation", how="left")
     return _Results(
-        wells, metrics, treatments, lake.read("projections", study.name), lake.read("encoders", study.name), variants
+        wells,
+        metrics,
+        treatments,
+        lake.read("projections", study.name),
+        lake.read("encoders", study.name),
+        lake.read("planted_and_found", study.name),
+        variants,
     )
 
 

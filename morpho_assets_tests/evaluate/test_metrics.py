@@ -8,7 +8,7 @@ from morpho_assets.evaluate.metrics import METRICS_SCHEMA, bootstrap_interval, m
 def test_rows_have_the_schema_and_unknown_is_null() -> None:
     frame = metrics_frame([metric_row("e", "overall", "m", float("nan"), 3)])
     assert dict(frame.schema) == METRICS_SCHEMA
-    assert frame.row(0) == ("e", "overall", "m", None, None, None, None, None, 3)
+    assert frame.row(0) == ("e", "overall", "m", None, None, None, None, None, 3, None, None, None)
     assert metrics_frame([]).schema == frame.schema
 
 

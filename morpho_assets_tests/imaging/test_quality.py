@@ -118,7 +118,7 @@ def plates(medians: dict[str, float]) -> pl.DataFrame:
             {
                 "Metadata_Plate": [plate] * 20,
                 "channel": ["AGP"] * 20,
-                "ImageQuality_MedianIntensity": median * rng.normal(1, 0.05, 20),
+                "ImageQuality_StdIntensity": median * rng.normal(1, 0.05, 20),
             }
         )
         for plate, median in medians.items()

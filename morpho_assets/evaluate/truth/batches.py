@@ -51,7 +51,7 @@ def correction(
 
     The former is absent for one batch, or where the wells as measured show no batch effect.
     """
-    before, named = _standardised(measured, features)
+    before, named = standardised(measured, features)
     if before[BATCH].n_unique() > 1:
         mixed, chance = _mixing(before, named, seed)
         after, _ = _mixing(corrected, corrected_features, seed)
@@ -64,7 +64,7 @@ def correction(
     yield Finding("map_kept", gain, pairs.height, 0.0, list(pairs.iter_rows()))
 
 
-def _standardised(profiles: pl.DataFrame, features: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+def standardised(profiles: pl.DataFrame, features: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
     """The features in units of their spread over all plates together: comparable, with batches left as they are."""
     values = to_matrix(profiles, features)
     centre = np.median(values, axis=0)

@@ -174,7 +174,7 @@ CHECKS: dict[str, Check] = {
         at_least=0.75,
     ),
     "drift_precision": Check(
-        "Share of drift flags on stains planted at least half as far off as the flag asks for (10 %).",
+        "Share of drift flags on stains planted off the same way, by at least half of what the flag asks for (10 %).",
         _FALSE,
         at_least=0.5,
     ),

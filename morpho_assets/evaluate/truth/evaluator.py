@@ -52,7 +52,7 @@ def _findings(
     lake: Lake, study: str, spaces: Sequence[str], truth: Truth, config: TruthConfig, seed: int
 ) -> Iterator[Finding]:
     plates = sorted(truth.folders)
-    yield from segmentation(_label_pairs(lake, truth, plates))
+    yield from segmentation(label_pairs(lake, truth, plates))
     quality = lake.scan("image_quality", plates).collect()
     yield from quality_flags(truth.sites, quality)
     yield from stains(truth.wells, quality)
@@ -91,9 +91,10 @@ def _space(lake: Lake, study: str, space: str, plates: Sequence[str]) -> pl.Data
     return read_space(lake, study, space, SELECTED).filter(pl.col("Metadata_Plate").is_in(plates))
 
 
-def _label_pairs(
+def label_pairs(
     lake: Lake, truth: Truth, plates: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Labels], dict[str, Labels]]]:
+    """Of each segmented site: its name, and its true and found label images by compartment."""
     for plate in plates:
         for row in lake.read("masks", plate).iter_rows(named=True):
             well, site = row["Metadata_Well"], row["Metadata_Site"]

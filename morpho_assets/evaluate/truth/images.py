@@ -111,7 +111,7 @@ def stains(wells: pl.DataFrame, quality: pl.DataFrame) -> Iterator[Finding]:
     names = pl.concat_str(keys, separator=" ")
     points = list(both.select(names, "planted", "log2_ratio").iter_rows())
     yield Finding("drift", spearman(both["planted"], both["log2_ratio"]), both.height, 0.0, points)
-    off = both.with_columns(right=pl.col("planted").abs() >= np.log2(1.1))
+    off = both.with_columns(right=pl.col("planted") * pl.col("log2_ratio").sign() >= np.log2(1.1))
     for metric, given, wanted in (("recall", "due", "flag_stain_drift"), ("precision", "flag_stain_drift", "right")):
         rows = off.filter(given)
         if rows.height:

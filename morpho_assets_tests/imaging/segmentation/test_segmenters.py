@@ -249,3 +249,14 @@ def test_local_maxima_are_those_of_a_loop_over_pixels(radius: float) -> None:
         near = (np.hypot(row - i, column - j) <= radius) & (labels == labels[i, j])
         expected[i, j] = labels[i, j] > 0 and values[i, j] > 0 and values[i, j] >= values[near].max()
     np.testing.assert_array_equal(_local_maxima(values, labels, radius), expected)
+
+
+def test_one_nucleus_far_brighter_than_the_others_does_not_hide_them() -> None:
+    """As in mitosis or decay; Otsu's two classes are then that nucleus and everything else."""
+    image, truth = two_stains()
+    found = make_segmenter(WatershedConfig()).segment(image, ["DNA", "RNA"]).nuclei
+    assert instance_f1(truth, found) > 0.9
+    dna = image[0].copy()
+    dna[truth == 1] *= 12
+    found = make_segmenter(WatershedConfig()).segment(np.stack([dna / dna.max(), image[1]]), ["DNA", "RNA"]).nuclei
+    assert instance_f1(truth, found) > 0.9
