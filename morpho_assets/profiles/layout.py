@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from morpho_assets.profiles.features import feature_columns, to_matrix
 
 PERMUTATIONS = 1000
-LEAST_WELLS = 12
+LEAST_WELLS = 24
+LEAST_REPLICATES = 12  # of one treatment, as a rule the controls: with fewer chance looks like a mishap
 KNOWN_Z = 2.0  # replicates this much more alike than shuffled wells: the map fits
 MISHAP_Z = 3.0  # under a mishap they are this much more alike
 LEAST_GAIN = 2.5
@@ -46,13 +47,13 @@ def map_fit(profiles: pl.DataFrame, seed: int = 0) -> MapFit | None:
     """How well the treatments of one plate's `well_profiles` fit its wells, and how well after a mishap undone.
 
     Uses Metadata_Row, Metadata_Col, Metadata_Perturbation and the features, each brought to the plate's own median and
-    spread, so that nothing depends on which wells are called controls. None with fewer than 12 wells that have cells,
-    no features or no treatment in three wells.
+    spread, so that nothing depends on which wells are called controls. None with fewer than 24 wells that have cells,
+    no features or no treatment in twelve wells.
     """
     wells = profiles.filter(pl.col("Metadata_Count_Cells") > 0, pl.col("Metadata_Perturbation").is_not_null())
     names = feature_columns(wells)
     replicates = wells["Metadata_Perturbation"].value_counts()["count"].to_list()
-    if wells.height < LEAST_WELLS or not names or max(replicates) < 3:
+    if wells.height < LEAST_WELLS or not names or max(replicates) < LEAST_REPLICATES:
         return None
     values = _standardised(to_matrix(wells, names))
     if not values.shape[1]:
