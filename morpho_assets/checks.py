@@ -138,7 +138,10 @@ def every_well_has_a_profile(
 def platemap_fits(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
     """Wells of one treatment resemble each other as the platemap stands, not only if it were shifted or turned."""
     lake, plate = workspace.open().lake, context.partition_key
-    fit = map_fit(lake.read("well_profiles", plate)) if lake.parts("well_profiles", plate) else None
+    # Published profiles may come normalised only; the comparison is within the plate and does not mind.
+    read = [lake.read(table, plate) for table in ("well_profiles", "normalized_profiles") if lake.parts(table, plate)]
+    measured = [profiles for profiles in read if feature_columns(profiles)]
+    fit = map_fit(measured[0]) if measured else None
     fault = fit.fault if fit else None
     figures = f"{fit.z:.1f} standard deviations more alike than shuffled wells" if fit else "too few wells to tell"
     return _warning([fault] if fault else [], f"wells of one treatment: {figures}")
@@ -148,7 +151,10 @@ def _same_in_every_well(lake: Lake, plate: str) -> set[str]:
     if not lake.parts("well_profiles", plate):
         return set()
     profiles = lake.read("well_profiles", plate)
-    values = profiles.select(pl.col(feature_columns(profiles)).drop_nulls().n_unique())
+    names = feature_columns(profiles)
+    if not names:
+        return set()
+    values = profiles.select(pl.col(names).drop_nulls().n_unique())
     return {name for name, number in zip(values.columns, values.row(0), strict=True) if number == 1}
 
 
@@ -159,7 +165,8 @@ def finite_features(context: dg.AssetCheckExecutionContext, workspace: Workspace
     What is the same in every well by nature, such as the depth of a flat image, has no scale and does not count.
     """
     opened, plate = workspace.open(), context.partition_key
-    profiles = opened.lake.read("normalized_profiles", plate).filter(pl.col("Metadata_Count_Cells") > 0)
+    profiles = opened.lake.read("normalized_profiles", plate)
+    profiles = profiles.filter(pl.col("Metadata_Count_Cells").fill_null(1) > 0)  # null: nobody counted
     same = _same_in_every_well(opened.lake, plate)
     names = [name for name in feature_columns(profiles) if name not in same]
     if not profiles.height or not names:

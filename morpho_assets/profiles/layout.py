@@ -50,7 +50,9 @@ def map_fit(profiles: pl.DataFrame, seed: int = 0) -> MapFit | None:
     spread, so that nothing depends on which wells are called controls. None with fewer than 24 wells that have cells,
     no features or no treatment in twelve wells.
     """
-    wells = profiles.filter(pl.col("Metadata_Count_Cells") > 0, pl.col("Metadata_Perturbation").is_not_null())
+    wells = profiles.filter(
+        pl.col("Metadata_Count_Cells").fill_null(1) > 0, pl.col("Metadata_Perturbation").is_not_null()
+    )
     names = feature_columns(wells)
     replicates = wells["Metadata_Perturbation"].value_counts()["count"].to_list()
     if wells.height < LEAST_WELLS or not names or max(replicates) < LEAST_REPLICATES:

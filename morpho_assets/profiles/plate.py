@@ -66,7 +66,7 @@ def import_profiles(
     for a well that the plate's map lacks.
     """
     features = feature_columns(published)
-    wells = lake.read("wells", plate)
+    wells = _annotation(lake, plate)
     unknown = published.join(wells, on=KEYS, how="anti")
     if unknown.height:
         found = f"a profile of well {unknown['Metadata_Well'][0]}, which the platemap lacks"
@@ -95,8 +95,12 @@ def _judged(cells: pl.LazyFrame, config: CellQualityConfig, features: set[str]) 
 
 def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:
     imaged = _sites(lake, plate).select(KEYS).unique()
-    wells = lake.read("wells", plate).drop("described", strict=False)
-    return wells.join(imaged, on=KEYS, how="semi", maintain_order="left")
+    return _annotation(lake, plate).join(imaged, on=KEYS, how="semi", maintain_order="left")
+
+
+def _annotation(lake: Lake, plate: str) -> pl.DataFrame:
+    """What profiles repeat of the plate's wells: where they lie and what was done to them."""
+    return lake.read("wells", plate).select(*KEYS, pl.col("^Metadata_.*$").exclude(KEYS))
 
 
 def _sites(lake: Lake, plate: str) -> pl.DataFrame:

@@ -115,21 +115,6 @@ def composite(image: NDArray[np.floating], channels: Sequence[str]) -> NDArray[n
     return np.clip(grey + SATURATION * (screened - grey), 0, 1)
 
 
-def channel_mosaic(image: NDArray[np.floating], channels: Sequence[str], title: str = "") -> bytes:
-    """Every channel of (C, H, W) in grey under its name, and the composite last."""
-    shape = _shown_shape(image, LARGEST_SIDE // 2)
-    panels = [(name, _resized(_stretched(plane), shape)) for name, plane in zip(channels, image, strict=True)]
-    panels.append(("all", _resized(composite(image, channels), shape)))
-    with _drawing(*_panel_size(len(panels), image.shape[2] / image.shape[1])) as figure:
-        colours = [*_stain_colours(channels), (0.12, 0.16, 0.2)]
-        for axes, (name, pixels), colour in zip(_panels(figure, len(panels)), panels, colours, strict=True):
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1)
-            axes.set_title(name, pad=4, fontsize=9)
-            axes.axhline(0, color=colour, linewidth=4)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-        return chart_bytes(figure)
-
-
 def illumination_panel(functions: Mapping[str, NDArray[np.floating]]) -> bytes:
     """The illumination function (H, W) of every channel on one colour scale; 1 is the light that is left unchanged."""
     planes = {

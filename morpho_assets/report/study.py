@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from morpho_assets import __version__
+from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES, SHUFFLED
 from morpho_assets.imaging.quality import stain_drift
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
-from morpho_assets.report.figures import loss_curve, map_versus_p, metric_bars, scatter
+from morpho_assets.profiles.consensus import ConsensusConfig, consensus
+from morpho_assets.profiles.features import to_matrix
+from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
 from morpho_assets.report.truth import truth_sections
@@ -35,7 +40,8 @@ def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], fo
     sections = [
         _plates(lake, readers, results),
         *truth_sections(results.metrics, results.points),
-        *_treatments(results),
+        *_treatments(results, study),
+        *_alike(lake, study, results),
         _spaces(results),
         _maps(results),
         *_encoders(results),
@@ -92,10 +98,13 @@ def _read(lake: Lake, study: Study, plates: Sequence[str]) -> _Results:
 _NAMED = ("Metadata_pert_iname", "Metadata_moa", "Metadata_target")
 
 
-def _overall(results: _Results, metric: str, variant: str) -> dict[str, float]:
+def _overall(results: _Results, metric: str, variant: str, evaluator: str | None = None) -> dict[str, float]:
+    """The row of a metric over all treatments; of the first evaluator that has it, unless one is named."""
     rows = results.metrics.filter(
         pl.col("metric") == metric, pl.col("scope") == "overall", pl.col("variant") == variant
     )
+    if evaluator is not None:
+        rows = rows.filter(pl.col("evaluator") == evaluator)
     return rows.row(0, named=True) if rows.height else {}
 
 
@@ -161,35 +170,63 @@ _COUNTS = {
 }
 
 
-def _treatments(results: _Results) -> list[Section]:
-    """A section per retrieval evaluator, on the study's first space."""
+def _treatments(results: _Results, study: Study) -> list[Section]:
+    """A section per evaluator that scores treatments or labels, on the study's first space."""
     sections = []
-    main = results.treatments.filter(pl.col("variant") == results.variants[0])
+    space = results.variants[0]
+    main = results.treatments.filter(pl.col("variant") == space)
     for (evaluator,), rows in main.group_by("evaluator", maintain_order=True):
         rows = rows.sort("q_value", "mAP", descending=[False, True])
         labels = (
             rows.select(pl.coalesce(*(n for n in _NAMED[:1] if n in rows.columns), "treatment")).to_series().to_list()
         )
-        title = f"{evaluator}, {results.variants[0]}"
-        picture = map_versus_p(rows["mAP"].to_list(), rows["q_value"].to_list(), labels, title)
-        shown = [n for n in _NAMED if n in rows.columns]
+        of_labels = study.evaluators[str(evaluator)]["evaluator"] == "consistency"
+        what, title = _LABELS if of_labels else _TREATMENTS
+        picture = map_versus_p(rows["mAP"].to_list(), rows["q_value"].to_list(), labels, f"{evaluator}, {space}")
+        shown = [n for n in _NAMED if n in rows.columns and rows[n].null_count() < rows.height]
         columns = ["treatment", *shown, "mAP", "chance", "normalised_AP", "p_value", "q_value", "n_profiles"]
         found, total = int(rows["retrieved"].sum()), rows.height
-        null = _overall(results, "fraction_retrieved", f"{results.variants[0]}, {SHUFFLED}").get("value") or 0
+        null = _overall(results, "fraction_retrieved", f"{space}, {SHUFFLED}", str(evaluator)).get("value")
+        shuffled = "nothing is left to ask" if null is None else f"{number(100 * null)} % are"
         caption = (
-            f"{found} of {total} treatments are retrieved at a false discovery rate of 5 % in the space "
-            f"{results.variants[0]}; with treatments shuffled among the wells, {number(100 * null)} % are. Each "
-            "replicate ranks the other replicates and its rivals by similarity; mAP is 1 when replicates always come "
-            "first, and chance depends on how many of each there are."
+            f"{found} of {total} {what} are retrieved at a false discovery rate of 5 % in the space {space}; with "
+            f"treatments shuffled among the wells, {shuffled}. Each member ranks the other members and its rivals by "
+            "similarity; mAP is 1 when members always come first, and chance depends on how many of each there are."
         )
         text = (
-            "Each dot is a treatment: further right, replicates find each other; above the line, more than by chance."
+            f"A dot is one of the {what}: further right, members find each other; above the line, more than by chance."
         )
-        table = frame_table(rows.select(columns), "Treatments, the surest first")
-        sections.append(
-            Section(f"Which treatments act: {evaluator}", caption, [Picture(picture, text, "chart")], [table])
-        )
+        table = frame_table(rows.select(columns).rename({"treatment": what}), f"The {what}, the surest first")
+        sections.append(Section(f"{title}: {evaluator}", caption, [Picture(picture, text, "chart")], [table]))
     return sections
+
+
+_TREATMENTS = ("treatments", "Which treatments act")
+_LABELS = ("targets or mechanisms", "Which active treatments of one kind look alike")
+
+
+def _alike(lake: Lake, study: Study, results: _Results) -> list[Section]:
+    """Which of the retrieved treatments look alike, in the study's first space before any correction."""
+    first = results.treatments.filter(pl.col("variant") == results.variants[0]).drop_nulls("retrieved")
+    kinds = {name: settings["evaluator"] for name, settings in study.evaluators.items()}
+    hits = first.filter(
+        pl.col("retrieved"), pl.col("evaluator").replace_strict(kinds, default=None) == "retrieval"
+    ).unique("treatment")
+    space, (step, *_) = next(iter(space_steps(study.spaces, study.corrections).items()))
+    wells = read_space(lake, study.name, space, step).filter(
+        pl.col("Metadata_Perturbation").is_in(hits["treatment"].to_list())
+    )
+    if wells["Metadata_Perturbation"].n_unique() < 2:
+        return []
+    features = space_features(wells)
+    treatments = consensus(wells, ConsensusConfig(), features)
+    names = treatments.select(pl.coalesce(*(n for n in _NAMED[:1] if n in treatments.columns), "Metadata_Perturbation"))
+    matrix = to_matrix(treatments, features)
+    [(_, alike)] = similarity_blocks(matrix, np.arange(len(matrix)), block_bytes=8 * len(matrix) ** 2)
+    picture = correlation_heatmap(alike, names.to_series().to_list(), f"{space}: retrieved treatments", "cosine")
+    text = "Cosine between the median profiles of retrieved treatments, similar ones side by side."
+    caption = "Blocks are treatments that do the same to the cells; what they share may be a mechanism or only a count."
+    return [Section("Which treatments look alike", caption, [Picture(picture, text, "chart")])]
 
 
 def _spaces(results: _Results) -> Section:
