@@ -155,14 +155,14 @@ class MeasuredSource(SourceModel):
 
     def _file(self, plate: str) -> tuple[str, str]:
         """The plate's file (or folder) and its batch. Raises InputError where there is none, or several."""
-        found = self._found().get(plate, [])
+        found = self._found(plate).get(plate, [])
         if len(found) != 1:
             seen = f"{len(found)} of them" if found else "none"
             raise InputError(self.files, f"plate {plate}", seen, "one file", "Check the barcode and `files`.")
         return found[0]
 
-    def _found(self) -> dict[str, list[tuple[str, str]]]:
-        """Every plate's files with their batches."""
+    def _found(self, plate: str = "*") -> dict[str, list[tuple[str, str]]]:
+        """The files of one plate, or of every plate, with their batches."""
         store = self.store()
         pattern = store.resolve(self.files)
         expression = re.escape(pattern).replace(re.escape("*"), "[^/]*")
@@ -170,7 +170,7 @@ class MeasuredSource(SourceModel):
             mark = re.escape(f"{{{word}}}")
             expression = expression.replace(mark, f"(?P<{word}>[^/]+)", 1).replace(mark, f"(?P={word})")
         found: dict[str, list[tuple[str, str]]] = {}
-        for path in store.glob(pattern.format(plate="*", batch="*")):
+        for path in store.glob(pattern.format(plate=plate, batch="*")):
             if match := re.fullmatch(expression, path):
                 batch = match.groupdict().get("batch") or self.batch
                 found.setdefault(match["plate"], []).append((path, batch))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.measured import MeasuredSource
 from morpho_assets_tests.gallery.test_cellprofiler import site
+from morpho_assets_tests.object_store import ObjectStore
 
 
 def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate}/{plate}.csv", **more: object):
@@ -121,3 +122,24 @@ def test_cells_of_another_plate_are_refused(tmp_path: Path) -> None:
 def test_settings_that_cannot_work(tmp_path: Path, files: str, content: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         source(tmp_path, content, files)
+
+
+def test_the_same_files_from_an_object_store(tmp_path: Path, object_store: ObjectStore) -> None:
+    published(tmp_path / "store")
+    site(tmp_path / "store/sites/P1/analysis/P1-A01-1")
+    frame = {"Metadata_Plate": ["P1"], "Metadata_Well": ["A1"], "Cells_AreaShape_Area": [1.0]}
+    pl.DataFrame(frame).write_parquet(tmp_path / "store/P1.parquet")
+    platemap(tmp_path / "store")
+    object_store.create("measured")
+    object_store.put_folder("measured", tmp_path / "store")
+    there = {"endpoint_url": object_store.url, "platemaps": "s3://measured/maps"}
+    profiles = source(Path("measured"), files="{batch}/{plate}/{plate}.csv", **there)
+    profiles = profiles.model_copy(update={"files": f"s3://{profiles.files}"})
+    assert profiles.manifest("P1").wells.height == 3
+    assert (profiles.profiles("P1")).height == 2  # type: ignore[union-attr]
+    sites = profiles.model_copy(update={"files": "s3://measured/sites/{plate}/analysis", "content": "analysis"})
+    assert sites.plates() == ["P1"]
+    assert pl.concat(sites.cells("P1") or ()).height == 2
+    assert len(sites.manifest("P1").stamps) == 4
+    table = profiles.model_copy(update={"files": "s3://measured/{plate}.parquet", "content": "cytotable"})
+    assert pl.concat(table.cells("P1") or ()).height == 1
