@@ -146,7 +146,8 @@ class MeasuredSource(SourceModel):
         frame = read_wells(file, self.store())
         mine = frame.filter(pl.col("Metadata_Plate") == plate)
         if not mine.height:
-            found = f"wells of {', '.join(frame['Metadata_Plate'].unique().sort().to_list()[:3])}"
+            others = frame["Metadata_Plate"].unique().drop_nulls().sort().to_list()[:3]
+            found = f"wells of {', '.join(others)}" if others else "a header without wells"
             raise InputError(file, "column Metadata_Plate", found, plate, "Check `files`.")
         return mine
 

@@ -18,11 +18,12 @@ def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate
     return MeasuredSource(kind="measured", name="lab", content=content, files=f"{folder}/{files}", **more)  # type: ignore[arg-type]
 
 
-def published(folder: Path, plate: str = "P1", batch: str = "B1", rows: str = "") -> None:
+def published(folder: Path, plate: str = "P1", batch: str = "B1", rows: str | None = None) -> None:
     path = folder / batch / plate / f"{plate}.csv"
     path.parent.mkdir(parents=True)
     header = "Metadata_Plate,Metadata_Well,Metadata_broad_sample,Metadata_control_type,Metadata_Count_Cells,Cells_A"
-    path.write_text(f"{header}\n" + (rows or f"{plate},A1,,negcon,7,1.5\n{plate},A2,BRD-1,,5,-2\n"))
+    usual = f"{plate},A1,,negcon,7,1.5\n{plate},A2,BRD-1,,5,-2\n"
+    path.write_text(f"{header}\n" + (usual if rows is None else rows))
 
 
 def platemap(folder: Path, plate: str = "P1") -> str:
@@ -88,6 +89,7 @@ def test_cells_of_one_parquet_file(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("P9,A01,,negcon,7,1\n", "found wells of P9; expected P1"),
+        ("", "found a header without wells; expected P1"),
         ("P1,A01,,negcon,7,1\nP1,A1,,negcon,7,1\n", "come twice"),
         ("P1,ZZ99,,negcon,7,1\n", "row 2, column Metadata_Well"),
     ],
