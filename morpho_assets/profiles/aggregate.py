@@ -14,6 +14,8 @@ from morpho_assets.profiles.features import COMPARTMENTS, require_columns, requi
 WELL = ("Metadata_Plate", "Metadata_Well")
 CELL_COUNT = "Metadata_Count_Cells"
 
+RUN = "__run"  # number of a run of rows with the same keys
+
 Method = Literal["median", "mean", "trimmed_mean"]
 
 
@@ -78,19 +80,30 @@ def aggregate(
 
 
 def _without_infinities(rows: pl.DataFrame, features: list[str]) -> pl.DataFrame:
-    """NaN and infinities as null, touching only columns that have some: null masks cost the statistics time."""
+    """NaN and infinities as null, touching only columns that have some: null masks cost the statistics time.
+
+    A column has some where its sum is not finite; that of finite values may overflow, which costs time only.
+    """
     rows = rows.with_columns(pl.col(features).cast(pl.Float64))
-    finite = rows.select(pl.col(features).is_finite().all()).row(0)
+    finite = rows.select(pl.col(features).sum().is_finite()).row(0)
     some = pl.col([name for name, all_finite in zip(features, finite, strict=True) if not all_finite])
     return rows.with_columns(pl.when(some.is_finite()).then(some))
 
 
 def _reduce(rows: pl.DataFrame, steps: list[tuple[Method, list[str]]], config: AggregateConfig) -> pl.DataFrame:
-    """The ladder: `rows` reduced by each (method, keys) in turn, sorted by the last keys."""
+    """The ladder: `rows` reduced by each (method, keys) in turn, sorted by the last keys.
+
+    Where the rows of every stratum lie side by side, as plates are measured, polars takes them as slices: a third less
+    time than gathering them by their keys.
+    """
     finest = steps[0][1]
     for method, keys in steps:
-        values = pl.exclude(finest)
-        rows = rows.group_by(keys).agg(AGGREGATORS[method](values, config))
+        statistics = AGGREGATORS[method](pl.exclude(*finest, RUN), config)
+        runs = rows.with_columns(pl.struct(keys).rle_id().set_sorted().alias(RUN))
+        if runs[RUN].n_unique() == rows.select(keys).n_unique():
+            rows = runs.group_by(RUN).agg(pl.col(keys).first(), statistics).drop(RUN)
+        else:
+            rows = rows.group_by(keys).agg(statistics)
     return rows.sort(steps[-1][1], nulls_last=True)
 
 

@@ -164,14 +164,18 @@ def _variance(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule: Va
 
 def _correlation(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule: CorrelationThreshold) -> Drop:
     correlation = correlations(matrix, rule.method)
-    size = np.nan_to_num(np.abs(correlation), copy=False)
+    above = correlation > rule.threshold
+    if rule.absolute:
+        above |= correlation < -rule.threshold
+    later, earlier = np.nonzero(np.tril(above, -1))
+    values = correlation[later, earlier]
+    size = np.abs(correlation, out=correlation)
+    if np.isnan(size.sum()):
+        size[np.isnan(size)] = 0
     rank = np.argsort(np.argsort(size.sum(axis=0), kind="stable"), kind="stable")
-    later, earlier = np.nonzero((size if rule.absolute else correlation) > rule.threshold)
-    below = later > earlier
-    later, earlier = later[below], earlier[below]
     losers = np.where(rank[later] > rank[earlier], later, earlier)
     worst: Drop = {}
-    for loser, value in zip(losers.tolist(), correlation[later, earlier].tolist(), strict=True):
+    for loser, value in zip(losers.tolist(), values.tolist(), strict=True):
         worst[loser] = max(value, worst.get(loser, value), key=abs)
     return worst
 
