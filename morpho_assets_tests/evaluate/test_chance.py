@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -27,6 +29,17 @@ def test_expected_ap_is_the_mean_over_all_rankings(positives: int, total: int) -
     np.testing.assert_allclose(np.sort(null_ap(positives, total, 10, 10**6, 0)), np.sort(values))
 
 
+@pytest.mark.parametrize(("positives", "total"), [(24, 26), (29, 31), (600, 602)])
+def test_more_positives_than_negatives_cost_no_more_than_their_rankings(positives: int, total: int) -> None:
+    tracemalloc.start()
+    null = null_ap(positives, total, 10, 200_000, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert null.size == comb(total, positives)
+    assert null.mean() == pytest.approx(expected_ap(positives, total))
+    assert peak < 100 * 8 * null.size
+
+
 def test_expected_ap_without_positives_is_unknown() -> None:
     assert np.isnan(expected_ap([0, 0], [5, 0])).all()
 
@@ -39,8 +52,6 @@ def test_normalised_ap_is_0_at_chance_and_1_when_perfect() -> None:
 
 @pytest.mark.parametrize(("positives", "total"), [(1, 17), (2, 66), (3, 30)])
 def test_a_perfect_score_has_the_p_of_one_perfect_ranking(positives: int, total: int) -> None:
-    from math import comb
-
     assert p_value(1.0, [(positives, total)] * 3) == pytest.approx(1 / comb(total, positives))
 
 
