@@ -50,7 +50,7 @@ def _every_ap(length: int, size: int) -> Vector:
     return np.asarray(sums / size)
 
 
-def _random_ranks(rng: np.random.Generator, rankings: int, length: int, size: int) -> npt.NDArray[np.int64]:
+def random_ranks(rng: np.random.Generator, rankings: int, length: int, size: int) -> npt.NDArray[np.int64]:
     """(rankings, size) sorted random ranks without repeats: redraw rows with repeats while that is cheap."""
     if size * size > length:
         blocks = np.array_split(np.arange(rankings), max(1, rankings * length // 8_000_000))
@@ -69,7 +69,7 @@ def null_ap(positives: int, total: int, size: int, exact_limit: int, seed: int) 
     if is_exact(positives, total, exact_limit):
         null = _every_ap(total, positives)
     else:
-        null = ap_of_ranks(_random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives))
+        null = ap_of_ranks(random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives))
     null.setflags(write=False)
     return null
 
@@ -103,7 +103,7 @@ def p_value(
 @lru_cache(maxsize=256)
 def _draws(positives: int, total: int, size: int, seed: int) -> Vector:
     """AP of `size` random rankings in the order drawn: elementwise means over configurations need it unsorted."""
-    ranks = _random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
+    ranks = random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
     return ap_of_ranks(ranks)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from morpho_assets.evaluate.chance import (
-    _random_ranks,
+    random_ranks,
     benjamini_hochberg,
     expected_ap,
     normalised_ap,
@@ -77,7 +77,7 @@ def test_the_p_value_does_not_depend_on_what_else_was_tested() -> None:
 
 def test_p_values_of_random_rankings_are_uniform_or_larger() -> None:
     rng = np.random.default_rng(0)
-    ranks = _random_ranks(rng, 4000, 30, 2)
+    ranks = random_ranks(rng, 4000, 30, 2)
     scores = (np.array([1, 2]) / ranks).mean(axis=1)
     p = np.array([p_value(s, [(2, 30)]) for s in scores])
     for level in (0.01, 0.05, 0.2):
@@ -86,17 +86,17 @@ def test_p_values_of_random_rankings_are_uniform_or_larger() -> None:
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_random_ranks_are_sorted_without_repeats(size: int, extra: int, seed: int) -> None:
-    ranks = _random_ranks(np.random.default_rng(seed), 20, size + extra, size)
+def testrandom_ranks_are_sorted_without_repeats(size: int, extra: int, seed: int) -> None:
+    ranks = random_ranks(np.random.default_rng(seed), 20, size + extra, size)
     assert ranks.shape == (20, size)
     assert (np.diff(ranks, axis=1) > 0).all()
     assert ranks.min() >= 1
     assert ranks.max() <= size + extra
 
 
-def test_random_ranks_are_even() -> None:
+def testrandom_ranks_are_even() -> None:
     for size in (2, 20):  # redrawn, and partitioned
-        counts = np.bincount(_random_ranks(np.random.default_rng(0), 20_000, 40, size).ravel(), minlength=41)[1:]
+        counts = np.bincount(random_ranks(np.random.default_rng(0), 20_000, 40, size).ravel(), minlength=41)[1:]
         assert abs(counts / (20_000 * size / 40) - 1).max() < 0.15
 
 
