@@ -20,7 +20,8 @@ def shuffled(
     """`profiles` with the treatments of all wells but the controls permuted within each plate.
 
     With the treatment goes every metadata column that it determines (target, MOA, type; where a well lacks the value,
-    too); features, counts and the place on the plate stay where they are. The same seed gives the same permutation of the same rows.
+    too); features, counts and the place on the plate stay where they are. The same seed gives the same permutation of
+    the same rows.
     """
     require_columns(profiles, [treatment, *within], "shuffled")
     treated = ~rows_where(profiles, controls).to_numpy()

@@ -53,7 +53,8 @@ def consistency(
         tested = treatment_table(profiles, features, config.activity, seed)
         if tested is None:
             return nothing_to_ask(config.evaluator, OVERALL)
-        frame = frame.join(tested.filter("retrieved"), on=list(config.activity.group), how="semi", maintain_order="left")
+        active = tested.filter("retrieved")
+        frame = frame.join(active, on=list(config.activity.group), how="semi", maintain_order="left")
     treatments = treatment_profiles(frame, features, config.consensus, [config.label])
     if not _can_be_asked(treatments[config.label], config.separator):
         return nothing_to_ask(config.evaluator, OVERALL)
