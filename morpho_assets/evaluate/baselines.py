@@ -39,5 +39,5 @@ def _determined(profiles: pl.DataFrame, treatment: str) -> list[str]:
     names = [n for n in profiles.columns if n.startswith("Metadata_") and n not in fixed and "Count" not in n]
     flat = [n for n in names if not profiles.schema[n].is_nested()]
     known = profiles.drop_nulls(treatment).group_by(treatment)
-    most = known.agg(pl.col(flat).drop_nulls().n_unique()).select(pl.col(flat).max())
-    return [n for n in flat if (most[n].max() or 0) <= 1]
+    several = known.agg(pl.col(flat).drop_nulls().n_unique() > 1).select(pl.col(flat).any())
+    return [n for n in flat if not several[n].any()]

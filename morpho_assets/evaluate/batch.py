@@ -64,9 +64,7 @@ def batch_effects(
     require_columns(profiles, [config.batch, config.label], "batch")
     frame = profiles.filter(rows_where(profiles, config.among)).drop_nulls([config.batch, config.label])
     if min(frame[config.batch].n_unique(), frame[config.label].n_unique()) < 2:
-        return nothing_to_ask(
-            config.evaluator, [*BATCH_METRICS, "batch_mean", *LABEL_METRICS, "label_mean", "overall"]
-        )
+        return nothing_to_ask(config.evaluator, [*BATCH_METRICS, "batch_mean", *LABEL_METRICS, "label_mean", "overall"])
     matrix = profile_matrix(frame, features, "batch")
     batch, label = codes(frame[config.batch]), codes(frame[config.label])
     rng = np.random.default_rng(seed)
@@ -84,14 +82,12 @@ def batch_effects(
     kept = _label_metrics(matrix, distances[:, : int(3 * perplexity)], rows, labels, perplexity, config, seed)
     kept = {name: score for name, score in kept.items() if np.isfinite(score[0])}
     found = {name: score for name, score in found.items() if np.isfinite(score[0])}
-    within = [connected[0] if name == "graph_connectivity" else chance for name, (_, chance, _) in found.items()]
-    means = {
-        "batch_mean": (float(np.mean([value for value, _, _ in found.values()])), float(np.mean(within)), len(label)),
-        "label_mean": (*(float(np.mean([score[i] for score in kept.values()])) for i in (0, 1)), len(label)),
-    }
-    weight = config.batch_weight
-    both = [weight * means["batch_mean"][i] + (1 - weight) * means["label_mean"][i] for i in (0, 1)]
-    table = {**found, **kept, **means, "overall": (*both, len(label))}
+    unchanged = {name: score[0] for name, score in found.items() if name == "graph_connectivity"}
+    mixed = _mean([(value, unchanged.get(name, chance)) for name, (value, chance, _) in found.items()])
+    separate = _mean([(value, chance) for value, chance, _ in kept.values()])
+    both = config.batch_weight * mixed + (1 - config.batch_weight) * separate
+    means = {"batch_mean": mixed, "label_mean": separate, "overall": both}
+    table = {**found, **kept, **{name: (float(pair[0]), float(pair[1]), len(label)) for name, pair in means.items()}}
     return Evaluation(metrics_frame([
         metric_row(config.evaluator, "overall", name, value, n, chance) for name, (value, chance, n) in table.items()
     ]))  # fmt: skip
@@ -100,6 +96,11 @@ def batch_effects(
 def _score(values: Sequence[float], n: int) -> Score:
     """The metric as it is, its mean over permutations, and `n`."""
     return float(values[0]), float(np.mean(values[1:])), n
+
+
+def _mean(scores: Sequence[tuple[float, float]]) -> Matrix:
+    """(2,) means of values and of chances; NaN without any."""
+    return np.mean(scores, axis=0) if scores else np.full(2, np.nan)
 
 
 def _mixing(matrix: Matrix, batches: Codes, label: Codes, config: BatchConfig) -> dict[str, Score]:

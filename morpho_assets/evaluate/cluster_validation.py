@@ -35,7 +35,7 @@ class ClusterValidationConfig(BaseModel):
     unit: str = Field(default="Metadata_Perturbation", description="column of the treatment, which has one cluster")
     validate_on: tuple[str, ...] = Field(
         default=(),
-        description="prefixes of the features to validate on, clusters being made from the others; empty: all features, "
+        description="prefixes of the features to validate on, clusters being made from the others; empty: all, "
         "clusters being made from one half of a treatment's profiles and validated on the other",
     )
     among: str = Field(default="treated", description="SQL condition of the profiles used")

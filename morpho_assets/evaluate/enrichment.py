@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +88,9 @@ def enrichment(
                 queries.append(_query(values[others], matches[others], config))
     if not rows:
         return nothing_to_ask(config.evaluator, METRICS)
-    table = pl.DataFrame(queries, schema=["odds", "p_value", "precision", "n_matches", "n_near", "n_others"], orient="row")
+    table = pl.DataFrame(
+        queries, schema=["odds", "p_value", "precision", "n_matches", "n_near", "n_others"], orient="row"
+    )
     counts = table.select("n_matches", "n_near", "n_others").to_numpy()
     odds_chance = np.array([expected_odds(*map(int, n), config.infinite) for n in counts])
     precision_chance = np.array([expected_precision(int(m), int(n), config.recall_points, seed) for m, _, n in counts])
@@ -96,11 +98,11 @@ def enrichment(
     table = table.with_columns(odds_chance=odds_chance, precision_chance=precision_chance)
     odds, precision = table["odds"].to_numpy(), table["precision"].to_numpy()
     chances = (odds_chance.mean(), _median_odds(counts, config.infinite, rng), precision_chance.mean())
+    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median, np.mean)
     metrics = [
         metric_row(config.evaluator, "overall", name, float(statistic(values)), values.size, float(chance),
                    bootstrap_interval(values, statistic, seed, config.resamples))
-        for name, values, statistic, chance in zip(METRICS, (odds, odds, precision), (np.mean, np.median, np.mean),
-                                                   chances, strict=True)
+        for name, values, statistic, chance in zip(METRICS, (odds, odds, precision), statistics, chances, strict=True)
     ]  # fmt: skip
     scores = scores_frame(keys, {"odds": (odds, odds_chance), "precision": (precision, precision_chance)})
     return Evaluation(metrics_frame(metrics), {"queries": pl.concat([keys, table], how="horizontal")}, scores)
@@ -109,7 +111,7 @@ def enrichment(
 def _query(
     similarity: npt.NDArray[np.float32], matches: npt.NDArray[np.bool_], config: EnrichmentConfig
 ) -> tuple[float, float, float, int, int, int]:
-    """Odds ratio, Fisher p and interpolated precision of one query's candidates (n,); their matches, near ones and n."""
+    """Odds ratio, Fisher p and interpolated precision of one query's candidates (n,); matches, near ones and n."""
     near = similarity > np.percentile(similarity, config.percentile)
     table = np.array([[np.sum(near & matches), np.sum(near & ~matches)],
                       [np.sum(~near & matches), np.sum(~near & ~matches)]])  # fmt: skip
@@ -127,7 +129,9 @@ def odds_and_p(table: npt.NDArray[np.integer], infinite: str) -> tuple[float, fl
     return float(_odds(a, a + c, a + b, a + b + c + d, infinite)), p
 
 
-def _odds(found: npt.ArrayLike, matches: npt.ArrayLike, near: npt.ArrayLike, total: npt.ArrayLike, infinite: str) -> Vector:
+def _odds(
+    found: npt.ArrayLike, matches: npt.ArrayLike, near: npt.ArrayLike, total: npt.ArrayLike, infinite: str
+) -> Vector:
     """Odds ratios where `found` of the `matches` are among the `near` of `total` candidates."""
     a, m, k, n = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (found, matches, near, total)))
     b, c, d = k - a, m - a, n - k - m + a

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -72,10 +72,11 @@ def grit(
         return nothing_to_ask(config.evaluator, METRICS)
     table = scored.group_by(config.group).agg(pl.col("grit").mean(), pl.len().cast(pl.Int64).alias("n_profiles"))
     table = table.sort(config.group)
+    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median)
     rows = [
         metric_row(config.evaluator, "overall", name, float(statistic(table["grit"].to_numpy())), table.height, 0.0,
                    bootstrap_interval(table["grit"].to_numpy(), statistic, seed, config.resamples))
-        for name, statistic in zip(METRICS, (np.mean, np.median), strict=True)
+        for name, statistic in zip(METRICS, statistics, strict=True)
     ]  # fmt: skip
     scores = scores_frame(table.select(config.group), {"grit": (table["grit"], 0.0)})
     return Evaluation(metrics_frame(rows), {"groups": table}, scores)

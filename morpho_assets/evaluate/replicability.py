@@ -31,8 +31,8 @@ LARGEST = 50  # units of a random group, whose pairs grow with the square
 
 class ReplicabilityConfig(BaseModel):
     """Share of treatments whose replicates are more alike than random profiles. With `same` a target or mechanism and
-    the treatment among `differ`, it is percent matching. Assumes that random pairs are as dependent (plate, position) as
-    related ones; where a layout is repeated they are not, and position alone gives a high value."""
+    the treatment among `differ`, it is percent matching. Assumes that random pairs are as dependent (plate, position)
+    as related ones; where a layout is repeated they are not, and position alone gives a high value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,8 +97,8 @@ def replicability(
     percent_replicating: share of groups whose median similarity exceeds the percentile of random medians. With null
     "groups" these are of as many random profiles (when matching: treatments with all their profiles) as the group has,
     over the pairs of them that share nothing; groups of one size share a null, those above 50 that of 50, which is
-    conservative. Chance is then what the percentile leaves. It is less where `differ` forbids other pairs than those of
-    a treatment: random groups lose more pairs to it. With null "pairs" they are of loose unrelated pairs, one fewer than
+    conservative. Chance is then what the percentile leaves, and less where `differ` names other columns than the
+    treatment: random groups lose more pairs to it. With null "pairs" they are of loose unrelated pairs, one fewer than
     the median group has profiles (copairs): conservative from four replicates on, false where groups differ in size.
     …_pairs: share of single related pairs that exceed the percentile of single unrelated pairs (cytominer-eval's
     replicate reproducibility): another number. Detail `groups`: group, similarity, n_profiles, n_pairs, above. Where no

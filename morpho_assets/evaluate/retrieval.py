@@ -302,8 +302,8 @@ def retrieval(
     """mAP of each treatment and, over all of them, mean mAP, normalised AP and the fraction retrieved.
 
     Intervals resample treatments. Where no query has positives and negatives, as on one plate without replicates, the
-    overall rows have no value and n = 0. The chance of the fraction retrieved is what the threshold allows where nothing is
-    active; the same evaluator on shuffled labels (`baselines.shuffled`) measures it.
+    overall rows have no value and n = 0. The chance of the fraction retrieved is what the threshold allows where
+    nothing is active; the same evaluator on shuffled labels (`baselines.shuffled`) measures it.
     """
     config = config or RetrievalConfig()
     name = config.evaluator

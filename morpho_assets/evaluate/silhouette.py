@@ -44,7 +44,7 @@ class SilhouetteConfig(BaseModel):
 def silhouette(
     profiles: pl.DataFrame, features: Sequence[str], config: SilhouetteConfig | None = None, seed: int = 0
 ) -> Evaluation:
-    """Row `silhouette` (chance: mean over shuffled labels, p from the same shuffles). Detail `labels`: the mean of each.
+    """Row `silhouette` (chance: mean over shuffled labels, p from the same shuffles). Detail `labels`: means of each.
 
     A label with one profile scores 0. Fewer than 2 labels: a row without value, n = 0.
     """

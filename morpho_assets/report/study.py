@@ -194,9 +194,10 @@ def _treatments(results: _Results, study: Study) -> list[Section]:
         null = _overall(results, "fraction_retrieved", f"{space}, {SHUFFLED}", str(evaluator)).get("value")
         shuffled = "nothing is left to ask" if null is None else f"{number(100 * null)} % are"
         caption = (
-            f"{found} of {total} {what} are retrieved at a false discovery rate of {100 * settings.threshold:g} % in the "
-            f"space {space}; with treatments shuffled among the wells, {shuffled}. Each member ranks the other members "
-            "and its rivals by similarity; mAP is 1 when members always come first, and chance depends on how many of each there are."
+            f"{found} of {total} {what} are retrieved at a false discovery rate of {100 * settings.threshold:g} % in "
+            f"the space {space}; with treatments shuffled among the wells, {shuffled}. Each member ranks the other "
+            "members and its rivals by similarity; mAP is 1 when members always come first, and chance depends on how "
+            "many of each there are."
         )
         text = (
             f"A dot is one of the {what}: further right, members find each other; above the line, more than by chance."

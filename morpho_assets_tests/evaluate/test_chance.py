@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from morpho_assets.evaluate.chance import (
-    random_ranks,
     benjamini_hochberg,
     expected_ap,
     normalised_ap,
     null_ap,
     p_value,
+    random_ranks,
 )
 
 

@@ -90,7 +90,9 @@ def test_noise_of_few_distinct_values_is_at_chance() -> None:
     counts = [np.random.default_rng(seed).integers(0, 3, 56 * 4) for seed in range(5)]
     frame = screen(0, treatments=40)
     found = [
-        retrieval(frame.with_columns(pl.Series("Cells_0", c - 1.0), Cells_1=pl.lit(1.0)), ["Cells_0", "Cells_1"]).metrics
+        retrieval(
+            frame.with_columns(pl.Series("Cells_0", c - 1.0), Cells_1=pl.lit(1.0)), ["Cells_0", "Cells_1"]
+        ).metrics
         for c in counts
     ]
     assert np.mean([value(m, "normalised_AP") for m in found]) == pytest.approx(0, abs=0.02)
@@ -101,7 +103,11 @@ def test_several_labels_are_copairs(tmp_path: Path) -> None:
     multilabel = pytest.importorskip("copairs.map.multilabel", reason="the outside reference")
     rng = np.random.default_rng(0)
     labels = ["|".join(sorted(rng.choice(list("abcdef"), rng.integers(1, 4), replace=False))) for _ in range(40)]
-    values = rng.normal(size=(40, 8)) + [2.0 * ("a" in label) for label in labels] * np.ones((8, 1)).T.reshape(-1, 1).T.T         if False else rng.normal(size=(40, 8)) + 2.0 * np.array([["a" in label] for label in labels])
+    values = (
+        rng.normal(size=(40, 8)) + [2.0 * ("a" in label) for label in labels] * np.ones((8, 1)).T.reshape(-1, 1).T.T
+        if False
+        else rng.normal(size=(40, 8)) + 2.0 * np.array([["a" in label] for label in labels])
+    )
     frame = pl.DataFrame(values, schema=[f"Cells_{i}" for i in range(8)]).with_columns(
         pl.Series("Metadata_target", labels), Metadata_control_type=pl.lit(None, pl.String)
     )

@@ -1,0 +1,105 @@
+"""The evaluation stage: every evaluator through the lake, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from morpho_assets.errors import InputError
+from morpho_assets.evaluate.evaluators import EVALUATORS
+from morpho_assets.evaluate.study import SHUFFLED, evaluate_study
+from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.provenance import Provenance
+from morpho_assets_tests.evaluate.conftest import screen
+
+MADE = Provenance("evaluation", "1", "abc", {})
+STEPS = {"cells": ["selected", "sphering"]}
+SETTINGS: dict[str, dict[str, Any]] = {
+    name: {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})} for name in EVALUATORS
+}
+
+
+def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
+    """A lake with `frame` as the space `cells`, and a step after which replicates are closer."""
+    lake = Lake(str(folder))
+    features = [name for name in frame.columns if name.startswith("Cells_")]
+    wells = frame.with_columns(
+        pl.int_range(pl.len()).over("Metadata_Plate").cast(pl.String).str.zfill(3).alias("Metadata_Well"),
+        Metadata_Batch=pl.col("Metadata_Plate").replace({"P1": "P0", "P3": "P2"}),
+        study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
+    )  # fmt: skip
+    after = wells.with_columns(
+        (pl.col(features) + 3 * pl.col(features).mean().over("Metadata_Perturbation")), step=pl.lit("sphering")
+    )
+    lake.write("profiles", "s", wells, MADE, part="selected")
+    lake.write("profiles", "s", after, MADE, part="corrected")
+    return lake
+
+
+@pytest.fixture
+def screened(tmp_path: Path) -> Callable[..., Lake]:
+    return lambda frame: _lake(tmp_path / "lake", frame)
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_every_evaluator_runs_in_a_study(name: str, screened: Callable[..., Lake]) -> None:
+    lake = screened(screen(2, treatments=24))
+    found = evaluate_study(lake, "s", MADE, STEPS, {"mine": SETTINGS[name]}, 0, {})
+    overall = found.filter(scope="overall")
+    names = ["cells", f"cells, {SHUFFLED}", "cells, sphering", f"cells, sphering, {SHUFFLED}"]
+    assert overall["variant"].unique(maintain_order=True).to_list() == names
+    asked = overall.filter(~pl.col("variant").str.ends_with(SHUFFLED))
+    assert asked["n"].min() > 0  # type: ignore[operator]
+    assert asked["chance"].null_count() == 0
+    assert lake.read("metrics", "s").height == found.height
+    tested = lake.read("treatments", "s")
+    assert (tested.height > 0) == (name in ("retrieval", "consistency"))
+
+
+def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) -> None:
+    lake = screened(screen(3, treatments=24))
+    evaluate_study(lake, "s", MADE, STEPS, SETTINGS, 0, {})
+    scores = lake.read("treatment_scores", "s")
+    replicating = scores.filter(variant="cells", evaluator="replicability", score="replicates", value=1.0)
+    assert replicating["treatment"].sort().to_list() == [f"t{i:02d}" for i in range(24)]
+    kinds = scores.group_by("evaluator").agg(pl.col("score").unique().sort())
+    assert dict(kinds.iter_rows()) == {
+        "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
+        "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
+        "grit": ["grit"], "silhouette": ["silhouette"],
+    }  # fmt: skip
+    assert scores["chance"].null_count() == 0
+
+
+def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake]) -> None:
+    lake = screened(screen(0.3, treatments=24))
+    found = evaluate_study(lake, "s", MADE, STEPS, {"mine": SETTINGS["retrieval"]}, 0, {})
+    change = found.filter(scope="against cells", metric="mAP").row(0, named=True)
+    assert change["variant"] == "cells, sphering"
+    before, after = (
+        found.filter(scope="overall", metric="mAP", variant=v).row(0, named=True) for v in ("cells", "cells, sphering")
+    )
+    assert change["value"] == pytest.approx(after["value"] - before["value"])
+    assert change["ci_low"] < change["value"] < change["ci_high"]
+    assert change["ci_low"] > 0  # what two intervals side by side need not show
+    assert (change["chance"], change["n"]) == (0, 24)
+
+
+def test_an_error_names_study_evaluator_and_variant(screened: Callable[..., Lake]) -> None:
+    lake = screened(screen(2))
+    with pytest.raises(InputError, match=r"study s, evaluator mine, variant cells: profiles.*Metadata_absent"):
+        evaluate_study(lake, "s", MADE, STEPS, {"mine": {"evaluator": "grit", "group": "Metadata_absent"}}, 0, {})
+    assert lake.partitions("metrics") == []
+
+
+def test_what_cannot_be_asked_leaves_the_others_their_scores(screened: Callable[..., Lake]) -> None:
+    frame = screen(2, plates=1).with_columns(Metadata_moa=pl.lit(None, pl.String))
+    lake = screened(frame)
+    found = evaluate_study(lake, "s", MADE, {"cells": ["selected"]}, SETTINGS, 0, {})
+    asked = found.filter(scope="overall", variant="cells").group_by("evaluator").agg(pl.col("n").max())
+    assert set(asked["evaluator"]) == set(EVALUATORS)
+    assert dict(asked.iter_rows())["retrieval"] == 0
