@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ import pytest
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import EVALUATORS
 from morpho_assets.evaluate.study import SHUFFLED, evaluate_study
+from morpho_assets.gallery.store import Store
+from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
+from morpho_assets.profiles.study import read_space
+from morpho_assets.report.study import report_study
+from morpho_assets.studies.model import Study
 from morpho_assets_tests.evaluate.conftest import screen
 
 MADE = Provenance("evaluation", "1", "abc", {})
@@ -27,8 +34,9 @@ def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
     """A lake with `frame` as the space `cells`, and a step after which replicates are closer."""
     lake = Lake(str(folder))
     features = [name for name in frame.columns if name.startswith("Cells_")]
+    names = [f"{chr(64 + row)}{column:02d}" for row, column in frame.select("Metadata_Row", "Metadata_Col").iter_rows()]
     wells = frame.with_columns(
-        pl.int_range(pl.len()).over("Metadata_Plate").cast(pl.String).str.zfill(3).alias("Metadata_Well"),
+        pl.Series("Metadata_Well", names),
         Metadata_Batch=pl.col("Metadata_Plate").replace({"P1": "P0", "P3": "P2"}),
         study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
     )  # fmt: skip
@@ -103,3 +111,29 @@ def test_what_cannot_be_asked_leaves_the_others_their_scores(screened: Callable[
     asked = found.filter(scope="overall", variant="cells").group_by("evaluator").agg(pl.col("n").max())
     assert set(asked["evaluator"]) == set(EVALUATORS)
     assert dict(asked.iter_rows())["retrieval"] == 0
+
+
+@pytest.mark.slow
+def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Path) -> None:
+    lake = screened(screen(3, treatments=24).with_columns(Metadata_Count_Cells=pl.lit(100)))
+    plates = [f"P{i}" for i in range(4)]
+    wells = read_space(lake, "s", "cells", "selected").drop("study", "space", "step")
+    for plate, name in product(plates, ("well_profiles", "normalized_profiles")):
+        lake.write(name, plate, wells.filter(Metadata_Plate=plate), MADE)
+    for plate, name in product(plates, ("image_quality", "masks")):
+        lake.write(name, plate, table(name).empty(), MADE)
+    for name in ("projections", "encoders"):
+        lake.write(name, "s", table(name).empty(), MADE)
+    settings = {**SETTINGS, "replicates": {"evaluator": "retrieval", "threshold": 0.01}}
+    study = Study.model_validate({
+        "name": "s", "title": "All of them", "spaces": {"cells": {"of": "cells"}}, "evaluators": settings,
+        "corrections": [{"corrector": "sphering"}],
+    })  # fmt: skip
+    evaluate_study(lake, "s", MADE, STEPS, settings, 0, {})
+    readers = {plate: SiteReader(lake, Store()) for plate in plates}
+    path, _ = report_study(lake, study, readers, str(tmp_path))
+    page = Path(path).read_text()
+    for metric in ("grit_median", "NSCB", "folds_median", "percent_replicating", "NMI", "auc", "silhouette"):
+        assert metric in page
+    assert "a false discovery rate of 1 % in" in page
+    assert "a false discovery rate of 5 % in" in page
