@@ -29,7 +29,7 @@ from morpho_assets.profiles.rows import rows_where
 
 Vector = npt.NDArray[np.float64]
 METRICS = ("folds_mean", "folds_median", "map_interpolated")
-RANKINGS = 2000  # random ones behind a chance that has no formula
+RANKINGS = 1000  # random ones behind a chance that has no formula
 
 
 class EnrichmentConfig(BaseModel):
@@ -152,8 +152,8 @@ def expected_odds(matches: int, near: int, total: int, infinite: str) -> float:
 def _median_odds(counts: npt.NDArray[np.int64], infinite: str, rng: np.random.Generator) -> float:
     """Mean over random rankings of the median odds ratio over queries with these (matches, near, total)."""
     matches, near, total = counts.T
-    found = rng.hypergeometric(matches, total - matches, near, size=(RANKINGS, len(counts)))
-    return float(np.median(_odds(found, matches, near, total, infinite), axis=1).mean())
+    drawn = (rng.hypergeometric(matches, total - matches, near) for _ in range(RANKINGS))
+    return float(np.mean([np.median(_odds(found, matches, near, total, infinite)) for found in drawn]))
 
 
 @lru_cache(maxsize=4096)

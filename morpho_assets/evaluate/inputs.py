@@ -21,7 +21,7 @@ def profile_matrix(profiles: pl.DataFrame, features: Sequence[str], purpose: str
 def treatment_profiles(
     profiles: pl.DataFrame, features: Sequence[str], config: ConsensusConfig, labels: Sequence[str]
 ) -> pl.DataFrame:
-    """`consensus` of the profiles whose treatment is known, with the columns `labels`.
+    """`consensus` of the profiles whose treatment, the first column of `config.by`, is known; with columns `labels`.
 
     A label that is missing on some of a treatment's profiles is that of the others. InputError naming the treatment
     and its values where they differ, and for an absent column.
@@ -29,7 +29,7 @@ def treatment_profiles(
     require_features(profiles, features)
     require_columns(profiles, [*config.by, *labels], "treatments")
     by = list(config.by)
-    profiles = profiles.drop_nulls(by)
+    profiles = profiles.drop_nulls(by[:1])
     carried = [name for name in dict.fromkeys(labels) if name not in by]
     for name in carried:
         known = profiles.drop_nulls(name).group_by(by).agg(pl.col(name).unique().sort())

@@ -64,7 +64,7 @@ def nsc(profiles: pl.DataFrame, features: Sequence[str], config: NscConfig | Non
     batch = [config.batch] if config.batch else []
     by = tuple(dict.fromkeys([config.treatment, config.compound, *batch]))
     require_columns(profiles, [config.mechanism, *by], "nsc")
-    frame = profiles.filter(rows_where(profiles, config.among)).drop_nulls(by)
+    frame = profiles.filter(rows_where(profiles, config.among)).drop_nulls([config.treatment, config.compound])
     if config.consensus:
         replicates = ConsensusConfig(method=config.consensus, by=by)
         frame = treatment_profiles(frame, features, replicates, [config.mechanism])

@@ -129,3 +129,10 @@ def test_profiles_without_information_and_one_batch() -> None:
     one = batch_effects(frame, feature_columns(frame)).metrics
     assert one["n"].unique().to_list() == [0]
     assert one["value"].null_count() == one.height == 12
+
+
+def test_labels_of_one_profile_allow_no_batch_metric() -> None:
+    frame = screen(2).with_columns(Metadata_Perturbation=pl.int_range(pl.len()).cast(pl.String))
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(perplexity=5)).metrics
+    assert set(metrics["metric"]) == {*LABEL_METRICS, "label_mean", "batch_mean", "overall"}
+    assert metrics.filter(pl.col("metric").is_in(["batch_mean", "overall"]))["value"].null_count() == 2

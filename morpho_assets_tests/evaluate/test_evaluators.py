@@ -36,7 +36,7 @@ def test_every_evaluator_gives_rows_with_chance_and_n_and_the_same_again(name: s
     assert evaluate(frame, feature_columns(frame), evaluator_config(settings), seed=3).metrics.equals(found.metrics)
 
 
-@pytest.mark.parametrize("name", [n for n in PROFILE_EVALUATORS if n != "consistency"])
+@pytest.mark.parametrize("name", PROFILE_EVALUATORS)
 def test_every_evaluator_is_at_its_chance_on_noise(name: str) -> None:
     settings = {"evaluator": name, **SETTINGS.get(name, {}), **NOISE.get(name, {})}
     rows = []
@@ -98,4 +98,10 @@ def test_the_order_of_rows_does_not_matter_where_no_chance_is_drawn(name: str) -
                                                    ({"evaluator": "grit", "grup": 1}, "grit.grup")])  # fmt: skip
 def test_settings_that_do_not_exist(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
+        evaluator_config(settings)
+
+
+def test_labels_of_no_rule_are_refused() -> None:
+    settings = {"evaluator": "retrieval", "positives": {"sameby": ["Metadata_t"], "multilabel": "Metadata_moa"}}
+    with pytest.raises(InputError, match=r"retrieval.positives: found .*neither in sameby nor in diffby"):
         evaluator_config(settings)

@@ -60,6 +60,12 @@ def test_replicates_are_one_profile_and_controls_are_no_queries() -> None:
     assert found.metrics.equals(nsc(frame, feature_columns(frame), config).metrics)
 
 
+def test_an_unknown_batch_is_scored_but_not_across_batches() -> None:
+    frame = screen(2).with_columns(Metadata_Batch=pl.lit(None, pl.String))
+    metrics = nsc(frame, feature_columns(frame)).metrics
+    assert metrics.select("metric", "n").rows() == [("NSC", 12), ("NSCB", 0), ("Drop", 0)]
+
+
 def test_profiles_that_tie_are_at_chance() -> None:
     frame = screen(0, treatments=60, plates=1, mechanisms=3).with_columns(Cells_0=pl.lit(1.0)).sort("Metadata_moa")
     metrics = [nsc(frame, ["Cells_0"], NscConfig(batch=None), seed).metrics for seed in range(10)]
