@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -67,13 +68,23 @@ class ReplicabilityConfig(BaseModel):
 @dataclass(frozen=True)
 class _Profiles:
     """(n, d) rows of length 1; what two of a pair must differ in, (n,) codes each; the labels, (n,) codes (-1: none) or
-    (n, labels) sets; the rows of each unit, which a label is given to: a treatment when matching, else a profile."""
+    (n, labels) sets. A label is given to units: treatments when matching, else single profiles. The rows of each unit,
+    the (n,) unit of each row, and the (units,) kind of unit: the combination of what profiles must differ in."""
 
     unit: Matrix
     differ: tuple[npt.NDArray[np.int64], ...]
     label: npt.NDArray[np.int64] | None
     sets: npt.NDArray[np.float32]
     members: list[npt.NDArray[np.intp]]
+    member_of: npt.NDArray[np.intp]
+    kind: npt.NDArray[np.int64]
+
+    def make_up(self, rows: npt.NDArray[np.intp]) -> tuple[int, ...]:
+        """The kinds of the units among `rows`, sorted; of more than LARGEST, this many at even steps."""
+        kinds = np.sort(self.kind[np.unique(self.member_of[rows])])
+        if kinds.size > LARGEST:
+            kinds = kinds[np.linspace(0, kinds.size - 1, LARGEST).astype(int)]
+        return tuple(kinds.tolist())
 
     def similarities(self, rows: npt.NDArray[np.intp], related: bool) -> Matrix:
         """(pairs,) of the pairs among `rows` that differ where they must; without `related`, of those that share no
@@ -95,11 +106,11 @@ def replicability(
     """Rows `percent_replicating` (right), `…_left`, `…_both` and `percent_replicating_pairs`, or `percent_matching…`.
 
     percent_replicating: share of groups whose median similarity exceeds the percentile of random medians. With null
-    "groups" these are of as many random profiles (when matching: treatments with all their profiles) as the group has,
-    over the pairs of them that share nothing; groups of one size share a null, those above 50 that of 50, which is
-    conservative. Chance is then what the percentile leaves, and less where `differ` names other columns than the
-    treatment: random groups lose more pairs to it. With null "pairs" they are of loose unrelated pairs, one fewer than
-    the median group has profiles (copairs): conservative from four replicates on, false where groups differ in size.
+    "groups" these are of as many random profiles (from the same plates, where plates must differ; when matching, of
+    treatments with all their profiles) as the group has, over the pairs of them that share nothing, so that chance is
+    what the percentile leaves. Groups alike in this share a null, those above 50 that of 50, which is conservative.
+    With null "pairs" they are of loose unrelated pairs, one fewer than the median group has profiles (copairs):
+    conservative from four replicates on, false where groups differ in size.
     …_pairs: share of single related pairs that exceed the percentile of single unrelated pairs (cytominer-eval's
     replicate reproducibility): another number. Detail `groups`: group, similarity, n_profiles, n_pairs, above. Where no
     group has a pair, or hardly any pair is unrelated, rows without value, n = 0.
@@ -121,11 +132,11 @@ def replicability(
     if not related or loose is None:
         return nothing_to_ask(config.evaluator, metrics)
     if config.null == "pairs":
-        nulls = {0: np.median(loose.reshape(-1, per_null), axis=1)}
-        kinds = [0] * len(related)
+        kinds: list[tuple[int, ...]] = [()] * len(related)
+        nulls = {kinds[0]: np.median(loose.reshape(-1, per_null), axis=1)}
     else:
-        kinds = [min(_units(groups[group], frame, config), LARGEST) for group in related]
-        nulls = {size: _unrelated_groups(found, size, config.null_size, rng) for size in sorted(set(kinds))}
+        kinds = [found.make_up(groups[group]) for group in related]
+        nulls = {kind: _unrelated_groups(found, kind, config.null_size, rng) for kind in sorted(set(kinds))}
     medians = np.array([np.median(values) for values in related.values()])
     limits = {kind: np.percentile(null, [100 - config.percentile, config.percentile]) for kind, null in nulls.items()}
     low, high = np.array([limits[kind] for kind in kinds]).T
@@ -147,7 +158,7 @@ def replicability(
     scores = scores_frame(table.select(config.same), {
         "similarity": (medians, expected), "matches" if config.matching else "replicates": (medians > high, tail),
     })  # fmt: skip
-    null = pl.concat([pl.DataFrame({"size": kind, "similarity": null}) for kind, null in nulls.items()])
+    null = pl.concat([pl.DataFrame({"size": len(kind), "similarity": null}) for kind, null in nulls.items()])
     return Evaluation(metrics_frame(rows), {"groups": table, "null": null}, scores)
 
 
@@ -158,12 +169,19 @@ def _profiles(frame: pl.DataFrame, features: Sequence[str], config: Replicabilit
         label = codes(frame[config.same])
     else:
         sets = label_sets(frame[config.same], config.separator)[0]
-    by = [config.treatment] if config.matching else []
-    units = [rows for _, rows in groups_of(frame, by)] if by else [np.array([i]) for i in range(frame.height)]
-    return _Profiles(
-        prepare(profile_matrix(frame, features, "replicability")), tuple(codes(frame[name]) for name in config.differ),
-        label, sets, units,
-    )  # fmt: skip
+    differ = tuple(codes(frame[name]) for name in config.differ)
+    if config.matching:
+        members = [rows for _, rows in groups_of(frame, [config.treatment])]
+        kind = np.zeros(len(members), dtype=np.int64)
+    else:
+        members = [np.array([row]) for row in range(frame.height)]
+        places = np.column_stack([np.zeros(frame.height, dtype=np.int64), *differ])
+        kind = np.unique(places, axis=0, return_inverse=True)[1].ravel()
+    member_of = np.empty(frame.height, dtype=np.intp)
+    for number, rows in enumerate(members):
+        member_of[rows] = number
+    unit = prepare(profile_matrix(frame, features, "replicability"))
+    return _Profiles(unit, differ, label, sets, members, member_of, kind)
 
 
 def _groups(frame: pl.DataFrame, config: ReplicabilityConfig) -> dict[str, npt.NDArray[np.intp]]:
@@ -173,17 +191,16 @@ def _groups(frame: pl.DataFrame, config: ReplicabilityConfig) -> dict[str, npt.N
     return dict(groups_of(frame, [config.same]))
 
 
-def _units(rows: npt.NDArray[np.intp], frame: pl.DataFrame, config: ReplicabilityConfig) -> int:
-    return frame[rows][config.treatment].n_unique() if config.matching else len(rows)
-
-
-def _unrelated_groups(found: _Profiles, size: int, count: int, rng: np.random.Generator) -> Matrix:
-    """(count,) medians over the unrelated pairs among `size` random units; draws without such a pair are repeated."""
+def _unrelated_groups(found: _Profiles, kinds: tuple[int, ...], count: int, rng: np.random.Generator) -> Matrix:
+    """(count,) medians over the unrelated pairs among random units of these kinds; draws without such a pair are
+    repeated."""
     medians = np.full(count, np.nan)
+    pools = [(np.flatnonzero(found.kind == kind), size) for kind, size in Counter(kinds).items()]
     for i in range(count):
         while np.isnan(medians[i]):
-            chosen = rng.choice(len(found.members), size, replace=False)
-            values = found.similarities(np.concatenate([found.members[u] for u in chosen]), False)
+            chosen = [pool[rng.choice(len(pool), size, replace=False)] for pool, size in pools]
+            rows = np.concatenate([found.members[unit] for unit in np.concatenate(chosen)])
+            values = found.similarities(rows, False)
             medians[i] = np.median(values) if values.size else np.nan
     return medians
 

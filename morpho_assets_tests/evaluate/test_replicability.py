@@ -78,6 +78,15 @@ def test_chance_is_right_where_groups_differ_in_size(sizes: tuple[int, int], of:
     assert np.abs(shares - 0.05).max() <= 3 * np.sqrt(0.05 * 0.95 / (60 * 6))
 
 
+def test_chance_is_right_where_plates_must_differ() -> None:
+    config = ReplicabilityConfig(differ=("Metadata_Plate",))
+    found = []
+    for seed in range(4):
+        frame = screen(0, seed, treatments=100, batch=0.5)
+        found.append(value(replicability(frame, feature_columns(frame), config, seed).metrics, "percent_replicating"))
+    assert abs(np.mean(found) - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
 def test_pairs_on_different_plates_are_still_replicates() -> None:
     frame = screen(3, treatments=40, mechanisms=40)
     found = replicability(frame, feature_columns(frame), ReplicabilityConfig(differ=("Metadata_Plate",)))
