@@ -28,6 +28,7 @@ from morpho_assets.profiles.rows import groups_of, rows_where
 
 Matrix = npt.NDArray[np.float64]
 LARGEST = 50  # units of a random group, whose pairs grow with the square
+LEAST_NULL = 100  # random medians behind a percentile
 
 
 class ReplicabilityConfig(BaseModel):
@@ -112,8 +113,9 @@ def replicability(
     With null "pairs" they are of loose unrelated pairs, one fewer than the median group has profiles (copairs):
     conservative from four replicates on, false where groups differ in size.
     …_pairs: share of single related pairs that exceed the percentile of single unrelated pairs (cytominer-eval's
-    replicate reproducibility): another number. Detail `groups`: group, similarity, n_profiles, n_pairs, above. Where no
-    group has a pair, or hardly any pair is unrelated, rows without value, n = 0.
+    replicate reproducibility): another number. Detail `groups`: group, similarity, n_profiles, n_pairs, above. Groups
+    without a pair, or with hardly any unrelated profiles to be compared with, are left out; where none is left, rows
+    without value, n = 0.
     """
     config = config or ReplicabilityConfig()
     require_columns(profiles, [config.same, *config.differ], "replicability")
@@ -126,19 +128,23 @@ def replicability(
     related = {group: found.similarities(rows, True) for group, rows in groups.items()}
     related = {group: values for group, values in related.items() if values.size}
     rng = np.random.default_rng(seed)
-    sizes = [len(groups[group]) for group in related]
-    per_null = max(min(int(np.median(sizes)), LARGEST) - 1, 1) if sizes else 1
+    sizes = {group: len(groups[group]) for group in related}
+    per_null = max(min(int(np.median(list(sizes.values()))), LARGEST) - 1, 1) if sizes else 1
     loose = _unrelated_pairs(found, config.null_size * (per_null if config.null == "pairs" else 1), rng)
     if not related or loose is None:
         return nothing_to_ask(config.evaluator, metrics)
+    kind_of: dict[str, tuple[int, ...]] = dict.fromkeys(related, ())
     if config.null == "pairs":
-        kinds: list[tuple[int, ...]] = [()] * len(related)
-        nulls = {kinds[0]: np.median(loose.reshape(-1, per_null), axis=1)}
+        nulls: dict[tuple[int, ...], Matrix] = {(): np.median(loose.reshape(-1, per_null), axis=1)}
     else:
-        kinds = [found.make_up(groups[group]) for group in related]
-        nulls = {kind: _unrelated_groups(found, kind, config.null_size, rng) for kind in sorted(set(kinds))}
+        kind_of = {group: found.make_up(groups[group]) for group in related}
+        nulls = {kind: _unrelated_groups(found, kind, config.null_size, rng) for kind in sorted(set(kind_of.values()))}
+    related = {group: values for group, values in related.items() if nulls[kind_of[group]].size >= LEAST_NULL}
+    if not related:
+        return nothing_to_ask(config.evaluator, metrics)
+    kinds = [kind_of[group] for group in related]
     medians = np.array([np.median(values) for values in related.values()])
-    limits = {kind: np.percentile(null, [100 - config.percentile, config.percentile]) for kind, null in nulls.items()}
+    limits = {kind: np.percentile(nulls[kind], [100 - config.percentile, config.percentile]) for kind in set(kinds)}
     low, high = np.array([limits[kind] for kind in kinds]).T
     tail = 1 - config.percentile / 100
     shares = ((medians > high, tail), (medians < low, tail), ((medians > high) | (medians < low), 2 * tail))
@@ -151,7 +157,7 @@ def replicability(
     share = float((pairs > np.percentile(loose, config.percentile)).mean())
     rows.append(metric_row(config.evaluator, "overall", metrics[3], share, pairs.size, tail))
     table = pl.DataFrame({
-        config.same: list(related), "similarity": medians, "n_profiles": sizes,
+        config.same: list(related), "similarity": medians, "n_profiles": [sizes[group] for group in related],
         "n_pairs": [values.size for values in related.values()], "above": medians > high,
     })  # fmt: skip
     expected = [nulls[kind].mean() for kind in kinds]
@@ -193,16 +199,19 @@ def _groups(frame: pl.DataFrame, config: ReplicabilityConfig) -> dict[str, npt.N
 
 def _unrelated_groups(found: _Profiles, kinds: tuple[int, ...], count: int, rng: np.random.Generator) -> Matrix:
     """(count,) medians over the unrelated pairs among random units of these kinds; draws without such a pair are
-    repeated."""
-    medians = np.full(count, np.nan)
+    repeated. Fewer where most draws have none, as where a plate holds one treatment only."""
     pools = [(np.flatnonzero(found.kind == kind), size) for kind, size in Counter(kinds).items()]
-    for i in range(count):
-        while np.isnan(medians[i]):
-            chosen = [pool[rng.choice(len(pool), size, replace=False)] for pool, size in pools]
-            rows = np.concatenate([found.members[unit] for unit in np.concatenate(chosen)])
-            values = found.similarities(rows, False)
-            medians[i] = np.median(values) if values.size else np.nan
-    return medians
+    medians: list[float] = []
+    for _ in range(10 * count):
+        chosen = [pool[rng.choice(len(pool), size, replace=False)] for pool, size in pools]
+        values = found.similarities(
+            np.concatenate([found.members[unit] for unit in np.concatenate(chosen)]), related=False
+        )
+        if values.size:
+            medians.append(float(np.median(values)))
+        if len(medians) == count:
+            break
+    return np.array(medians)
 
 
 def _unrelated_pairs(found: _Profiles, count: int, rng: np.random.Generator) -> Matrix | None:

@@ -87,6 +87,17 @@ def test_chance_is_right_where_plates_must_differ() -> None:
     assert abs(np.mean(found) - 0.05) <= 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
+def test_a_treatment_alone_on_its_plates_has_nothing_to_be_compared_with() -> None:
+    frame = screen(3, treatments=20)
+    alone = frame.filter(Metadata_Perturbation="t00").with_columns(
+        pl.lit("alone").alias("Metadata_Perturbation"), pl.format("Q{}", "Metadata_Plate").alias("Metadata_Plate")
+    )
+    both = pl.concat([frame, alone])
+    config = ReplicabilityConfig(differ=("Metadata_Plate",))
+    found = replicability(both, feature_columns(both), config).details["groups"]
+    assert found["Metadata_Perturbation"].sort().to_list() == [f"t{i:02d}" for i in range(20)]
+
+
 def test_pairs_on_different_plates_are_still_replicates() -> None:
     frame = screen(3, treatments=40, mechanisms=40)
     found = replicability(frame, feature_columns(frame), ReplicabilityConfig(differ=("Metadata_Plate",)))
