@@ -15,7 +15,7 @@ def evaluation(
 ) -> dg.MaterializeResult:
     """Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its chance.
 
-    Tables `metrics`, `treatments` and, where the truth is known, `planted_and_found`.
+    Tables `metrics`, `treatments`, `treatment_scores` and, where the truth is known, `planted_and_found`.
     """
     opened = workspace.open()
     study = opened.study(context.partition_key)

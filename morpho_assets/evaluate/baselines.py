@@ -19,8 +19,9 @@ def shuffled(
 ) -> pl.DataFrame:  # fmt: skip
     """`profiles` with the treatments of all wells but the controls permuted within each plate.
 
-    With the treatment goes every metadata column that it determines (target, MOA, type); features, counts and the
-    place on the plate stay where they are. The same seed gives the same permutation of the same rows.
+    With the treatment goes every metadata column that it determines (target, MOA, type; where a well lacks the value,
+    too); features, counts and the place on the plate stay where they are. The same seed gives the same permutation of
+    the same rows.
     """
     require_columns(profiles, [treatment, *within], "shuffled")
     treated = ~rows_where(profiles, controls).to_numpy()
@@ -37,5 +38,6 @@ def _determined(profiles: pl.DataFrame, treatment: str) -> list[str]:
     fixed = {treatment, *PLACE}
     names = [n for n in profiles.columns if n.startswith("Metadata_") and n not in fixed and "Count" not in n]
     flat = [n for n in names if not profiles.schema[n].is_nested()]
-    most = profiles.group_by(treatment).agg(pl.col(flat).n_unique()).select(pl.col(flat).max())
-    return [n for n in flat if most[n].max() == 1]
+    known = profiles.drop_nulls(treatment).group_by(treatment)
+    several = known.agg(pl.col(flat).drop_nulls().n_unique() > 1).select(pl.col(flat).any())
+    return [n for n in flat if not several[n].any()]

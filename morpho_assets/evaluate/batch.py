@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,20 +11,24 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
-from morpho_assets.evaluate.neighbours import lisi, nearest
+from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask
+from morpho_assets.evaluate.neighbours import gaussian_weights, lisi, nearest
 from morpho_assets.evaluate.pairs import codes
-from morpho_assets.evaluate.silhouette import distance_matrix, silhouette_values
-from morpho_assets.profiles.features import complete_matrix, require_columns
+from morpho_assets.evaluate.silhouette import principal_components, silhouettes
+from morpho_assets.evaluate.similarity import SIMILARITIES
+from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
 
 Matrix = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Score = tuple[float, float, int]  # value, chance, profiles behind it
+BATCH_METRICS = ("graph_connectivity", "kBET", "iLISI", "batch_ASW", "PCR")
+LABEL_METRICS = ("label_ASW", "cLISI", "NMI", "ARI")
 
 
 class BatchConfig(BaseModel):
-    """Mixing of batches and separation of treatments, each between 0 and 1, higher is better (Luecken 2022,
+    """Mixing of batches and separation of treatments, each about between 0 and 1, higher is better (Luecken 2022,
     10.1038/s41592-021-01336-8; Arevalo 2024, 10.1038/s41467-024-50613-5). Batch metrics are computed within treatments:
     over a whole unbalanced layout they would reward deleting the biology. Assumes treatments with several batches."""
 
@@ -35,66 +40,116 @@ class BatchConfig(BaseModel):
     among: str = Field(default="all", description="SQL condition of the profiles used; controls tell batches best")
     neighbours: int = Field(default=15, ge=2, description="neighbours of the graph, and of kBET at most")
     perplexity: float = Field(default=30.0, gt=1, description="effective neighbours of LISI, at most a third of all")
-    components: int = Field(default=50, ge=1, description="principal components of PCR")
+    components: int = Field(default=50, ge=1, description="principal components of PCR and of the k-means clusters")
     kbet_least: int = Field(default=10, ge=4, description="fewest profiles of a treatment for kBET")
     alpha: float = Field(default=0.05, gt=0, lt=1, description="level at which a kBET neighbourhood is rejected")
+    shuffles: int = Field(default=20, ge=1, description="permutations behind the chance values")
     batch_weight: float = Field(default=0.4, ge=0, le=1, description="weight of the batch metrics in `overall`")
 
 
 def batch_effects(
     profiles: pl.DataFrame, features: Sequence[str], config: BatchConfig | None = None, seed: int = 0
 ) -> Evaluation:
-    """Rows graph_connectivity, kBET, iLISI, batch_ASW, PCR (1 - the share of variance that batch explains), their
-    batch_mean; label_ASW, cLISI and their label_mean; overall = weighted sum of both means. Chance: the same metric
-    after permuting batches within treatments (batch metrics) or labels within batches (label metrics). A metric that
-    no treatment allows is absent, and left out of its mean. InputError for fewer than 2 batches or labels."""
+    """Rows graph_connectivity, kBET, iLISI, batch_ASW, PCR (1 - the share of the variance within treatments that batch
+    explains), their batch_mean; label_ASW, cLISI, NMI and ARI (of k-means clusters, as many as labels, where Arevalo
+    2024 has Leiden's), their label_mean; overall = weighted sum of both means.
+
+    Chance: the mean of the same metric over permutations of the batches within treatments (batch metrics: what no batch
+    effect gives, from above) or of the labels within batches (label metrics, from below). graph_connectivity sees no
+    batches: its chance is that of permuted labels, and it counts as it is in the chance of batch_mean. `n` counts the
+    profiles that a metric uses. A metric that no treatment allows is absent, and left out of its mean. Fewer than
+    2 batches or labels: rows of n = 0.
+    """
     config = config or BatchConfig()
     require_columns(profiles, [config.batch, config.label], "batch")
     frame = profiles.filter(rows_where(profiles, config.among)).drop_nulls([config.batch, config.label])
-    matrix = complete_matrix(frame, features, "batch")
+    if min(frame[config.batch].n_unique(), frame[config.label].n_unique()) < 2:
+        return nothing_to_ask(config.evaluator, [*BATCH_METRICS, "batch_mean", *LABEL_METRICS, "label_mean", "overall"])
+    matrix = profile_matrix(frame, features, "batch")
     batch, label = codes(frame[config.batch]), codes(frame[config.label])
-    for name, values in ((config.batch, batch), (config.label, label)):
-        if np.unique(values).size < 2:
-            raise InputError("profiles", name, f"{np.unique(values).size} value", "at least 2", "Use more profiles.")
-    distances = distance_matrix(matrix, "cosine")
     rng = np.random.default_rng(seed)
-    found = _batch_metrics(matrix, distances, batch, label, config)
-    chance = _batch_metrics(matrix, distances, _permuted(batch, label, rng), label, config)
-    kept = _label_metrics(distances, label, config)
-    kept_chance = _label_metrics(distances, _permuted(label, batch, rng), config)
-    means = {"batch_mean": (_mean(found), _mean(chance)), "label_mean": (_mean(kept), _mean(kept_chance))}
-    weight = config.batch_weight
-    both = [weight * b + (1 - weight) * k for b, k in zip(means["batch_mean"], means["label_mean"], strict=True)]
-    table = {name: (found[name], chance[name]) for name in found}
-    table |= {name: (kept[name], kept_chance[name]) for name in kept}
-    table |= means | {"overall": (both[0], both[1])}
+    batches = np.array([batch, *(_permuted(batch, label, rng) for _ in range(config.shuffles))])
+    labels = np.array([label, *(_permuted(label, batch, rng) for _ in range(config.shuffles))])
+    perplexity = min(config.perplexity, (len(label) - 1) / 3)
+    k = min(len(label) - 1, max(config.neighbours, int(3 * perplexity)))
+    distances, rows = nearest(matrix, k)
+    connected = [graph_connectivity(rows[:, : config.neighbours], kinds) for kinds in labels]
+    found = {
+        "graph_connectivity": (connected[0], float(np.mean(connected[1:])), len(label)),
+        **_mixing(matrix, batches, label, config),
+        "PCR": _score([1 - share for share in explained_by(matrix, batches, label, config.components)], len(label)),
+    }
+    kept = _label_metrics(matrix, distances[:, : int(3 * perplexity)], rows, labels, perplexity, config, seed)
+    kept = {name: score for name, score in kept.items() if np.isfinite(score[0])}
+    found = {name: score for name, score in found.items() if np.isfinite(score[0])}
+    unchanged = {name: score[0] for name, score in found.items() if name == "graph_connectivity"}
+    mixed = _mean([(value, unchanged.get(name, chance)) for name, (value, chance, _) in found.items()])
+    separate = _mean([(value, chance) for value, chance, _ in kept.values()])
+    both = config.batch_weight * mixed + (1 - config.batch_weight) * separate
+    means = {"batch_mean": mixed, "label_mean": separate, "overall": both}
+    table = {**found, **kept, **{name: (float(pair[0]), float(pair[1]), len(label)) for name, pair in means.items()}}
     return Evaluation(metrics_frame([
-        metric_row(config.evaluator, "overall", name, value, len(label), by_chance)
-        for name, (value, by_chance) in table.items() if np.isfinite(value)
+        metric_row(config.evaluator, "overall", name, value, n, chance) for name, (value, chance, n) in table.items()
     ]))  # fmt: skip
 
 
-def _batch_metrics(
-    matrix: Matrix, distances: Matrix, batch: Codes, label: Codes, config: BatchConfig
-) -> dict[str, float]:
-    order = nearest(distances, min(config.neighbours, len(label) - 1))
-    return {
-        "graph_connectivity": graph_connectivity(order, label),
-        "kBET": _within(distances, batch, label, config.kbet_least,
-                        lambda d, b: kbet(d, b, config.neighbours, config.alpha)),
-        "iLISI": _within(distances, batch, label, 4, lambda d, b: ilisi(d, b, config.perplexity)),
-        "batch_ASW": _within(distances, batch, label, 3, batch_asw),
-        "PCR": 1 - explained_by(matrix, batch, config.components),
-    }  # fmt: skip
+def _score(values: Sequence[float], n: int) -> Score:
+    """The metric as it is, its mean over permutations, and `n`."""
+    return float(values[0]), float(np.mean(values[1:])), n
 
 
-def _label_metrics(distances: Matrix, label: Codes, config: BatchConfig) -> dict[str, float]:
-    kinds = np.unique(label).size
-    scores = lisi(distances, label, min(config.perplexity, (len(label) - 1) / 3))
-    return {
-        "label_ASW": float((silhouette_values(distances, label).mean() + 1) / 2),
-        "cLISI": float((kinds - np.median(scores)) / (kinds - 1)),
+def _mean(scores: Sequence[tuple[float, float]]) -> Matrix:
+    """(2,) means of values and of chances; NaN without any."""
+    return np.mean(scores, axis=0) if scores else np.full(2, np.nan)
+
+
+def _mixing(matrix: Matrix, batches: Codes, label: Codes, config: BatchConfig) -> dict[str, Score]:
+    """kBET, iLISI and batch_ASW: means over the labels with enough profiles and more than one batch."""
+    metrics: dict[str, tuple[int, Callable[[Matrix, Codes], list[float]]]] = {
+        "kBET": (config.kbet_least, lambda m, b: kbet(m, b, config.neighbours, config.alpha)),
+        "iLISI": (4, lambda m, b: ilisi(m, b, config.perplexity)),
+        "batch_ASW": (3, batch_asw),
     }
+    members = [np.flatnonzero(label == kind) for kind in np.unique(label)]
+    members = [rows for rows in members if 1 < np.unique(batches[0, rows]).size < rows.size]
+    found = {}
+    for name, (least, metric) in metrics.items():
+        used = [rows for rows in members if rows.size >= least]
+        if used:
+            values = np.mean([metric(matrix[rows], batches[:, rows]) for rows in used], axis=0)
+            found[name] = _score(values, sum(rows.size for rows in used))
+    return found
+
+
+def _label_metrics(
+    matrix: Matrix, distances: Matrix, rows: npt.NDArray[np.intp], labels: Codes, perplexity: float,
+    config: BatchConfig, seed: int,
+) -> dict[str, Score]:  # fmt: skip
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    n, kinds = labels.shape[1], np.unique(labels[0]).size
+    weights, near = gaussian_weights(distances, perplexity), rows[:, : distances.shape[1]]
+    clusters = _clusters(matrix, kinds, config.components, seed)
+    return {
+        "label_ASW": _score([(s.mean() + 1) / 2 for s in silhouettes(matrix, labels)], n),
+        "cLISI": _score([(kinds - np.median(lisi(weights, near, k))) / (kinds - 1) for k in labels], n),
+        "NMI": _score([normalized_mutual_info_score(k, clusters) for k in labels], n),
+        "ARI": _score([adjusted_rand_score(k, clusters) for k in labels], n),
+    }
+
+
+def _clusters(matrix: Matrix, count: int, components: int, seed: int) -> Codes:
+    """(n,) k-means clusters of the rows at length 1, on leading principal components. Whatever their order: sorted."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    order = np.lexsort(matrix.T)
+    scores, _ = principal_components(SIMILARITIES["cosine"][0](matrix[order]), components)
+    clusters = np.empty(len(matrix), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
+        clusters[order] = KMeans(count, n_init=3, random_state=seed).fit_predict(scores)
+    return clusters
 
 
 def graph_connectivity(neighbours: npt.NDArray[np.intp], label: Codes) -> float:
@@ -114,52 +169,67 @@ def graph_connectivity(neighbours: npt.NDArray[np.intp], label: Codes) -> float:
     return float(np.mean(shares)) if shares else np.nan
 
 
-def kbet(distances: Matrix, batch: Codes, neighbours: int, alpha: float) -> float:
-    """Share of profiles (n, n distances) whose neighbourhood has the batches in the proportions of all n: 1 - the
-    rejections of Pearson's chi-square at `alpha` (Buettner 2019, 10.1038/s41592-018-0254-1)."""
+def kbet(matrix: Matrix, batches: Codes, neighbours: int, alpha: float) -> list[float]:
+    """For each of (labelings, n) batches the share of profiles (n, d) whose neighbourhood has the batches in the
+    proportions of all n: 1 - the rejections of Pearson's chi-square at `alpha` (Buettner 2019,
+    10.1038/s41592-018-0254-1)."""
     from scipy.special import chdtrc
 
-    kinds, code = np.unique(batch, return_inverse=True)
-    k = min(neighbours, len(batch) // 2)
-    expected = k * np.bincount(code) / len(code)
-    counts = np.eye(len(kinds))[code][nearest(distances, k)].sum(axis=1)
-    statistic = ((counts - expected) ** 2 / expected).sum(axis=1)
-    return float(np.mean(chdtrc(len(kinds) - 1, statistic) >= alpha))
+    _, rows = nearest(matrix, min(neighbours, len(matrix) // 2))
+    accepted = []
+    for batch in batches:
+        kinds, code = np.unique(batch, return_inverse=True)
+        expected = rows.shape[1] * np.bincount(code) / len(code)
+        counts = np.eye(len(kinds))[code][rows].sum(axis=1)
+        statistic = ((counts - expected) ** 2 / expected).sum(axis=1)
+        accepted.append(float(np.mean(chdtrc(len(kinds) - 1, statistic) >= alpha)))
+    return accepted
 
 
-def ilisi(distances: Matrix, batch: Codes, perplexity: float) -> float:
-    """(median LISI - 1) / (batches - 1): 0 when neighbours share a batch, 1 when all batches are equally near."""
-    scores = lisi(distances, batch, max(1.5, min(perplexity, (len(batch) - 1) / 3)))
-    return float((np.median(scores) - 1) / (np.unique(batch).size - 1))
+def ilisi(matrix: Matrix, batches: Codes, perplexity: float) -> list[float]:
+    """For each of (labelings, n) batches (median LISI - 1) / (batches - 1): 0 when neighbours share a batch, 1 when all
+    batches are equally near."""
+    perplexity = max(1.5, min(perplexity, (len(matrix) - 1) / 3))
+    distances, rows = nearest(matrix, min(len(matrix) - 1, int(3 * perplexity)))
+    weights = gaussian_weights(distances, perplexity)
+    return [float((np.median(lisi(weights, rows, b)) - 1) / (np.unique(b).size - 1)) for b in batches]
 
 
-def batch_asw(distances: Matrix, batch: Codes) -> float:
-    """1 - mean |silhouette of batch|: 1 when batches lie in each other."""
-    return float(1 - np.abs(silhouette_values(distances, batch)).mean())
+def batch_asw(matrix: Matrix, batches: Codes) -> list[float]:
+    """For each of (labelings, n) batches 1 - mean |silhouette of batch|: 1 when batches lie in each other."""
+    return [float(1 - np.abs(scores).mean()) for scores in silhouettes(matrix, batches)]
 
 
-def explained_by(matrix: Matrix, batch: Codes, components: int) -> float:
-    """Share of the variance of the leading principal components that batch explains (R squared of each, weighted)."""
-    centred = matrix - matrix.mean(axis=0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    scores, variance = left[:, :components], singular[:components] ** 2
+def explained_by(matrix: Matrix, batches: Codes, label: Codes, components: int) -> list[float]:
+    """For each of (labelings, n) batches, which are permutations of the first within labels, the share of the variance
+    within labels that batch explains, over its leading principal components (R squared of each, weighted).
+
+    Labels in one batch only are left out, so that what they differ in is not taken for a batch effect; NaN where none
+    is left, or nothing varies.
+    """
+    several = np.array([np.unique(batches[0, label == kind]).size > 1 for kind in np.unique(label)])
+    used = several[np.unique(label, return_inverse=True)[1]]
+    if not used.any():
+        return [np.nan] * len(batches)
+    own = np.unique(label[used], return_inverse=True)[1]
+    scores, variance = principal_components(_centred(matrix[used], own), components)
     if variance.sum() == 0:
-        return np.nan
-    kinds, code, counts = np.unique(batch, return_inverse=True, return_counts=True)
-    means = np.eye(len(kinds))[code].T @ scores / counts[:, None]
-    between = (counts[:, None] * means**2).sum(axis=0)
+        return [np.nan] * len(batches)
     total = np.maximum((scores**2).sum(axis=0), np.finfo(float).tiny)
-    return float((variance * between / total).sum() / variance.sum())
+    shares = []
+    for batch in batches[:, used]:
+        kinds, code = np.unique(batch, return_inverse=True)
+        design = _centred(np.eye(len(kinds))[code], own)
+        fitted = design @ np.linalg.lstsq(design, scores, rcond=None)[0]
+        shares.append(float((variance * (fitted**2).sum(axis=0) / total).sum() / variance.sum()))
+    return shares
 
 
-def _within(distances: Matrix, batch: Codes, label: Codes, least: int, metric) -> float:  # type: ignore[no-untyped-def]
-    """Mean of `metric` over the labels with at least `least` profiles and more than one batch; NaN without any."""
-    values = []
-    for kind in np.unique(label):
-        rows = np.flatnonzero(label == kind)
-        if rows.size >= least and 1 < np.unique(batch[rows]).size < rows.size:
-            values.append(metric(distances[np.ix_(rows, rows)], batch[rows]))
-    return float(np.mean(values)) if values else np.nan
+def _centred(values: Matrix, group: npt.NDArray[np.intp]) -> Matrix:
+    """Rows less the mean of their group."""
+    sums = np.zeros((group.max() + 1, values.shape[1]))
+    np.add.at(sums, group, values)
+    return np.asarray(values - (sums / np.bincount(group)[:, None])[group])
 
 
 def _permuted(values: Codes, within: Codes, rng: np.random.Generator) -> Codes:
@@ -168,8 +238,3 @@ def _permuted(values: Codes, within: Codes, rng: np.random.Generator) -> Codes:
         rows = np.flatnonzero(within == kind)
         result[rows] = rng.permutation(values[rows])
     return result
-
-
-def _mean(metrics: dict[str, float]) -> float:
-    known = [value for value in metrics.values() if np.isfinite(value)]
-    return float(np.mean(known)) if known else np.nan

@@ -37,18 +37,20 @@ def ap_of_ranks(ranks: npt.NDArray[np.integer]) -> Vector:
     return np.asarray((np.arange(1, ranks.shape[1] + 1) / ranks).mean(axis=1))
 
 
-def _combinations(length: int, size: int) -> npt.NDArray[np.int32]:
-    """(C(length, size), size) every sorted choice of ranks 1..length."""
-    rows = np.arange(1, length + 1, dtype=np.int32)[:, None]
-    for _ in range(size - 1):
-        choices = length - rows[:, -1]
+def _every_ap(length: int, size: int) -> Vector:
+    """(C(length, size),) AP of every choice of `size` ranks of 1..length. Choices that leave no room for the ranks to
+    come are never begun, so that no step holds more rows than the last."""
+    ranks = np.arange(1, length - size + 2)
+    sums = 1 / ranks
+    for place in range(2, size + 1):
+        choices = length - size + place - ranks
         starts = np.repeat(np.cumsum(choices) - choices, choices)
-        following = np.repeat(rows[:, -1], choices) + np.arange(choices.sum()) - starts + 1
-        rows = np.column_stack([np.repeat(rows, choices, axis=0), following.astype(np.int32)])
-    return rows
+        ranks = np.repeat(ranks, choices) + np.arange(choices.sum()) - starts + 1
+        sums = np.repeat(sums, choices) + place / ranks
+    return np.asarray(sums / size)
 
 
-def _random_ranks(rng: np.random.Generator, rankings: int, length: int, size: int) -> npt.NDArray[np.int64]:
+def random_ranks(rng: np.random.Generator, rankings: int, length: int, size: int) -> npt.NDArray[np.int64]:
     """(rankings, size) sorted random ranks without repeats: redraw rows with repeats while that is cheap."""
     if size * size > length:
         blocks = np.array_split(np.arange(rankings), max(1, rankings * length // 8_000_000))
@@ -62,12 +64,12 @@ def _random_ranks(rng: np.random.Generator, rankings: int, length: int, size: in
 
 @lru_cache(maxsize=256)
 def null_ap(positives: int, total: int, size: int, exact_limit: int, seed: int) -> Vector:
-    """AP of random rankings for one configuration, sorted: every ranking where there are at most `exact_limit`,
+    """AP of random rankings for one configuration: every ranking where there are at most `exact_limit`,
     else `size` random ones. Depends on (seed, positives, total) alone, not on which other groups are tested."""
     if is_exact(positives, total, exact_limit):
-        null = ap_of_ranks(_combinations(total, positives))
+        null = _every_ap(total, positives)
     else:
-        null = ap_of_ranks(_random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives))
+        null = ap_of_ranks(random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives))
     null.setflags(write=False)
     return null
 
@@ -101,7 +103,7 @@ def p_value(
 @lru_cache(maxsize=256)
 def _draws(positives: int, total: int, size: int, seed: int) -> Vector:
     """AP of `size` random rankings in the order drawn: elementwise means over configurations need it unsorted."""
-    ranks = _random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
+    ranks = random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
     return ap_of_ranks(ranks)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
+from morpho_assets.evaluate.inputs import treatment_profiles
+from morpho_assets.evaluate.metrics import Evaluation, nothing_to_ask
 from morpho_assets.evaluate.pairs import PairRule, label_sets
-from morpho_assets.evaluate.retrieval import OVERALL, RetrievalConfig, mean_average_precision, retrieval
-from morpho_assets.profiles.consensus import ConsensusConfig, consensus
+from morpho_assets.evaluate.retrieval import OVERALL, RetrievalConfig, retrieval, treatment_table
+from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
 
@@ -43,23 +44,26 @@ def consistency(
 ) -> Evaluation:
     """`retrieval` of labels: one mAP per label, positives its other carriers, negatives the treatments that share no
     label with the query. Detail `treatments` (one row per label) as there. Where nothing is active, or no label is
-    carried by two of the active treatments, as after shuffling, the overall rows have no value and n = 0."""
+    carried by two of the active treatments, as after shuffling, the overall rows have no value and n = 0. InputError
+    naming a treatment with different labels on different profiles."""
     config = config or ConsistencyConfig()
     require_columns(profiles, [config.label], "consistency")
     frame = profiles.filter(rows_where(profiles, config.among))
     if config.activity is not None:
-        active = mean_average_precision(profiles, features, config.activity, seed).filter("retrieved")
+        tested = treatment_table(profiles, features, config.activity, seed)
+        if tested is None:
+            return nothing_to_ask(config.evaluator, OVERALL)
+        active = tested.filter("retrieved")
         frame = frame.join(active, on=list(config.activity.group), how="semi", maintain_order="left")
-    treatments = consensus(frame, config.consensus, features) if frame.height else frame
+    treatments = treatment_profiles(frame, features, config.consensus, [config.label])
     if not _can_be_asked(treatments[config.label], config.separator):
-        rows = [metric_row(config.evaluator, "overall", name, np.nan, 0) for name in OVERALL]
-        return Evaluation(metrics_frame(rows))
+        return nothing_to_ask(config.evaluator, OVERALL)
     shared = PairRule(sameby=(config.label,), multilabel=config.label, separator=config.separator)
     apart = PairRule(diffby=(config.label,), multilabel=config.label, separator=config.separator)
     ranking = RetrievalConfig(positives=shared, negatives=apart, queries="all", null_size=config.null_size,
                               threshold=config.threshold)  # fmt: skip
     found = retrieval(treatments, features, ranking, seed)
-    return Evaluation(found.metrics.with_columns(evaluator=pl.lit(config.evaluator)), found.details)
+    return replace(found, metrics=found.metrics.with_columns(evaluator=pl.lit(config.evaluator)))
 
 
 def _can_be_asked(labels: pl.Series, separator: str) -> bool:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation, bootstrap_interval, metric_row, metrics_frame
-from morpho_assets.evaluate.pairs import PairRule, pairing
+from morpho_assets.evaluate.chance import random_ranks
+from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
+from morpho_assets.evaluate.metrics import (
+    Evaluation,
+    bootstrap_interval,
+    metric_row,
+    metrics_frame,
+    nothing_to_ask,
+    scores_frame,
+)
+from morpho_assets.evaluate.pairs import PairRule, label_sets, pairing
 from morpho_assets.evaluate.similarity import similarity_blocks
-from morpho_assets.profiles.consensus import ConsensusConfig, consensus
-from morpho_assets.profiles.features import complete_matrix
+from morpho_assets.profiles.consensus import ConsensusConfig
+from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
+
+Vector = npt.NDArray[np.float64]
+METRICS = ("folds_mean", "folds_median", "map_interpolated")
+RANKINGS = 1000  # random ones behind a chance that has no formula
 
 
 class EnrichmentConfig(BaseModel):
@@ -48,49 +61,63 @@ class EnrichmentConfig(BaseModel):
 def enrichment(
     profiles: pl.DataFrame, features: Sequence[str], config: EnrichmentConfig | None = None, seed: int = 0
 ) -> Evaluation:
-    """Rows folds_mean, folds_median (chance 1) and map_interpolated (chance: mean prevalence). Detail `queries`:
-    odds, Fisher p (one-sided) and interpolated precision of each treatment with at least one match."""
+    """Rows folds_mean, folds_median and map_interpolated over the treatments with at least one match. Detail `queries`:
+    odds, Fisher p (one-sided) and interpolated precision of each, beside their chance.
+
+    Chance is that of random rankings of the same matches and candidates: for the odds exactly, from the hypergeometric
+    distribution (it is not 1: odds without a match are 0, and without a miss large), for their median and for the
+    precision from rankings drawn with `seed`. Ties between candidates are broken at random. No treatment with a match:
+    rows without value, n = 0.
+    """
     config = config or EnrichmentConfig()
+    require_columns(profiles, [config.label], "enrichment")
     frame = profiles.filter(rows_where(profiles, config.among))
     if config.consensus is not None:
-        frame = consensus(frame, config.consensus, features)
-    matrix = complete_matrix(frame, features, "enrichment")
+        frame = treatment_profiles(frame, features, config.consensus, [config.label])
+    matrix = profile_matrix(frame, features, "enrichment")
     rule = PairRule(sameby=(config.label,), multilabel=config.label, separator=config.separator)
     match = pairing(frame, rule)
-    known = np.flatnonzero(frame[config.label].is_not_null().to_numpy())
-    results = []
-    for block, similarity in similarity_blocks(matrix, np.arange(frame.height), "cosine"):
+    known = np.flatnonzero(label_sets(frame[config.label], config.separator)[0].any(axis=1))
+    rng = np.random.default_rng(seed)
+    rows, queries = [], []
+    for block, similarity in similarity_blocks(matrix, known, "cosine"):
         for row, values, matches in zip(block, similarity, match.mask(block), strict=True):
-            others = known[known != row]
+            others = rng.permutation(known[known != row])
             if matches.any():
-                results.append((int(row), *_query(values[others], matches[others], config)))
-    if not results:
-        raise InputError("profiles", config.label, "no two treatments with a shared label", "matches",
-                         "Name the column with mechanisms or targets in `label`.")  # fmt: skip
-    columns = ["row", "odds", "p_value", "precision", "prevalence", "n_matches"]
-    table = pl.DataFrame(results, schema=columns, orient="row")
-    names = frame.select(config.consensus.by if config.consensus else config.label)[table["row"]]
-    table = pl.concat([names, table.drop("row")], how="horizontal")
+                rows.append(int(row))
+                queries.append(_query(values[others], matches[others], config))
+    if not rows:
+        return nothing_to_ask(config.evaluator, METRICS)
+    table = pl.DataFrame(
+        queries, schema=["odds", "p_value", "precision", "n_matches", "n_near", "n_others"], orient="row"
+    )
+    counts = table.select("n_matches", "n_near", "n_others").to_numpy()
+    odds_chance = np.array([expected_odds(*map(int, n), config.infinite) for n in counts])
+    precision_chance = np.array([expected_precision(int(m), int(n), config.recall_points, seed) for m, _, n in counts])
+    keys = frame[rows].select(config.consensus.by if config.consensus else config.label)
+    table = table.with_columns(odds_chance=odds_chance, precision_chance=precision_chance)
     odds, precision = table["odds"].to_numpy(), table["precision"].to_numpy()
-    statistics = (("folds_mean", odds, np.mean, 1.0), ("folds_median", odds, np.median, 1.0),
-                  ("map_interpolated", precision, np.mean, float(table["prevalence"].to_numpy().mean())))  # fmt: skip
-    rows = [
-        metric_row(config.evaluator, "overall", name, float(statistic(values)), values.size, chance,
+    chances = (odds_chance.mean(), _median_odds(counts, config.infinite, rng), precision_chance.mean())
+    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median, np.mean)
+    metrics = [
+        metric_row(config.evaluator, "overall", name, float(statistic(values)), values.size, float(chance),
                    bootstrap_interval(values, statistic, seed, config.resamples))
-        for name, values, statistic, chance in statistics
+        for name, values, statistic, chance in zip(METRICS, (odds, odds, precision), statistics, chances, strict=True)
     ]  # fmt: skip
-    return Evaluation(metrics_frame(rows), {"queries": table})
+    scores = scores_frame(keys, {"odds": (odds, odds_chance), "precision": (precision, precision_chance)})
+    return Evaluation(metrics_frame(metrics), {"queries": pl.concat([keys, table], how="horizontal")}, scores)
 
 
 def _query(
     similarity: npt.NDArray[np.float32], matches: npt.NDArray[np.bool_], config: EnrichmentConfig
-) -> tuple[float, float, float, float, int]:
-    """Odds ratio, Fisher p, interpolated precision, prevalence and matches of one query's candidates (n,)."""
+) -> tuple[float, float, float, int, int, int]:
+    """Odds ratio, Fisher p and interpolated precision of one query's candidates (n,); matches, near ones and n."""
     near = similarity > np.percentile(similarity, config.percentile)
     table = np.array([[np.sum(near & matches), np.sum(near & ~matches)],
                       [np.sum(~near & matches), np.sum(~near & ~matches)]])  # fmt: skip
-    return (*odds_and_p(table, config.infinite), interpolated_precision(similarity, matches, config.recall_points),
-            float(matches.mean()), int(matches.sum()))  # fmt: skip
+    order = np.argsort(-similarity, kind="stable")
+    precision = interpolated_precision(np.flatnonzero(matches[order])[None] + 1, config.recall_points)
+    return (*odds_and_p(table, config.infinite), float(precision[0]), int(matches.sum()), int(near.sum()), near.size)
 
 
 def odds_and_p(table: npt.NDArray[np.integer], infinite: str) -> tuple[float, float]:
@@ -99,18 +126,48 @@ def odds_and_p(table: npt.NDArray[np.integer], infinite: str) -> tuple[float, fl
 
     (a, b), (c, d) = table.tolist()
     p = float(hypergeom.sf(a - 1, a + b + c + d, a + c, a + b))
+    return float(_odds(a, a + c, a + b, a + b + c + d, infinite)), p
+
+
+def _odds(
+    found: npt.ArrayLike, matches: npt.ArrayLike, near: npt.ArrayLike, total: npt.ArrayLike, infinite: str
+) -> Vector:
+    """Odds ratios where `found` of the `matches` are among the `near` of `total` candidates."""
+    a, m, k, n = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (found, matches, near, total)))
+    b, c, d = k - a, m - a, n - k - m + a
     if infinite == "haldane":
-        return (a + 0.5) * (d + 0.5) / ((b + 0.5) * (c + 0.5)), p
-    if b * c == 0:
-        return (float(d) if a * d > 0 else 0.0), p
-    return a * d / (b * c), p
+        return np.asarray((a + 0.5) * (d + 0.5) / ((b + 0.5) * (c + 0.5)))
+    return np.where(b * c > 0, a * d / np.maximum(b * c, 1), np.where(a * d > 0, d, 0.0))
 
 
-def interpolated_precision(similarity: npt.NDArray[np.floating], matches: npt.NDArray[np.bool_], points: int) -> float:
-    """Mean over `points` evenly spaced recalls of the best precision at that recall or more."""
-    order = np.argsort(-similarity, kind="stable")
-    hits = np.cumsum(matches[order])
-    precision = hits / np.arange(1, hits.size + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    reached = np.searchsorted(hits / hits[-1], np.linspace(0, 1, points) - 1e-12)
-    return float(best[reached].mean())
+@lru_cache(maxsize=4096)
+def expected_odds(matches: int, near: int, total: int, infinite: str) -> float:
+    """Mean odds ratio of random rankings: over the hypergeometric distribution of the matches among the near."""
+    from scipy.stats import hypergeom
+
+    found = np.arange(max(0, matches + near - total), min(matches, near) + 1)
+    return float(hypergeom.pmf(found, total, matches, near) @ _odds(found, matches, near, total, infinite))
+
+
+def _median_odds(counts: npt.NDArray[np.int64], infinite: str, rng: np.random.Generator) -> float:
+    """Mean over random rankings of the median odds ratio over queries with these (matches, near, total)."""
+    matches, near, total = counts.T
+    drawn = (rng.hypergeometric(matches, total - matches, near) for _ in range(RANKINGS))
+    return float(np.mean([np.median(_odds(found, matches, near, total, infinite)) for found in drawn]))
+
+
+@lru_cache(maxsize=4096)
+def expected_precision(matches: int, total: int, points: int, seed: int) -> float:
+    """Mean interpolated precision of random rankings, drawn with (seed, matches, total)."""
+    ranks = random_ranks(np.random.default_rng([seed, matches, total]), RANKINGS, total, matches)
+    return float(interpolated_precision(ranks, points).mean())
+
+
+def interpolated_precision(ranks: npt.NDArray[np.integer], points: int) -> Vector:
+    """(rankings,) mean over `points` evenly spaced recalls of the best precision at that recall or more, from
+    (rankings, M) sorted 1-based ranks of the matches."""
+    size = ranks.shape[1]
+    precision = np.arange(1, size + 1) / ranks
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    reached = np.maximum(np.ceil(np.linspace(0, 1, points) * size - 1e-9).astype(int), 1) - 1
+    return np.asarray(best[:, reached].mean(axis=1))

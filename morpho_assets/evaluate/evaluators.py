@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ValidationError
@@ -24,6 +24,9 @@ from morpho_assets.evaluate.truth import TruthConfig, truth_checks
 from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
+from morpho_assets.profiles.features import require_features
+
+Kind = TypeVar("Kind")
 
 
 class Evaluator(Protocol):
@@ -86,17 +89,21 @@ def evaluator_config(settings: Mapping[str, Any]) -> BaseModel:
 def evaluate(
     profiles: pl.DataFrame, features: Sequence[str], config: BaseModel | Mapping[str, Any], seed: int = 0
 ) -> Evaluation:
-    """Run the evaluator that `config` (a config model, or settings with an `evaluator` key) is for."""
-    model = config if isinstance(config, BaseModel) else evaluator_config(config)
-    return EVALUATORS[model.evaluator][1](profiles, features, model, seed)  # type: ignore[attr-defined]
+    """Run the evaluator that `config` (a config model, or settings with an `evaluator` key) is for.
+
+    InputError for what it cannot work with, no features among it, and for an evaluator of plates or of truth.
+    """
+    model, evaluator = _chosen(config, EVALUATORS, "profiles")
+    require_features(profiles, features)
+    return evaluator(profiles, features, model, seed)
 
 
 def evaluate_plates(
     readers: Mapping[str, SiteReader], config: BaseModel | Mapping[str, Any], seed: int = 0
 ) -> Evaluation:
     """`evaluate` for what is measured on plates (plate to reader)."""
-    model = config if isinstance(config, BaseModel) else evaluator_config(config)
-    return PLATE_EVALUATORS[model.evaluator][1](readers, model, seed)  # type: ignore[attr-defined]
+    model, evaluator = _chosen(config, PLATE_EVALUATORS, "plates")
+    return evaluator(readers, model, seed)
 
 
 def evaluate_truth(
@@ -104,5 +111,16 @@ def evaluate_truth(
     seed: int = 0,
 ) -> Evaluation:  # fmt: skip
     """`evaluate` for what is measured against known truth."""
+    model, evaluator = _chosen(config, TRUTH_EVALUATORS, "truth")
+    return evaluator(lake, study, spaces, truth, model, seed)
+
+
+def _chosen(
+    config: BaseModel | Mapping[str, Any], evaluators: Mapping[str, tuple[type[BaseModel], Kind]], of: str
+) -> tuple[BaseModel, Kind]:
     model = config if isinstance(config, BaseModel) else evaluator_config(config)
-    return TRUTH_EVALUATORS[model.evaluator][1](lake, study, spaces, truth, model, seed)  # type: ignore[attr-defined]
+    name = str(getattr(model, "evaluator", type(model).__name__))
+    if name not in evaluators:
+        raise InputError("evaluators", name, f"no evaluator of {of}", f"one of {', '.join(evaluators)}",
+                         "Choose one of them, or call the function for its kind.")  # fmt: skip
+    return model, evaluators[name][1]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation, bootstrap_interval, metric_row, metrics_frame
+from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.metrics import (
+    Evaluation,
+    bootstrap_interval,
+    metric_row,
+    metrics_frame,
+    nothing_to_ask,
+    scores_frame,
+)
 from morpho_assets.evaluate.pairs import PairRule, pairing
 from morpho_assets.evaluate.similarity import similarity_blocks
-from morpho_assets.profiles.features import complete_matrix, require_columns
+from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
+
+METRICS = ("grit_mean", "grit_median")
 
 
 class GritConfig(BaseModel):
@@ -35,13 +44,14 @@ class GritConfig(BaseModel):
 def grit(
     profiles: pl.DataFrame, features: Sequence[str], config: GritConfig | None = None, seed: int = 0
 ) -> Evaluation:
-    """Rows grit_mean and grit_median over groups (chance 0). Detail `treatments`: group, grit, n_profiles.
+    """Rows grit_mean and grit_median over groups (chance 0). Detail `groups`: group, grit, n_profiles.
 
-    A profile needs a partner and at least 2 controls that vary; a group's grit is the mean of its profiles'.
+    A profile needs a partner and at least 2 controls that vary; a group's grit is the mean of its profiles'. Without
+    any such profile the rows have no value and n = 0.
     """
     config = config or GritConfig()
     require_columns(profiles, [config.group], "grit")
-    matrix = complete_matrix(profiles, features, "grit")
+    matrix = profile_matrix(profiles, features, "grit")
     partners = pairing(
         profiles, PairRule(sameby=(config.group,), diffby=(config.perturbation,) if config.perturbation else ())
     )
@@ -59,13 +69,14 @@ def grit(
                 values[row] = (r[mine].mean() - r[controls].mean()) / spread
     scored = profiles.select(config.group).with_columns(pl.Series("grit", values, nan_to_null=True)).drop_nulls()
     if scored.is_empty():
-        raise InputError("profiles", "grit", "no profile with a partner and controls", "replicates and controls",
-                         "Check the columns `group` and `perturbation`, and that controls are marked.")  # fmt: skip
+        return nothing_to_ask(config.evaluator, METRICS)
     table = scored.group_by(config.group).agg(pl.col("grit").mean(), pl.len().cast(pl.Int64).alias("n_profiles"))
     table = table.sort(config.group)
+    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median)
     rows = [
         metric_row(config.evaluator, "overall", name, float(statistic(table["grit"].to_numpy())), table.height, 0.0,
                    bootstrap_interval(table["grit"].to_numpy(), statistic, seed, config.resamples))
-        for name, statistic in (("grit_mean", np.mean), ("grit_median", np.median))
+        for name, statistic in zip(METRICS, statistics, strict=True)
     ]  # fmt: skip
-    return Evaluation(metrics_frame(rows), {"treatments": table})
+    scores = scores_frame(table.select(config.group), {"grit": (table["grit"], 0.0)})
+    return Evaluation(metrics_frame(rows), {"groups": table}, scores)

@@ -1,8 +1,8 @@
-"""Rows of the metrics table: no value without what chance gives and how many it rests on."""
+"""What an evaluator says: rows of the metrics table and scores of single treatments, each beside what chance gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,14 +14,19 @@ METRICS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "ci_low": pl.Float64, "ci_high": pl.Float64, "p_value": pl.Float64, "n": pl.Int64,
     "at_least": pl.Float64, "at_most": pl.Float64, "holds": pl.Boolean,
 }  # fmt: skip
+SCORES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "treatment": pl.String, "score": pl.String, "value": pl.Float64, "chance": pl.Float64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics`: rows of METRICS_SCHEMA; `details`: frames by name (per treatment, per pair …) for the report."""
+    """`metrics`: rows of METRICS_SCHEMA; `details`: frames by name, of which `treatments` are rows of the table of that
+    name; `scores`: rows of SCORES_SCHEMA, what single treatments (or labels) score."""
 
     metrics: pl.DataFrame
     details: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    scores: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCORES_SCHEMA))
 
 
 def metric_row(
@@ -38,6 +43,49 @@ def metric_row(
 def metrics_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
     """The rows as a frame of METRICS_SCHEMA."""
     return pl.DataFrame(rows, schema=METRICS_SCHEMA)
+
+
+def nothing_to_ask(evaluator: str, metrics: Sequence[str]) -> Evaluation:
+    """Rows without a value, of n = 0: the profiles have the columns, but nothing in them that could be compared."""
+    return Evaluation(metrics_frame([metric_row(evaluator, "overall", name, np.nan, 0) for name in metrics]))
+
+
+def treatment_names(treatments: pl.DataFrame) -> pl.Series:
+    """One text per row of the columns that name a treatment: `A | B`."""
+    return treatments.select(pl.concat_str(pl.all(), separator=" | ")).to_series().alias("treatment")
+
+
+def scores_frame(treatments: pl.DataFrame, scores: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]) -> pl.DataFrame:
+    """Rows of SCORES_SCHEMA: each score's values and chance for the treatments that the columns of `treatments` name.
+
+    Unknown values (NaN) have no row; several rows of one treatment become their mean.
+    """
+    names = treatment_names(treatments)
+    frames = [
+        pl.DataFrame({
+            "treatment": names, "score": pl.repeat(score, len(names), eager=True, dtype=pl.String),
+            "value": np.broadcast_to(np.asarray(value, dtype=float), len(names)),
+            "chance": np.broadcast_to(np.asarray(chance, dtype=float), len(names)),
+        }, schema=SCORES_SCHEMA)
+        for score, (value, chance) in scores.items()
+    ]  # fmt: skip
+    known = pl.concat(frames).drop_nans("value").drop_nulls("treatment")
+    return known.group_by("treatment", "score", maintain_order=True).agg(pl.col("value", "chance").mean())
+
+
+def paired_differences(
+    before: pl.DataFrame, after: pl.DataFrame, evaluator: str, scope: str, seed: int, resamples: int = 1000
+) -> list[dict[str, object]]:
+    """A metric row per score that `before` and `after` (SCORES_SCHEMA) both have: the mean of after - before over the
+    treatments that both score, beside the same of their chances, with an interval that resamples treatments."""
+    both = before.join(after, on=["treatment", "score"], suffix="_after", maintain_order="left")
+    rows = []
+    for (score,), pairs in both.group_by("score", maintain_order=True):
+        gain = (pairs["value_after"] - pairs["value"]).to_numpy()
+        interval = bootstrap_interval(gain, np.mean, seed, resamples)
+        chance = float((pairs["chance_after"] - pairs["chance"]).to_numpy().mean())
+        rows.append(metric_row(evaluator, scope, str(score), float(gain.mean()), gain.size, chance, interval))
+    return rows
 
 
 def bootstrap_interval(

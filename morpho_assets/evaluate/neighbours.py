@@ -1,4 +1,4 @@
-"""Nearest neighbours from distances, and how many kinds there are among them."""
+"""Nearest neighbours, and how many kinds there are among them; memory is linear in the profiles."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+BLOCK_MB = 64  # of distances at a time
 
 
-def nearest(distances: Matrix, k: int) -> npt.NDArray[np.intp]:
-    """(n, k) row numbers of the k nearest others of each row of (n, n) distances, nearest first; ties by row number."""
-    others = distances.copy()
-    np.fill_diagonal(others, np.inf)
-    return np.argsort(others, axis=1, kind="stable")[:, :k]
+def nearest(matrix: Matrix, k: int, kind: str = "cosine") -> tuple[Matrix, Rows]:
+    """((n, k) distances, (n, k) row numbers) of the k nearest others of each row of (n, d), nearest first.
+
+    `kind` is cosine (1 - similarity; 1 to a row of zeros) or euclidean. k is at most n - 1.
+    """
+    from sklearn import config_context
+    from sklearn.neighbors import NearestNeighbors
+
+    with config_context(working_memory=BLOCK_MB):
+        distances, rows = NearestNeighbors(n_neighbors=k, metric=kind, algorithm="brute").fit(matrix).kneighbors()
+    return np.asarray(distances), np.asarray(rows)
 
 
-def lisi(distances: Matrix, kinds: npt.NDArray[np.integer], perplexity: float) -> Matrix:
-    """(n,) local inverse Simpson's index: the effective number of kinds among the neighbours of each row, weighted by
-    a Gaussian of the given perplexity (Korsunsky 2019, 10.1038/s41592-019-0619-0). 1 is one kind only."""
-    n = len(kinds)
-    k = min(n - 1, max(1, int(3 * perplexity)))
-    order = nearest(distances, k)
-    weights = gaussian_weights(np.take_along_axis(distances, order, axis=1), perplexity)
-    indicator = np.eye(len(np.unique(kinds)))[np.unique(kinds, return_inverse=True)[1]]
-    shares = np.einsum("nk,nkl->nl", weights, indicator[order])
-    return np.asarray(1 / (shares**2).sum(axis=1))
+def lisi(weights: Matrix, neighbours: Rows, kinds: npt.NDArray[np.integer]) -> Matrix:
+    """(n,) local inverse Simpson's index: the effective number of kinds among each row's neighbours (n, k) by their
+    `gaussian_weights` (Korsunsky 2019, 10.1038/s41592-019-0619-0). 1 is one kind only."""
+    names, code = np.unique(kinds, return_inverse=True)
+    scores = np.empty(len(weights))
+    for block in np.array_split(np.arange(len(weights)), max(1, len(weights) * names.size // 4_000_000)):
+        cells = np.arange(block.size)[:, None] * names.size + code[neighbours[block]]
+        shares = np.bincount(cells.ravel(), weights[block].ravel(), block.size * names.size)
+        scores[block] = 1 / (shares.reshape(block.size, -1) ** 2).sum(axis=1)
+    return scores
 
 
 def gaussian_weights(distances: Matrix, perplexity: float, rounds: int = 60) -> Matrix:

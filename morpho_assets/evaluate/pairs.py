@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
@@ -28,6 +28,12 @@ class PairRule(BaseModel):
         default=None, description="one of sameby/diffby whose text holds several labels: share any / share none"
     )
     separator: str = Field(default="|", description="what separates the labels of `multilabel`")
+
+    @model_validator(mode="after")
+    def _multilabel_is_used(self) -> PairRule:
+        if self.multilabel is not None and self.multilabel not in (*self.sameby, *self.diffby):
+            raise ValueError(f"multilabel {self.multilabel} is neither in sameby nor in diffby")
+        return self
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.chance import benjamini_hochberg, expected_ap, normalised_ap, p_value
-from morpho_assets.evaluate.metrics import Evaluation, bootstrap_interval, metric_row, metrics_frame
+from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.metrics import (
+    Evaluation,
+    bootstrap_interval,
+    metric_row,
+    metrics_frame,
+    nothing_to_ask,
+    scores_frame,
+    treatment_names,
+)
 from morpho_assets.evaluate.pairs import Pairing, PairRule, label_sets, pairing
 from morpho_assets.evaluate.similarity import BLOCK_BYTES, similarity_blocks
 from morpho_assets.profiles.features import complete_matrix, require_columns
 from morpho_assets.profiles.rows import rows_where
 
-COUNTED_POSITIVES = 32  # up to here, counting the negatives above each positive beats sorting them
+COUNTED_POSITIVES = 16  # up to here, counting the negatives above each positive beats sorting them
 
 
 class PositionRule(BaseModel):
@@ -85,13 +94,17 @@ def average_precision(
     queries: npt.NDArray[np.intp] | None = None,
 ) -> QueryScores:
     """AP of each query row of `features` (n, d): its positives and negatives by `config` over `metadata` (n rows),
-    ranked by descending similarity, ties in favour of positives. `queries` overrides the condition of `config`.
+    ranked by descending similarity. `queries` overrides the condition of `config`.
 
-    A candidate that is both counts as positive. Exact: one matrix product per block of rows, memory linear in it.
+    Candidates that tie count by the mean over all their orders, so that profiles without information score what chance
+    gives. One that is positive and negative counts as positive. Exact: one matrix product per block of rows, memory
+    linear in it. InputError for missing values.
     """
     if len(features) != metadata.height:
         raise InputError("profiles", "rows", f"{len(features)} of features, {metadata.height} of metadata",
                          "one row of each per profile", "Give both from the same frame.")  # fmt: skip
+    if np.isnan(features).any():
+        raise InputError("profiles", "retrieval", "missing values", "finite values", "Leave out features with gaps.")
     if queries is None:
         queries = np.flatnonzero(rows_where(metadata, config.queries).to_numpy())
     rules = (pairing(metadata, config.positives), pairing(metadata, config.negatives))
@@ -123,18 +136,35 @@ def _candidates(
 def _block_ap(
     similarity: npt.NDArray[np.float32], positive: npt.NDArray[np.bool_], negative: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """(block,) AP: the rank of the k-th best positive is k plus the negatives strictly above it."""
+    """(block,) AP of each row; NaN without positives."""
     ap = np.full(len(similarity), np.nan)
     for row in np.flatnonzero(positive.any(axis=1)):
-        wanted = np.sort(similarity[row, positive[row]])[::-1]
-        others = similarity[row, negative[row]]
-        if wanted.size > COUNTED_POSITIVES:
-            above = others.size - np.searchsorted(np.sort(others), wanted, side="right")
+        wanted, others = similarity[row, positive[row]], similarity[row, negative[row]]
+        values, alike = np.unique(wanted, return_counts=True)
+        if values.size > COUNTED_POSITIVES:
+            others.sort()
+            above, reached = (others.size - np.searchsorted(others, values, side) for side in ("right", "left"))
         else:
-            above = np.count_nonzero(others > wanted[:, None], axis=1)
-        place = np.arange(1, wanted.size + 1)
-        ap[row] = np.mean(place / (place + above))
+            above = np.count_nonzero(others > values[:, None], axis=1)
+            reached = np.count_nonzero(others >= values[:, None], axis=1)
+        ap[row] = mean_precision(alike[::-1], above[::-1], (reached - above)[::-1])
     return ap
+
+
+def mean_precision(
+    positives: npt.NDArray[np.integer], above: npt.NDArray[np.integer], tied: npt.NDArray[np.integer]
+) -> float:
+    """AP of a ranking by the distinct scores of its positives, best first: positives with the score, negatives with a
+    higher one, and negatives with the same; all (scores,). Ties count by the mean over their orders (McSherry & Najork
+    2008, 10.1007/978-3-540-78646-7_38)."""
+    from scipy.special import digamma
+
+    ahead = np.cumsum(positives) - positives  # positives with a higher score
+    first, block = ahead + above, positives + tied
+    harmonic = digamma(first + block + 1) - digamma(first + 1)
+    slope = (positives - 1) / np.maximum(block - 1, 1)
+    precision = positives / block * ((ahead + 1 - slope * (first + 1)) * harmonic + slope * block)
+    return float(precision.sum() / positives.sum())
 
 
 @dataclass(frozen=True)
@@ -180,7 +210,18 @@ def mean_average_precision(
     p-values as `chance.p_value`, q by Benjamini-Hochberg. InputError for missing features, or if nothing pairs.
     """
     config = config or RetrievalConfig()
-    matrix = complete_matrix(profiles, features, "retrieval")
+    table = treatment_table(profiles, features, config, seed)
+    if table is None:
+        raise InputError("profiles", "retrieval", "no query with positives and negatives", "replicates and controls",
+                         "Check the columns of positives and negatives, and that the controls are marked.")  # fmt: skip
+    return table
+
+
+def treatment_table(
+    profiles: pl.DataFrame, features: Sequence[str], config: RetrievalConfig, seed: int
+) -> pl.DataFrame | None:
+    """`mean_average_precision`, or None if nothing pairs."""
+    matrix = profile_matrix(profiles, features, "retrieval")
     label = config.positives.multilabel
     if label is not None and label in config.positives.sameby:
         scored = _per_label(matrix, profiles, config, label)
@@ -190,10 +231,7 @@ def mean_average_precision(
         require_columns(profiles, group, "retrieval group")
         scored = _scored(profiles.select(group), average_precision(matrix, profiles, config))
     scored = scored.filter(pl.col("ap").is_not_null(), pl.col("n_total") > pl.col("n_positives")).drop_nulls(group)
-    if scored.is_empty():
-        raise InputError("profiles", "retrieval", "no query with positives and negatives", "replicates and controls",
-                         "Check the columns of positives and negatives, and that the controls are marked.")  # fmt: skip
-    return _tested(scored, group, config, seed)
+    return None if scored.is_empty() else _tested(scored, group, config, seed)
 
 
 def _scored(keys: pl.DataFrame, scores: QueryScores) -> pl.DataFrame:
@@ -263,14 +301,17 @@ def retrieval(
 ) -> Evaluation:
     """mAP of each treatment and, over all of them, mean mAP, normalised AP and the fraction retrieved.
 
-    Intervals resample treatments. The chance of the fraction retrieved is what the threshold allows where nothing is
-    active; the same evaluator on shuffled labels (`baselines.shuffled`) measures it.
+    Intervals resample treatments. Where no query has positives and negatives, as on one plate without replicates, the
+    overall rows have no value and n = 0. The chance of the fraction retrieved is what the threshold allows where
+    nothing is active; the same evaluator on shuffled labels (`baselines.shuffled`) measures it.
     """
     config = config or RetrievalConfig()
-    table = mean_average_precision(profiles, features, config, seed)
-    group = table.columns[: table.columns.index("mAP")]
-    names = table.select(pl.concat_str(group, separator=" | ")).to_series()
     name = config.evaluator
+    table = treatment_table(profiles, features, config, seed)
+    if table is None:
+        return nothing_to_ask(name, OVERALL)
+    keys = table.select(table.columns[: table.columns.index("mAP")])
+    names = treatment_names(keys)
     rows = [
         metric_row(name, f"treatment:{scope}", "mAP", value, n, chance, p_value=p)
         for scope, value, chance, p, n in zip(
@@ -284,4 +325,8 @@ def retrieval(
         interval = bootstrap_interval(values, np.mean, seed, config.resamples)
         rows.append(metric_row(name, "overall", metric, values.mean() if values.size else np.nan, values.size, chance,
                                interval))  # fmt: skip
-    return Evaluation(metrics_frame(rows), {"treatments": table})
+    scores = scores_frame(keys, {
+        "mAP": (table["mAP"], table["chance"]), "normalised_AP": (table["normalised_AP"].cast(pl.Float64), 0.0),
+        "retrieved": (table["retrieved"], config.threshold),
+    })  # fmt: skip
+    return Evaluation(metrics_frame(rows), {"treatments": table}, scores)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
+from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask, scores_frame
+from morpho_assets.evaluate.neighbours import BLOCK_MB
 from morpho_assets.evaluate.pairs import codes
-from morpho_assets.evaluate.similarity import SIMILARITIES
-from morpho_assets.profiles.features import complete_matrix, require_columns
+from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Matrix = npt.NDArray[np.float64]
 
@@ -40,50 +44,82 @@ class SilhouetteConfig(BaseModel):
 def silhouette(
     profiles: pl.DataFrame, features: Sequence[str], config: SilhouetteConfig | None = None, seed: int = 0
 ) -> Evaluation:
-    """Row `silhouette` (chance: mean over shuffled labels, p from the same shuffles) and per label a row. A label with
-    one profile scores 0; InputError for fewer than 2 labels."""
+    """Row `silhouette` (chance: mean over shuffled labels, p from the same shuffles). Detail `labels`: means of each.
+
+    A label with one profile scores 0. Fewer than 2 labels: a row without value, n = 0.
+    """
     config = config or SilhouetteConfig()
     require_columns(profiles, [config.label], "silhouette")
     frame = profiles.filter(rows_where(profiles, config.among), pl.col(config.label).is_not_null())
     labels = codes(frame[config.label])
     if np.unique(labels).size < 2:
-        raise InputError("profiles", config.label, f"{np.unique(labels).size} label", "at least 2", "Use more groups.")
-    distances = distance_matrix(complete_matrix(frame, features, "silhouette"), config.distance, config.components)
-    values = silhouette_values(distances, labels)
+        return nothing_to_ask(config.evaluator, ["silhouette"])
+    matrix = profile_matrix(frame, features, "silhouette")
+    if config.components is not None:
+        matrix = principal_components(matrix, config.components)[0]
     rng = np.random.default_rng(seed)
-    null = np.array([silhouette_values(distances, rng.permutation(labels)).mean() for _ in range(config.shuffles)])
+    labelings = np.array([labels, *(rng.permutation(labels) for _ in range(config.shuffles))])
+    values, *shuffled = silhouettes(matrix, labelings, config.distance)
+    null = np.array([scores.mean() for scores in shuffled])
     p = float((np.sum(null >= values.mean()) + 1) / (null.size + 1))
     table = frame.select(config.label).with_columns(silhouette=pl.Series(values)).group_by(config.label).agg(
         pl.col("silhouette").mean(), pl.len().cast(pl.Int64).alias("n_profiles")).sort(config.label)  # fmt: skip
     rows = [metric_row(config.evaluator, "overall", "silhouette", float(values.mean()), labels.size,
                        float(null.mean()), p_value=p)]  # fmt: skip
-    return Evaluation(metrics_frame(rows), {"labels": table})
+    scores = scores_frame(table.select(config.label), {"silhouette": (table["silhouette"], null.mean())})
+    return Evaluation(metrics_frame(rows), {"labels": table}, scores)
 
 
-def distance_matrix(matrix: Matrix, kind: str, components: int | None = None) -> Matrix:
-    """(n, n) cosine (1 - similarity) or Euclidean distances of the rows, after PCA if `components` is given."""
-    if components is not None:
-        centred = matrix - matrix.mean(axis=0)
-        left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-        matrix = (left * singular)[:, :components]
-    if kind == "euclidean":
-        squares = np.einsum("ij,ij->i", matrix, matrix)
-        return np.asarray(np.sqrt(np.maximum(squares[:, None] + squares - 2 * matrix @ matrix.T, 0)))
-    prepare, compare = SIMILARITIES["cosine"]
-    unit = prepare(matrix)
-    return np.asarray(1 - compare(unit, unit))
+def principal_components(matrix: Matrix, components: int) -> tuple[Matrix, Matrix]:
+    """((n, c) scores, (c,) their sums of squares) of the leading components of the centred rows."""
+    left, singular, _ = np.linalg.svd(matrix - matrix.mean(axis=0), full_matrices=False)
+    return (left * singular)[:, :components], singular[:components] ** 2
 
 
-def silhouette_values(distances: Matrix, labels: npt.NDArray[np.integer]) -> Matrix:
-    """(n,) silhouettes from (n, n) distances: (b - a) / max(a, b), 0 for a label of its own."""
-    kinds, code, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    indicator = np.eye(len(kinds))[code]
-    sums = distances @ indicator
-    own = counts[code]
-    rows = np.arange(len(labels))
-    inside = (sums[rows, code] - distances[rows, rows]) / np.maximum(own - 1, 1)
-    means = sums / counts
-    means[rows, code] = np.inf
-    outside = means.min(axis=1)
-    largest = np.maximum(inside, outside)
-    return np.where((own > 1) & (largest > 0), (outside - inside) / np.where(largest > 0, largest, 1), 0.0)
+def silhouettes(matrix: Matrix, labelings: npt.NDArray[np.integer], kind: str = "cosine") -> Matrix:
+    """(labelings, n) silhouettes of the rows of (n, d) by each of (labelings, n) labels: (b - a) / max(a, b), with a
+    the mean distance to the others of the row's label and b that to the nearest other label; 0 for a label of its own.
+
+    `kind` is cosine or euclidean. Distances are made once, in blocks: memory is linear in n.
+    """
+    from sklearn.metrics import pairwise_distances_chunked
+
+    groupings = [_Grouping.of(labels) for labels in labelings]
+    found = np.empty(labelings.shape)
+    start = 0
+    for distances in pairwise_distances_chunked(matrix, metric=kind, working_memory=BLOCK_MB):
+        rows = np.arange(start, start + len(distances))
+        to_itself = distances[np.arange(len(rows)), rows]
+        turned = np.ascontiguousarray(distances.T)
+        for scores, grouping in zip(found, groupings, strict=True):
+            scores[rows] = grouping.silhouettes(turned, rows, to_itself)
+        start += len(rows)
+    return found
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """(n,) code of each row's label, (labels,) rows of each label, and (labels, n) which they are, sparse."""
+
+    code: npt.NDArray[np.intp]
+    counts: npt.NDArray[np.intp]
+    members: csr_matrix
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[np.integer]) -> _Grouping:
+        from scipy.sparse import csr_matrix
+
+        _, code, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        members = csr_matrix((np.ones(code.size), (code, np.arange(code.size))), shape=(counts.size, code.size))
+        return cls(code, counts, members)
+
+    def silhouettes(self, distances: Matrix, rows: npt.NDArray[np.intp], to_itself: Matrix) -> Matrix:
+        """(rows,) silhouettes of `rows` from (n, rows) distances."""
+        sums, code, here = self.members @ distances, self.code[rows], np.arange(len(rows))
+        own = self.counts[code]
+        inside = (sums[code, here] - to_itself) / np.maximum(own - 1, 1)
+        means = sums / self.counts[:, None]
+        means[code, here] = np.inf
+        outside = means.min(axis=0)
+        largest = np.maximum(inside, outside)
+        return np.where((own > 1) & (largest > 0), (outside - inside) / np.where(largest > 0, largest, 1), 0.0)

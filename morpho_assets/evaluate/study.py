@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, product
 from typing import Any
 
 import polars as pl
 
 from morpho_assets.compute import Progress, no_progress
+from morpho_assets.errors import InputError
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.evaluators import (
     PLATE_EVALUATORS,
@@ -16,7 +19,13 @@ from morpho_assets.evaluate.evaluators import (
     evaluate_plates,
     evaluate_truth,
 )
-from morpho_assets.evaluate.metrics import Evaluation
+from morpho_assets.evaluate.metrics import (
+    SCORES_SCHEMA,
+    Evaluation,
+    metrics_frame,
+    paired_differences,
+    treatment_names,
+)
 from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
@@ -40,39 +49,46 @@ def evaluate_study(
     truth: Truth | None = None,
     progress: Progress = no_progress,
 ) -> pl.DataFrame:
-    """Write `metrics`, `treatments` and `planted_and_found`; returns the first.
+    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`; returns the first.
 
     `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
-    Evaluators of plates see `readers` (plate to reader) once, as variant `plates`; those
-    of truth see the whole study beside `truth`, as variant `truth`, and write nothing where it is None.
+    What a step changes stands in rows of scope `against <the step before>`, paired by treatment. Evaluators of plates
+    see `readers` (plate to reader) once, as variant `plates`; those of truth see the whole study beside `truth`, as
+    variant `truth`, and write nothing where it is None. InputError names the evaluator and the variant.
     """
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
     variants = [(space, step) for space, names in steps.items() for step in names]
-    metrics, treatments = [], []
+    metrics, treatments, scores = [], [], []
     total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
         profiles = read_space(lake, study, space, step)
         features = space_features(profiles)
-        name = space if step == "selected" else f"{space}, {step}"
+        name = _variant(space, step)
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
             for evaluator, settings in of_profiles.items():
-                found = evaluate(rows, features, settings, seed)
+                with _named(study, evaluator, variant):
+                    found = evaluate(rows, features, settings, seed)
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
                 metrics.append(found.metrics.with_columns(**place))
+                scores.append(found.scores.with_columns(**place))
                 treatments += _treatments(found, place)
                 done += 1
                 progress("evaluation", done, total)
+    scored = pl.concat(scores) if scores else table("treatment_scores").empty()
+    metrics += _changes(study, scored, steps, of_profiles, seed)
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
-        metrics.append(evaluate_plates(readers, settings, seed).metrics.with_columns(**place))
+        with _named(study, evaluator, PLATES):
+            metrics.append(evaluate_plates(readers, settings, seed).metrics.with_columns(**place))
         done += 1
         progress("evaluation", done, total)
     points = []
     for evaluator, settings in of_truth.items():
-        found = evaluate_truth(lake, study, list(steps), truth, settings, seed)
+        with _named(study, evaluator, TRUTH):
+            found = evaluate_truth(lake, study, list(steps), truth, settings, seed)
         place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
         metrics.append(found.metrics.with_columns(**place))
         points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
@@ -80,10 +96,39 @@ def evaluate_study(
         progress("evaluation", done, total)
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
     lake.write("treatments", study, pl.concat(treatments) if treatments else table("treatments").empty(), made)
+    lake.write("treatment_scores", study, scored, made)
     points_table = pl.concat(points) if points else table("planted_and_found").empty()
     lake.write("planted_and_found", study, points_table, made)
     lake.write("metrics", study, frame, made)
     return frame
+
+
+def _variant(space: str, step: str) -> str:
+    return space if step == "selected" else f"{space}, {step}"
+
+
+def _changes(
+    study: str, scored: pl.DataFrame, steps: Mapping[str, Sequence[str]], evaluators: Iterable[str], seed: int
+) -> Iterator[pl.DataFrame]:
+    """Metric rows of every step but a space's first: what it changed, paired by treatment."""
+    pairs = [(_variant(space, a), _variant(space, b)) for space, names in steps.items() for a, b in pairwise(names)]
+    for evaluator, (last, variant) in product(evaluators, pairs):
+        before, after = (
+            scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)
+        )
+        rows = paired_differences(before, after, evaluator, f"against {last}", seed)
+        yield metrics_frame(rows).with_columns(study=pl.lit(study), variant=pl.lit(variant))
+
+
+@contextmanager
+def _named(study: str, evaluator: str, variant: str) -> Iterator[None]:
+    """Says in an InputError of which evaluator and variant it is."""
+    try:
+        yield
+    except InputError as error:
+        place = f"evaluator {evaluator}, variant {variant}: {error.file}"
+        where = f"{place}, {error.where}" if error.where else place
+        raise InputError(f"study {study}", where, error.found, error.expected, error.do) from error
 
 
 def _treatments(found: Evaluation, place: dict[str, pl.Expr]) -> list[pl.DataFrame]:
@@ -91,5 +136,4 @@ def _treatments(found: Evaluation, place: dict[str, pl.Expr]) -> list[pl.DataFra
         return []
     rows = found.details["treatments"]
     group = rows.columns[: rows.columns.index("mAP")]
-    named = rows.with_columns(pl.concat_str(group, separator=" | ").alias("treatment"), **place)
-    return [named.drop(group)]
+    return [rows.with_columns(treatment_names(rows.select(group)), **place).drop(group)]

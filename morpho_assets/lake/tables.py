@@ -392,6 +392,23 @@ _TABLES = (
         ),
     ),
     Table(
+        "treatment_scores",
+        "study",
+        "One row per treatment (or label), variant, evaluator and score: which ones replicate, or stand out.",
+        ("study", "variant", "evaluator", "treatment", "score"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("treatment", pl.String, "treatment, or label where labels are matched"),
+            Column(
+                "score", pl.String, "the score, such as similarity, replicates (1: yes), grit or NSC; docs/profiles.md"
+            ),
+            Column("value", pl.Float64, "its value"),
+            Column("chance", pl.Float64, "what chance gives in the mean"),
+        ),
+    ),
+    Table(
         "metrics",
         "study",
         "One row per score, beside it what chance gives: the one surface on which methods are compared.",
@@ -400,7 +417,12 @@ _TABLES = (
             STUDY,
             Column("variant", pl.String, "feature space and step of correction, or a baseline"),
             Column("evaluator", pl.String, "who measured"),
-            Column("scope", pl.String, "all, or the plate, treatment or channel the score is about"),
+            Column(
+                "scope",
+                pl.String,
+                "overall; the plate, treatment or channel the score is about; or `against` and the variant before the "
+                "step, where it is the mean difference over treatments",
+            ),
             Column("metric", pl.String, "the score"),
             Column("value", pl.Float64, "its value"),
             Column("chance", pl.Float64, "what chance or a trivial baseline gives"),

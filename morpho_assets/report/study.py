@@ -12,6 +12,9 @@ import numpy as np
 import polars as pl
 
 from morpho_assets import __version__
+from morpho_assets.evaluate.consistency import ConsistencyConfig
+from morpho_assets.evaluate.evaluators import evaluator_config
+from morpho_assets.evaluate.retrieval import RetrievalConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES, SHUFFLED
 from morpho_assets.imaging.quality import stain_drift
@@ -180,18 +183,21 @@ def _treatments(results: _Results, study: Study) -> list[Section]:
         labels = (
             rows.select(pl.coalesce(*(n for n in _NAMED[:1] if n in rows.columns), "treatment")).to_series().to_list()
         )
-        of_labels = study.evaluators[str(evaluator)]["evaluator"] == "consistency"
-        what, title = _LABELS if of_labels else _TREATMENTS
-        picture = map_versus_p(rows["mAP"].to_list(), rows["q_value"].to_list(), labels, f"{evaluator}, {space}")
+        settings = evaluator_config(study.evaluators[str(evaluator)])
+        assert isinstance(settings, RetrievalConfig | ConsistencyConfig)
+        what, title = _LABELS if isinstance(settings, ConsistencyConfig) else _TREATMENTS
+        points = rows["mAP"].to_list(), rows["q_value"].to_list()
+        picture = map_versus_p(*points, labels, f"{evaluator}, {space}", threshold=settings.threshold)
         shown = [n for n in _NAMED if n in rows.columns and rows[n].null_count() < rows.height]
         columns = ["treatment", *shown, "mAP", "chance", "normalised_AP", "p_value", "q_value", "n_profiles"]
         found, total = int(rows["retrieved"].sum()), rows.height
         null = _overall(results, "fraction_retrieved", f"{space}, {SHUFFLED}", str(evaluator)).get("value")
         shuffled = "nothing is left to ask" if null is None else f"{number(100 * null)} % are"
         caption = (
-            f"{found} of {total} {what} are retrieved at a false discovery rate of 5 % in the space {space}; with "
-            f"treatments shuffled among the wells, {shuffled}. Each member ranks the other members and its rivals by "
-            "similarity; mAP is 1 when members always come first, and chance depends on how many of each there are."
+            f"{found} of {total} {what} are retrieved at a false discovery rate of {100 * settings.threshold:g} % in "
+            f"the space {space}; with treatments shuffled among the wells, {shuffled}. Each member ranks the other "
+            "members and its rivals by similarity; mAP is 1 when members always come first, and chance depends on how "
+            "many of each there are."
         )
         text = (
             f"A dot is one of the {what}: further right, members find each other; above the line, more than by chance."

@@ -20,3 +20,11 @@ def test_treatments_move_with_what_they_determine_and_the_rest_stays() -> None:
         assert there[0].equals(there[1])
     assert found.columns == frame.columns
     assert shuffled(frame, seed=1).equals(found)
+
+
+def test_a_label_that_some_wells_lack_moves_with_its_treatment() -> None:
+    frame = screen()
+    here = (pl.col("Metadata_Plate") == "P1") & (pl.col("Metadata_Perturbation") == "t03")
+    found = shuffled(frame.with_columns(Metadata_moa=pl.when(here).then(None).otherwise("Metadata_moa")), seed=1)
+    kinds = found.drop_nulls("Metadata_moa").group_by("Metadata_Perturbation").agg(pl.col("Metadata_moa").n_unique())
+    assert kinds["Metadata_moa"].unique().to_list() == [1]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from morpho_assets.evaluate.chance import (
-    _random_ranks,
     benjamini_hochberg,
     expected_ap,
     normalised_ap,
     null_ap,
     p_value,
+    random_ranks,
 )
 
 
@@ -25,6 +27,17 @@ def test_expected_ap_is_the_mean_over_all_rankings(positives: int, total: int) -
     ]
     assert expected_ap(positives, total) == pytest.approx(np.mean(values))
     np.testing.assert_allclose(np.sort(null_ap(positives, total, 10, 10**6, 0)), np.sort(values))
+
+
+@pytest.mark.parametrize(("positives", "total"), [(24, 26), (29, 31), (600, 602)])
+def test_more_positives_than_negatives_cost_no_more_than_their_rankings(positives: int, total: int) -> None:
+    tracemalloc.start()
+    null = null_ap(positives, total, 10, 200_000, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert null.size == comb(total, positives)
+    assert null.mean() == pytest.approx(expected_ap(positives, total))
+    assert peak < 100 * 8 * null.size
 
 
 def test_expected_ap_without_positives_is_unknown() -> None:
@@ -39,8 +52,6 @@ def test_normalised_ap_is_0_at_chance_and_1_when_perfect() -> None:
 
 @pytest.mark.parametrize(("positives", "total"), [(1, 17), (2, 66), (3, 30)])
 def test_a_perfect_score_has_the_p_of_one_perfect_ranking(positives: int, total: int) -> None:
-    from math import comb
-
     assert p_value(1.0, [(positives, total)] * 3) == pytest.approx(1 / comb(total, positives))
 
 
@@ -66,7 +77,7 @@ def test_the_p_value_does_not_depend_on_what_else_was_tested() -> None:
 
 def test_p_values_of_random_rankings_are_uniform_or_larger() -> None:
     rng = np.random.default_rng(0)
-    ranks = _random_ranks(rng, 4000, 30, 2)
+    ranks = random_ranks(rng, 4000, 30, 2)
     scores = (np.array([1, 2]) / ranks).mean(axis=1)
     p = np.array([p_value(s, [(2, 30)]) for s in scores])
     for level in (0.01, 0.05, 0.2):
@@ -75,17 +86,17 @@ def test_p_values_of_random_rankings_are_uniform_or_larger() -> None:
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_random_ranks_are_sorted_without_repeats(size: int, extra: int, seed: int) -> None:
-    ranks = _random_ranks(np.random.default_rng(seed), 20, size + extra, size)
+def testrandom_ranks_are_sorted_without_repeats(size: int, extra: int, seed: int) -> None:
+    ranks = random_ranks(np.random.default_rng(seed), 20, size + extra, size)
     assert ranks.shape == (20, size)
     assert (np.diff(ranks, axis=1) > 0).all()
     assert ranks.min() >= 1
     assert ranks.max() <= size + extra
 
 
-def test_random_ranks_are_even() -> None:
+def testrandom_ranks_are_even() -> None:
     for size in (2, 20):  # redrawn, and partitioned
-        counts = np.bincount(_random_ranks(np.random.default_rng(0), 20_000, 40, size).ravel(), minlength=41)[1:]
+        counts = np.bincount(random_ranks(np.random.default_rng(0), 20_000, 40, size).ravel(), minlength=41)[1:]
         assert abs(counts / (20_000 * size / 40) - 1).max() < 0.15
 
 

@@ -15,6 +15,9 @@ SETTINGS = {
     "enrichment": {"percentile": 80},
     "cluster_validation": {"cluster": "Metadata_moa"},
 }
+NOISE = {"consistency": {"activity": None}, "batch": {"perplexity": 8}}
+NOT_EXPECTATIONS = ("naive_mann_whitney_u",)
+MIXING = ("graph_connectivity", "kBET", "iLISI", "batch_ASW", "batch_mean", "overall", "naive_mann_whitney_u")
 PROFILE_EVALUATORS = ("retrieval", "consistency", "replicability", "enrichment", "nsc", "grit", "silhouette",
                       "cluster_validation", "batch")  # fmt: skip
 
@@ -34,6 +37,51 @@ def test_every_evaluator_gives_rows_with_chance_and_n_and_the_same_again(name: s
 
 
 @pytest.mark.parametrize("name", PROFILE_EVALUATORS)
+def test_every_evaluator_is_at_its_chance_on_noise(name: str) -> None:
+    settings = {"evaluator": name, **SETTINGS.get(name, {}), **NOISE.get(name, {})}
+    rows = []
+    for seed in range(12):
+        frame = screen(0, seed, treatments=40, plates=4, controls=20, mechanisms=8)
+        rows.append(evaluate(frame, feature_columns(frame), settings, seed).metrics.filter(scope="overall"))
+    table = pl.concat(rows).group_by("metric").agg(
+        (pl.col("value") - pl.col("chance")).mean().alias("off"),
+        ((pl.col("value") - pl.col("chance")).std() / pl.len().sqrt()).alias("error"), pl.len(),
+    )  # fmt: skip
+    for metric, off, error, n in table.iter_rows():
+        if metric == "fraction_retrieved":  # a bound: false discoveries are this rate at most
+            assert off <= 0
+        elif metric not in NOT_EXPECTATIONS:
+            assert n == 12
+            assert abs(off) <= 4 * error + 1e-9, metric
+
+
+@pytest.mark.parametrize("name", PROFILE_EVALUATORS)
+def test_profiles_without_information_do_not_beat_chance(name: str) -> None:
+    frame = screen(0, treatments=30).with_columns(Cells_0=pl.lit(1.0))
+    settings = {"evaluator": name, **SETTINGS.get(name, {}), **NOISE.get(name, {})}
+    metrics = evaluate(frame, ["Cells_0"], settings).metrics.filter(pl.col("value").is_not_null())
+    for row in metrics.filter(scope="overall").iter_rows(named=True):
+        if row["metric"] not in MIXING:  # batches that cannot be told apart are mixed
+            assert row["value"] <= row["chance"] + 0.12, row
+
+
+@pytest.mark.parametrize("name", PROFILE_EVALUATORS)
+def test_no_features_are_refused(name: str) -> None:
+    frame = screen(2)
+    settings = {"evaluator": name, **SETTINGS.get(name, {})}
+    for call in (evaluate, lambda f, columns, s: EVALUATORS[name][1](f, columns, evaluator_config(s), 0)):
+        with pytest.raises(InputError, match="no feature column"):
+            call(frame, [], settings)
+
+
+@pytest.mark.parametrize("settings", [{"evaluator": "truth"}, {"evaluator": "segmentation", "nuclei": "{plate}.tif"}])
+def test_evaluators_of_something_else_are_named(settings: dict[str, object]) -> None:
+    frame = screen()
+    with pytest.raises(InputError, match=f"{settings['evaluator']}: found no evaluator of profiles; expected one of r"):
+        evaluate(frame, feature_columns(frame), settings)
+
+
+@pytest.mark.parametrize("name", PROFILE_EVALUATORS)
 def test_the_order_of_rows_does_not_matter_where_no_chance_is_drawn(name: str) -> None:
     frame = screen(2)
     settings = {"evaluator": name, **SETTINGS.get(name, {})}
@@ -50,4 +98,10 @@ def test_the_order_of_rows_does_not_matter_where_no_chance_is_drawn(name: str) -
                                                    ({"evaluator": "grit", "grup": 1}, "grit.grup")])  # fmt: skip
 def test_settings_that_do_not_exist(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
+        evaluator_config(settings)
+
+
+def test_labels_of_no_rule_are_refused() -> None:
+    settings = {"evaluator": "retrieval", "positives": {"sameby": ["Metadata_t"], "multilabel": "Metadata_moa"}}
+    with pytest.raises(InputError, match=r"retrieval.positives: found .*neither in sameby nor in diffby"):
         evaluator_config(settings)

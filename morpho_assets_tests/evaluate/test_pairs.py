@@ -40,3 +40,8 @@ def test_several_labels_share_any_or_none() -> None:
 def test_an_absent_column_is_named() -> None:
     with pytest.raises(InputError, match="Metadata_absent"):
         pairing(META, PairRule(sameby=("Metadata_absent",)))
+
+
+def test_labels_of_no_rule_are_refused() -> None:
+    with pytest.raises(ValueError, match="neither in sameby nor in diffby"):
+        PairRule(sameby=("Metadata_t",), multilabel="Metadata_targets")

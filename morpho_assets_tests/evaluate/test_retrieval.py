@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from morpho_assets.evaluate.retrieval import (
     RetrievalConfig,
     average_precision,
     mean_average_precision,
+    mean_precision,
     retrieval,
 )
 from morpho_assets.profiles.correct import correct, corrector_config
@@ -47,7 +49,7 @@ def test_ap_is_scikit_learns(seed: int, many: bool) -> None:
         assert (scores.n_positives[i], scores.n_total[i]) == (positive.sum(), candidates.sum())
 
 
-def test_by_hand_with_a_tie_that_favours_the_positive() -> None:
+def test_by_hand_with_a_tie_between_a_positive_and_a_negative() -> None:
     values = np.array([[1.0, 0], [1.0, 1], [1.0, 1], [1.0, 0.1], [0.0, 1]])
     frame = pl.DataFrame({
         "Metadata_Plate": "P", "Metadata_Perturbation": ["a", "a", "c", "c", "a"],
@@ -55,8 +57,74 @@ def test_by_hand_with_a_tie_that_favours_the_positive() -> None:
     })  # fmt: skip
     scores = average_precision(values, frame, RetrievalConfig())
     assert scores.row.tolist() == [0, 1, 4]
-    # query 0: control 3, then 1 (ties with control 2, goes first), control 2, 4
-    assert scores.ap[0] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    # query 0: control 3, then positive 1 and control 2 in either order, then positive 4
+    assert scores.ap[0] == pytest.approx(((1 / 2 + 1 / 3) / 2 + 2 / 4) / 2)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=2, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_ties_count_by_the_mean_over_all_their_orders(candidates: list[tuple[int, bool]]) -> None:
+    score, positive = (np.array(column) for column in zip(*candidates, strict=True))
+    if not positive.any():
+        return
+    values = np.unique(score[positive])[::-1]
+    found = mean_precision(
+        np.array([(score[positive] == v).sum() for v in values]),
+        np.array([(score[~positive] > v).sum() for v in values]),
+        np.array([(score[~positive] == v).sum() for v in values]),
+    )
+    orders = [p for p in permutations(range(len(score))) if (np.diff(score[list(p)]) <= 0).all()]
+    expected = [np.mean((np.cumsum(r) / np.arange(1, len(r) + 1))[r]) for r in (positive[list(p)] for p in orders)]
+    assert found == pytest.approx(np.mean(expected))
+
+
+def test_profiles_without_information_score_chance() -> None:
+    frame = screen(0, treatments=40).with_columns(Cells_0=pl.lit(0.0))
+    flat = retrieval(frame, ["Cells_0"]).metrics
+    assert value(flat, "mAP") == pytest.approx(value(flat, "mAP", "chance"))
+    assert value(flat, "normalised_AP") == pytest.approx(0, abs=1e-12)
+    assert value(flat, "fraction_retrieved") == 0
+
+
+def test_noise_of_few_distinct_values_is_at_chance() -> None:
+    counts = [np.random.default_rng(seed).integers(0, 3, 56 * 4) for seed in range(5)]
+    frame = screen(0, treatments=40)
+    found = [
+        retrieval(
+            frame.with_columns(pl.Series("Cells_0", c - 1.0), Cells_1=pl.lit(1.0)), ["Cells_0", "Cells_1"]
+        ).metrics
+        for c in counts
+    ]
+    assert np.mean([value(m, "normalised_AP") for m in found]) == pytest.approx(0, abs=0.02)
+    assert np.mean([value(m, "fraction_retrieved") for m in found]) <= 0.05
+
+
+def test_several_labels_are_copairs(tmp_path: Path) -> None:
+    multilabel = pytest.importorskip("copairs.map.multilabel", reason="the outside reference")
+    rng = np.random.default_rng(0)
+    labels = ["|".join(sorted(rng.choice(list("abcdef"), rng.integers(1, 4), replace=False))) for _ in range(40)]
+    values = (
+        rng.normal(size=(40, 8)) + [2.0 * ("a" in label) for label in labels] * np.ones((8, 1)).T.reshape(-1, 1).T.T
+        if False
+        else rng.normal(size=(40, 8)) + 2.0 * np.array([["a" in label] for label in labels])
+    )
+    frame = pl.DataFrame(values, schema=[f"Cells_{i}" for i in range(8)]).with_columns(
+        pl.Series("Metadata_target", labels), Metadata_control_type=pl.lit(None, pl.String)
+    )
+    rule = {"multilabel": "Metadata_target"}
+    config = RetrievalConfig.model_validate({
+        "positives": {"sameby": ["Metadata_target"], **rule}, "negatives": {"diffby": ["Metadata_target"], **rule},
+        "exact_limit": 0, "strict_ties": True,
+    })  # fmt: skip
+    ours = mean_average_precision(frame, feature_columns(frame), config)
+    meta = frame.select(pl.col("Metadata_target").str.split("|")).to_pandas()
+    ap = multilabel.average_precision(
+        meta, values, ["Metadata_target"], [], [], ["Metadata_target"], multilabel_col="Metadata_target",
+        progress_bar=False,
+    )  # fmt: skip
+    theirs = ap.groupby("Metadata_target")["average_precision"].mean().sort_index()
+    assert ours["Metadata_target"].to_list() == theirs.index.tolist()
+    np.testing.assert_allclose(ours["mAP"], theirs, atol=1e-5)
 
 
 def test_equal_to_copairs_on_real_plates(jump_plates: pl.DataFrame, tmp_path: Path) -> None:
@@ -167,6 +235,11 @@ def test_what_cannot_be_scored_is_refused() -> None:
     lonely = frame.filter(Metadata_Plate="P0")
     with pytest.raises(InputError, match="no query with positives"):
         mean_average_precision(lonely, feature_columns(lonely))
+    assert retrieval(lonely, feature_columns(lonely)).metrics.select("metric", "value", "n").rows() == [
+        ("mAP", None, 0), ("normalised_AP", None, 0), ("fraction_retrieved", None, 0),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="missing values"):
+        average_precision(np.full((frame.height, 2), np.nan), frame, RetrievalConfig())
     with pytest.raises(InputError, match="one row of each"):
         average_precision(np.ones((2, 2)), frame, RetrievalConfig())
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.silhouette import SilhouetteConfig, distance_matrix, silhouette, silhouette_values
+from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette, silhouettes
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets_tests.evaluate.conftest import screen, value
 
@@ -15,8 +16,26 @@ def test_values_are_scikit_learns_also_for_a_label_of_its_own(kind: str) -> None
     rng = np.random.default_rng(0)
     values, labels = rng.normal(size=(50, 6)), rng.integers(4, size=50)
     labels[7] = 99
-    found = silhouette_values(distance_matrix(values, kind), labels)
-    np.testing.assert_allclose(found, silhouette_samples(values, labels, metric=kind), atol=1e-9)
+    shuffled = rng.permutation(labels)
+    found = silhouettes(values, np.array([labels, shuffled]), kind)
+    np.testing.assert_allclose(found[0], silhouette_samples(values, labels, metric=kind), atol=1e-9)
+    np.testing.assert_allclose(found[1], silhouette_samples(values, shuffled, metric=kind), atol=1e-9)
+
+
+def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = np.random.default_rng(0).normal(size=(1500, 5)), np.arange(1500) % 7
+    whole = silhouettes(values, labels[None])
+    monkeypatch.setattr("morpho_assets.evaluate.silhouette.BLOCK_MB", 1)
+    tracemalloc.start()
+    found = silhouettes(values, labels[None])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 1500**2 / 2
+    np.testing.assert_allclose(found, whole)
+
+
+def test_profiles_without_information_score_nothing() -> None:
+    assert not silhouettes(np.zeros((6, 2)), np.array([[0, 0, 0, 1, 1, 1]])).any()
 
 
 def test_the_shuffled_twin_stands_beside() -> None:
@@ -31,5 +50,5 @@ def test_the_shuffled_twin_stands_beside() -> None:
 
 def test_one_label_is_no_clustering() -> None:
     frame = screen(treatments=1)
-    with pytest.raises(InputError, match="at least 2"):
-        silhouette(frame, feature_columns(frame))
+    metrics = silhouette(frame, feature_columns(frame)).metrics
+    assert metrics.select("metric", "value", "n").rows() == [("silhouette", None, 0)]

@@ -13,7 +13,6 @@ from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_preci
 from morpho_assets.evaluate.truth.checks import Finding
 from morpho_assets.evaluate.truth.statistics import spearman
 from morpho_assets.evaluate.truth.treatments import TREATMENT
-from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix, with_matrix
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
@@ -33,14 +32,13 @@ def mechanisms(profiles: pl.DataFrame, features: Sequence[str], planted: pl.Data
     if wells["truth_mechanism"].n_unique() < 2:
         return
     wells = wells.rename({"truth_mechanism": "Metadata_True_Mechanism", "truth_compound": "Metadata_True_Compound"})
-    settings = {"mechanism": "Metadata_True_Mechanism", "compound": "Metadata_True_Compound"}
-    whole = consensus(wells, ConsensusConfig(), features)
-    found = nsc(whole, features, NscConfig(batch=None, **settings), seed).metrics.row(0, named=True)
+    settings = NscConfig(mechanism="Metadata_True_Mechanism", compound="Metadata_True_Compound")
+    whole = settings.model_copy(update={"batch": None})
+    found = nsc(wells, features, whole, seed).metrics.row(0, named=True)
     yield Finding("nsc", found["value"], found["n"], found["chance"])
     if wells[BATCH].n_unique() > 1:
-        by_batch = consensus(wells, ConsensusConfig(by=(TREATMENT, BATCH)), features)
-        drop = nsc(by_batch, features, NscConfig(**settings), seed).metrics.filter(metric="Drop").row(0, named=True)
-        yield Finding("nscb_drop", drop["value"], drop["n"], 0.0)
+        drop = nsc(wells, features, settings, seed).metrics.filter(metric="Drop").row(0, named=True)
+        yield Finding("nscb_drop", drop["value"], drop["n"], drop["chance"])
 
 
 def correction(

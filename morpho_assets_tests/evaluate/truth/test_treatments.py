@@ -1,5 +1,6 @@
 """Each check holds on a good screen, and fails on one that was broken on purpose."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -44,14 +45,18 @@ def test_a_wrong_channel_loses_the_parameter_that_it_shows_and_no_other(screen):
     assert {name for name, finding in found.items() if not finding.holds} == {"er_intensity"}
 
 
-def test_treatments_that_lie_in_the_same_place_are_taken_for_effects(screen):
-    """A null plate on which the well, not the treatment, makes profiles alike: retrieval has to be caught at it."""
+def test_a_correction_that_makes_wells_of_a_plate_unlike_each_other_is_caught(screen):
+    """What a sphering does that is fitted on as many wells as features: wells of other plates are then the nearest."""
     acting = screen.planted.filter("active")[TREATMENT].to_list()
     inert = screen.profiles.filter(~pl.col(TREATMENT).is_in(acting))
     assert by_name(null_wells(screen.profiles, screen.features, screen.planted, 0))["null_retrieved"].holds
-    # Each plate's wells all alike, and plates alike: the label drawn for a well no longer matters, its plate's does.
-    constant = inert.with_columns(pl.lit(1.0).alias(name) for name in screen.features)
-    found = by_name(null_wells(constant, screen.features, screen.planted, 0))["null_retrieved"]
+    own = np.eye(inert.height)
+    plates = inert["Metadata_Plate"].to_numpy()
+    for plate in np.unique(plates):
+        own[plates == plate] -= own[plates == plate].mean(axis=0)
+    features = [f"Cells_{i}" for i in range(inert.height)]
+    apart = pl.concat([inert.drop(screen.features), pl.DataFrame(own + 1, schema=features)], how="horizontal")
+    found = by_name(null_wells(apart, features, screen.planted, 0))["null_retrieved"]
     assert not found.holds
 
 
