@@ -46,10 +46,15 @@ _PLATE = (
 _STUDY = (
     Stage("encoder", "encoders", (), lambda s: [s.plates, s.encoders]),
     Stage("embeddings", "embeddings", ("encoder",)),
-    Stage("feature_space", "profiles", ("embeddings",), lambda s: [s.plates, s.spaces]),
-    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: s.corrections),
+    Stage(
+        "feature_space",
+        "profiles",
+        ("embeddings",),
+        lambda s: [s.plates, s.spaces, s.tuning_share and [s.tuning_share, s.seed]],
+    ),
+    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed]),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),
-    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: s.evaluators, "2"),
+    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: [s.evaluators, s.seed], "2"),
 )
 PLATE_STAGES = {stage.name: stage for stage in _PLATE}
 STUDY_STAGES = {stage.name: stage for stage in _STUDY}

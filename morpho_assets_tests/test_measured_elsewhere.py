@@ -69,8 +69,8 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
     def score(evaluator: str, metric: str, variant: str = "cellprofiler") -> float:
         return scores.filter(evaluator=evaluator, metric=metric, variant=variant)["value"].item()
 
-    # 306 compounds; published mAP of these plates among all controls is 0.665 (copairs agrees, test_retrieval).
-    assert scores.filter(evaluator="activity")["n"].unique().to_list() == [306]
+    # Half of the 306 compounds; published mAP of all of them among all controls is 0.665 (copairs agrees, test_retrieval).
+    assert scores.filter(evaluator="activity")["n"].unique().to_list() == [153]
     for evaluator in ("activity", "distinctness"):
         assert score(evaluator, "fraction_retrieved") > 0.5
         assert score(evaluator, "fraction_retrieved", "cellprofiler, shuffled treatments") <= 0.05
@@ -78,13 +78,15 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
     assert score("replicability", "percent_replicating", "cellprofiler, shuffled treatments") < 0.1
     assert score("target_matching", "percent_matching") > 0.1
     assert score("target_matching", "percent_matching", "cellprofiler, shuffled treatments") < 0.1
-    before, after = (score("targets", "normalised_AP", name) for name in ("cellprofiler", "cellprofiler, sphering"))
-    assert after > before > 0
+    steps = ("cellprofiler", "cellprofiler, sphering")
+    assert min(score("targets", "normalised_AP", step) for step in steps) > 0
+    before, after = (score("distinctness", "normalised_AP", step) for step in steps)
+    assert after > before  # compounds that the strength was not chosen on
     treatments = query_catalog(
         project.workspace.settings.catalog,
         "SELECT count(*) AS n FROM treatments WHERE variant = 'cellprofiler' AND evaluator = 'activity' AND retrieved",
     )
-    assert treatments["n"].item() > 150
+    assert treatments["n"].item() > 75
     report = Path(project.workspace.settings.reports) / "cpjump1_compounds/report.html"
     assert "CPJUMP1 compounds" in report.read_text()
 

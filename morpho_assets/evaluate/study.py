@@ -22,9 +22,9 @@ from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
-from morpho_assets.profiles.study import read_space, space_features
+from morpho_assets.profiles.study import SHUFFLED, read_space, space_features
+from morpho_assets.profiles.tuning import reported
 
-SHUFFLED = "shuffled treatments"
 TRUTH = "truth"  # the variant of what is compared with what was planted
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
@@ -44,6 +44,7 @@ def evaluate_study(
 
     `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
+    Treatments that a correction was tuned on are left out.
     Evaluators of plates see `readers` (plate to reader) once, as variant `plates`; those
     of truth see the whole study beside `truth`, as variant `truth`, and write nothing where it is None.
     """
@@ -54,7 +55,7 @@ def evaluate_study(
     metrics, treatments = [], []
     total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
-        profiles = read_space(lake, study, space, step)
+        profiles = reported(read_space(lake, study, space, step))
         features = space_features(profiles)
         name = space if step == "selected" else f"{space}, {step}"
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):

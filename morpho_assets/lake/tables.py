@@ -356,6 +356,18 @@ _TABLES = (
         ),
     ),
     Table(
+        "correction_notes",
+        "study",
+        "One row per thing that a correction chose or fell back to: a swept setting, controls fewer than features, ….",
+        ("study", "space", "step", "note"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("step", pl.String, "step of correction, as in profiles"),
+            Column("note", pl.String, "what was chosen, or which documented fallback was taken"),
+        ),
+    ),
+    Table(
         "projections",
         "study",
         "One row per well and feature space: its place on the UMAP map.",

@@ -21,8 +21,8 @@ class SpheringConfig(CorrectorSettings):
     controls is technical, and that its covariance is the same in every group of `by`.
 
     Controls that it was fitted on are unlike everything afterwards: as negatives of a retrieval they are not fair.
-    Hold some out (docs/profiles.md). The strength is `epsilon` (smaller is stronger); choose it with `evaluate.sweep`,
-    on treatments that are not reported. With fewer controls than features, directions the controls do not show get the
+    Hold some out (docs/profiles.md). The strength is `epsilon` (smaller is stronger); `sweep` chooses it on
+    treatments that are not reported. With fewer controls than features, directions the controls do not show get the
     least spread that they do.
     """
 

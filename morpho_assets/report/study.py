@@ -13,13 +13,13 @@ import polars as pl
 
 from morpho_assets import __version__
 from morpho_assets.evaluate.similarity import similarity_blocks
-from morpho_assets.evaluate.study import PLATES, SHUFFLED
+from morpho_assets.evaluate.study import PLATES
 from morpho_assets.imaging.quality import stain_drift
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
-from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.profiles.study import SHUFFLED, SWEEP, read_space, space_features, space_steps
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site

@@ -16,7 +16,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.encoders import EncoderConfig
 from morpho_assets.profiles.correct import CorrectorConfig
-from morpho_assets.profiles.study import SpaceConfig
+from morpho_assets.profiles.study import SpaceConfig, tuning_share
 from morpho_assets.settings import read_yaml
 
 SHIPPED = Path(__file__).parent
@@ -46,12 +46,22 @@ class Study(_Model):
     evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
     seed: int = Field(0, ge=0, description="seed of evaluation")
 
+    @property
+    def tuning_share(self) -> float | None:
+        """The share of treatments that sweeps choose on, and that are not reported; None without a sweep."""
+        return tuning_share(self.spaces, self.corrections)
+
     @field_validator("evaluators")
     @classmethod
     def _known_evaluators(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for settings in value.values():
             evaluator_config(settings)
         return value
+
+    @model_validator(mode="after")
+    def _sweeps_agree(self) -> Study:
+        tuning_share(self.spaces, self.corrections)
+        return self
 
     @model_validator(mode="after")
     def _spaces_have_encoders(self) -> Study:
