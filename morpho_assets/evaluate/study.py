@@ -22,7 +22,7 @@ from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
-from morpho_assets.profiles.study import SHUFFLED, read_space, space_features
+from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, variant_name
 from morpho_assets.profiles.tuning import reported
 
 TRUTH = "truth"  # the variant of what is compared with what was planted
@@ -57,7 +57,7 @@ def evaluate_study(
     for space, step in variants:
         profiles = reported(read_space(lake, study, space, step))
         features = space_features(profiles)
-        name = space if step == "selected" else f"{space}, {step}"
+        name = variant_name(space, step)
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
             for evaluator, settings in of_profiles.items():
                 found = evaluate(rows, features, settings, seed)

@@ -182,6 +182,11 @@ def space_steps(spaces: Mapping[str, SpaceConfig], corrections: Sequence[Correct
     return steps
 
 
+def variant_name(space: str, step: str) -> str:
+    """How `metrics` and `treatments` call a space after one step: by its name alone before any correction."""
+    return space if step == SELECTED else f"{space}, {step}"
+
+
 def _numbered(names: Sequence[str]) -> list[str]:
     return [name if name not in names[:i] else f"{name}_{names[:i].count(name) + 1}" for i, name in enumerate(names)]
 

@@ -37,7 +37,7 @@ def test_marks_are_those_of_treatments_and_controls_are_no_queries() -> None:
     frame = mark_tuning(screen(treatments=20), 0.3)
     kinds = dict(frame.group_by("Metadata_Perturbation").agg(pl.col(TUNING).unique()).iter_rows())
     assert kinds.pop("DMSO") == [None]
-    assert sorted(sum(kinds.values(), [])) == [False] * 14 + [True] * 6
+    assert sorted(kinds.values()) == [[False]] * 14 + [[True]] * 6
     queries = RetrievalConfig(queries=f"NOT {TUNING}")
     told = mean_average_precision(frame, feature_columns(frame), queries)["Metadata_Perturbation"].to_list()
     assert sorted(told) == sorted(name for name, tuned in kinds.items() if tuned == [False])
