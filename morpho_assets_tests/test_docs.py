@@ -8,7 +8,12 @@ import pytest
 import yaml
 
 from morpho_assets import reference
+from morpho_assets.evaluate.evaluators import EVALUATORS
+from morpho_assets.evaluate.pairs import PairRule
 from morpho_assets.lake.catalog import query_catalog
+from morpho_assets.profiles.consensus import ConsensusConfig
+from morpho_assets.profiles.harmony import HarmonyConfig
+from morpho_assets.profiles.tuning import SweepConfig
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.project import ROOT
@@ -70,6 +75,19 @@ def test_every_make_target_of_the_readme_is_in_the_makefile():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_reference_tells_all_of_what_a_setting_assumes():
+    page = (ROOT / "docs/configuration.md").read_text()
+    chapters = re.findall(r"^### (\w+)\n\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    assert len(chapters) == len(dict(chapters)) > 60
+    assert [name for name, summary in chapters if not summary.endswith(".")] == []
+    words = " ".join(page.split())
+    for model in [model for model, _ in EVALUATORS.values()] + [PairRule, ConsensusConfig, SweepConfig, HarmonyConfig]:
+        assert model.__name__ in dict(chapters)
+        for sentence in " ".join(model.__doc__.split("\n\n")[0].split()).split(". "):
+            assert sentence in words
+    assert "- `mad_robustize`: (x - median) / (mad_scale * MAD)" in page
 
 
 def test_the_reference_pages_are_those_of_the_code():
