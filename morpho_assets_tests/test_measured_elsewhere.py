@@ -44,6 +44,14 @@ def test_cells_of_cellprofiler_become_profiles(tmp_path: Path) -> None:
     columns = ["Metadata_Well", "Metadata_Count_Cells", "Metadata_Count_Sites", "Cells_AreaShape_Area"]
     assert wells.select(columns).rows() == [("A01", 3, 2, 10.0), ("A02", 3, 1, 20.0)]
     assert "up to date" in project.run("run", "--plate", "P1")
+    cells = lake.provenance("single_cells", "P1")
+    settings = yaml.safe_load((project.folder / "morpho.yaml").read_text())
+    settings["sources"][0]["negative_controls"] = ["BRD-1"]
+    (project.folder / "morpho.yaml").write_text(yaml.safe_dump(settings))
+    project.run("run", "--plate", "P1")
+    controls = lake.read("normalized_profiles", "P1").filter(Metadata_control_type="negcon")["Metadata_Well"].to_list()
+    assert controls == ["A02"]
+    assert lake.provenance("single_cells", "P1") == cells  # other controls, the same cells
 
 
 def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, reference_data: Path) -> None:
