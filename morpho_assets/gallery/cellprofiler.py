@@ -127,8 +127,8 @@ def scan_cytotable(path: str | Path, config: CellProfilerConfig | None = None) -
 def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
     """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), a row per well; A1 is A01.
 
-    Raises InputError for a file without Metadata_Plate or Metadata_Well, for a well that is none and one that comes
-    twice.
+    A feature that is missing in every well is a number all the same. Raises InputError for a file without
+    Metadata_Plate or Metadata_Well, for a well that is none and one that comes twice.
     """
     file = str(file)
     if file.endswith(".parquet"):
@@ -140,7 +140,8 @@ def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
         raise InputError(file, "header", f"no {', '.join(sorted(absent))}", "well profiles",
                          "Give files of workspace/profiles, one row per well.")  # fmt: skip
     keys = [_site_key(pl.col(name), word) for name, word in zip(SITE_KEYS, ("plate", "well"), strict=False)]
-    frame = frame.with_columns(keys)
+    blank = [name for name in frame.columns if name.startswith(PREFIXES) and frame[name].null_count() == frame.height]
+    frame = frame.with_columns(*keys, pl.col(blank).cast(pl.Float64))
     for row, well in enumerate(frame["Metadata_Well"], start=2):
         try:
             well_position(well or "")

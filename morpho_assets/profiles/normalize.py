@@ -41,7 +41,7 @@ class NormalizeConfig(BaseModel):
     mad_scale: float = Field(default=MAD_TO_SD, gt=0, description="factor on the MAD (1.4826: an SD; JUMP: 1)")
     floor: float = Field(
         default=1e-6, ge=0,
-        description="a spread not above this share of the largest absolute reference value counts as zero",
+        description="a spread not above this share of the median absolute reference value counts as zero",
     )  # fmt: skip
     flat: Literal["null", "zero", "centre"] = Field(
         default="null",
@@ -159,8 +159,8 @@ def _scaled(values: Matrix, reference: Matrix, config: NormalizeConfig) -> Matri
 
 
 def _flat(spread: Matrix, reference: Matrix, floor: float) -> npt.NDArray[np.bool_]:
-    largest = np.max(np.abs(reference), axis=0, initial=0.0, where=~np.isnan(reference))
-    return ~(spread > floor * largest)
+    """Which features (features,) have no spread to speak of: against the median, which one far well does not move."""
+    return ~(spread > floor * column_median(np.abs(reference)))
 
 
 def _fill_flat(scaled: Matrix, centred: Matrix, flat: npt.NDArray[np.bool_], config: NormalizeConfig) -> Matrix:

@@ -79,7 +79,7 @@ def build_spaces(
             config = config.model_copy(update={"encoder": config.encoder or name})
             frame, selection = build[config.of](lake, study, wells, config)
         else:
-            frame, selection = _complete(lake.scan("well_profiles", plates).collect())
+            frame, selection = _aggregated(lake.scan("well_profiles", plates).collect(), name)
         step = SELECTED if config.recipe is None else AGGREGATED
         frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(step)))
         dropped.append(selection.with_columns(study=pl.lit(study), space=pl.lit(name)))
@@ -226,6 +226,18 @@ def _complete(wells: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     missing = [name for name in feature_columns(wells, SPACE_PREFIXES) if wells[name].null_count()]
     dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
     return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
+
+
+def _aggregated(wells: pl.DataFrame, space: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`_complete` wells before any normalisation. InputError for plates that have none."""
+    measured = _measured(wells)["Metadata_Plate"].unique() if feature_columns(wells, SPACE_PREFIXES) else []
+    absent = sorted(set(wells["Metadata_Plate"]) - set(measured))
+    if absent:
+        raise InputError("spaces", space, f"plate {absent[0]} with profiles that were published normalised",
+                         "profiles before normalisation, with which the recipe begins",
+                         "Name the unnormalised files in the source (normalized: false), or use `select` and "
+                         "`corrections` in place of the recipe.")  # fmt: skip
+    return _complete(wells)
 
 
 def _embedding_space(

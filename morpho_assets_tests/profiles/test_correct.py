@@ -85,7 +85,7 @@ def test_one_batch_comes_back_as_it_is(name: str) -> None:
 
 def test_missing_values_are_refused_by_name() -> None:
     frame = screen().with_columns(Cells_0=pl.lit(None, pl.Float64))
-    for name in ("sphering", "pca", "coral", "tvn", "combat", "harmony", "cell_count"):
+    for name in ("sphering", "pca", "coral", "tvn", "combat", "harmony"):
         with pytest.raises(InputError, match="Cells_0"):
             correct(frame, [corrector_config({"corrector": name})])
 
@@ -110,6 +110,23 @@ def test_cell_count_leaves_the_residual() -> None:
     assert found["Cells_1"].to_list() == frame["Cells_1"].to_list()  # too few distinct values to fit
     count = frame["Metadata_Count_Cells"].to_numpy()
     assert abs(np.corrcoef(count, found["Cells_5"].to_numpy())[0, 1]) < 1e-9
+
+
+def test_cell_count_passes_over_missing_values() -> None:
+    frame = screen().with_columns(
+        Cells_0=pl.when(pl.int_range(pl.len()) < 30).then(None).otherwise(pl.col("Metadata_Count_Cells") * 2.0 + 5),
+        Cells_1=pl.lit(None, pl.Float64),
+    )
+    found = correct(frame, [corrector_config({"corrector": "cell_count"})])
+    assert found["Cells_0"].null_count() == 30
+    np.testing.assert_allclose(found["Cells_0"].drop_nulls(), 0, atol=1e-9)
+    assert found["Cells_1"].null_count() == frame.height
+
+
+def test_cell_count_needs_the_count_of_every_well() -> None:
+    for count in (pl.lit(None, pl.Int32), pl.when(pl.int_range(pl.len()) > 2).then("Metadata_Count_Cells")):
+        with pytest.raises(InputError, match=r"of 168 wells without Metadata_Count_Cells.*leave the step out"):
+            correct(screen().with_columns(Metadata_Count_Cells=count), [corrector_config({"corrector": "cell_count"})])
 
 
 def test_blom_scores_by_hand() -> None:

@@ -78,6 +78,12 @@ def test_a_feature_without_spread_in_the_controls_never_explodes(
     assert found["Cells_A"][4] == expected
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_control_that_is_far_off_leaves_the_feature(method: Method) -> None:
+    found = normalize(one_feature([1.0, 2.0, 3.0, 4.0, 5.0, 1e9, 2.5], 6), config(method))
+    assert found["Cells_A"].null_count() == 0
+
+
 def test_rounding_noise_is_no_spread() -> None:
     values = [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2, 0.9]
     assert normalize(one_feature(values, 4), config("standardize"))["Cells_A"].null_count() == 5

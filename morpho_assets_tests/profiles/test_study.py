@@ -73,6 +73,16 @@ def test_a_shipped_study_runs_its_recipe_step_by_step(lake: Lake, name: str, tmp
     assert "Cells_AreaShape_Flat" in lake.read("feature_selection", name)["feature"].to_list()
 
 
+def test_a_recipe_asks_for_profiles_before_normalisation(lake: Lake) -> None:
+    wells = lake.read("well_profiles", "P3").select(pl.col("^Metadata_.*$"))
+    lake.write("well_profiles", "P3", wells, MADE)
+    study = load_study("jump_compound", Path("none"))
+    with pytest.raises(InputError, match=r"jump_compound: found plate P3 with profiles that were published normalised"):
+        build_spaces(lake, "jump_compound", MADE, study.spaces, PLATES)
+    with pytest.raises(InputError, match="plate P3"):
+        build_spaces(lake, "jump_compound", MADE, study.spaces, ["P3"])
+
+
 SWEPT = {
     "name": "swept",
     "title": "Swept",
