@@ -44,6 +44,7 @@ _PLATE = (
         "normalized_profiles",
         ("plate_manifest", "image_quality", "masks", "single_cells"),
         lambda s: s.profiles,
+        "2",
     ),
 )
 _STUDY = (
@@ -54,6 +55,7 @@ _STUDY = (
         "profiles",
         ("embeddings",),
         lambda s: [s.plates, s.spaces, s.tuning_share and [s.tuning_share, s.seed]],
+        "2",
     ),
     Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed]),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,22 +161,29 @@ def to_parquet(sites: Iterable[tuple[str, pl.DataFrame]], path: Path) -> int:
     """Write the cells of all sites to one Parquet file, a row group per site with cells; returns the number of cells.
 
     Memory is that of one site. Columns are those of the first site with cells; InputError naming a later site that has
-    others. Without any cell no file is written.
+    others. Without any cell no file is written; one that is there is replaced when all sites are written, and stays as
+    it is when one of them fails.
     """
     import pyarrow.parquet as pq
 
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
     writer: Any = None
     cells = 0
     try:
         for frame in same_columns(sites, str(path)):
             arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
             if writer is None:
-                writer = pq.ParquetWriter(path, arrow.schema)
+                writer = pq.ParquetWriter(aside, arrow.schema)
             writer.write_table(arrow)
             cells += frame.height
+        if writer is not None:
+            writer.close()
+            aside.replace(path)
     finally:
         if writer is not None:
             writer.close()
+        aside.unlink(missing_ok=True)
     return cells
 
 

@@ -110,6 +110,17 @@ def test_a_site_of_another_pipeline_is_named(tmp_path: Path) -> None:
     site(tmp_path / "P-A01-2", extra=",New")
     with pytest.raises(InputError, match=r"P-A01-2.*Cells_New"):
         to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]  # no half of the cells
+
+
+def test_an_older_file_stays_until_all_sites_are_written(tmp_path: Path) -> None:
+    site(tmp_path / "P-A01-1", 3)
+    assert to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet") == 3
+    site(tmp_path / "P-A01-2", extra=",New")
+    with pytest.raises(InputError, match="Cells_New"):
+        to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet")
+    assert pl.read_parquet(tmp_path / "cells.parquet").height == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["P-A01-1", "P-A01-2", "cells.parquet"]
 
 
 def test_cytotable_names_become_ours(tmp_path: Path) -> None:

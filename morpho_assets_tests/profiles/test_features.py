@@ -31,4 +31,4 @@ def test_missing_feature_columns_are_refused(named: list[str] | None) -> None:
 
 def test_methods_that_need_complete_values_name_the_feature() -> None:
     with pytest.raises(InputError, match="Cells_A"):
-        complete_matrix(pl.DataFrame({"Cells_A": [1.0, None]}), ["Cells_A"], "sphering")
+        complete_matrix(pl.DataFrame({"Cells_A": [1.0, None], "Cells_B": 1.0}), ["Cells_A", "Cells_B"], "sphering")
