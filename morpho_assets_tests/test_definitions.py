@@ -79,6 +79,7 @@ def test_checks_stand_on_the_stages_they_guard(definitions):
         ("single_cells", "nuclear_stain_in_nuclei"),
         ("well_profiles", "every_well_has_a_profile"),
         ("well_profiles", "finite_features"),
+        ("well_profiles", "normalised_on_its_reference"),
         *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
     }

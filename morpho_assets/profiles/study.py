@@ -230,8 +230,8 @@ def _complete(wells: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _aggregated(wells: pl.DataFrame, space: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`_complete` wells before any normalisation. InputError for plates that have none."""
-    measured = _measured(wells)["Metadata_Plate"].unique() if feature_columns(wells, SPACE_PREFIXES) else []
-    absent = sorted(set(wells["Metadata_Plate"]) - set(measured))
+    measured = _measured(wells) if feature_columns(wells, SPACE_PREFIXES) else wells.clear()
+    absent = sorted(set(wells["Metadata_Plate"]) - set(measured["Metadata_Plate"]))
     if absent:
         raise InputError("spaces", space, f"plate {absent[0]} with profiles that were published normalised",
                          "profiles before normalisation, with which the recipe begins",

@@ -19,6 +19,7 @@ from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
+from morpho_assets.profiles.normalize import NORMALIZED_ON
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
@@ -141,6 +142,9 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
         (pl.col("Metadata_control_type") == "negcon").sum().alias("negative controls"),
         *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()) for name in _COUNTS),
     )
+    if NORMALIZED_ON in results.wells.columns:
+        reference = results.wells.group_by("Metadata_Plate").agg(pl.first(NORMALIZED_ON))
+        table = table.join(reference, on="Metadata_Plate", how="left", maintain_order="left")
     counted = {plate: cells_per_well(lake, plate) for plate in plates[:MOST_PLATES]}
     counted = {plate: cells for plate, cells in counted.items() if cells.height}
     pictures = [

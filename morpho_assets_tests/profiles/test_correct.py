@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -197,6 +199,37 @@ def test_combat_refuses_what_it_cannot_tell_apart() -> None:
                 [corrector_config({"corrector": "combat"})])  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("settings", "change", "note"),
+    [
+        ({"corrector": "sphering", "reference": "Metadata_Well = 'A01'"}, {}, "all: 3 rows .* for 10 features"),
+        ({"corrector": "harmony"}, {}, "6 clusters instead of 300"),
+        ({"corrector": "harmony"}, {"Metadata_Plate": pl.lit("P")}, "a single batch"),
+        ({"corrector": "combat"}, {"Metadata_Plate": pl.lit("P")}, "a single batch"),
+        ({"corrector": "combat"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features constant"),
+        ({"corrector": "tvn"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features constant over the controls, only centred"),
+        ({"corrector": "cell_count"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features with few distinct values"),
+    ],
+)
+def test_a_fallback_is_noted(settings: dict[str, object], change: dict[str, pl.Expr], note: str) -> None:
+    ((_, found),) = correct_steps(screen().with_columns(**change), [corrector_config(settings)])
+    assert len(found.notes) == 1
+    assert re.search(note, found.notes[0])
+
+
+@pytest.mark.parametrize("name", ["sphering", "harmony", "combat", "tvn", "cell_count"])
+def test_nothing_is_noted_where_nothing_falls_back(name: str) -> None:
+    config = corrector_config({"corrector": name, **({"clusters": 5} if name == "harmony" else {})})
+    ((_, found),) = correct_steps(screen(), [config])
+    assert found.notes == ()
+
+
+def test_tvn_refuses_controls_that_are_all_equal() -> None:
+    frame = screen().with_columns(pl.col("^Cells_.*$") * 0 + 1.1)
+    with pytest.raises(InputError, match="rows where negcon that are all equal"):
+        correct(frame, [corrector_config({"corrector": "tvn"})])
+
+
 def test_harmony_mixes_two_shifted_clusters() -> None:
     rng = np.random.default_rng(0)
     centre = np.array([[6.0, 0, 0], [0, 6.0, 0]])
@@ -217,7 +250,9 @@ def test_chromosome_arm_loses_what_unexpressed_genes_share() -> None:
         "Metadata_Perturbation": [f"g{i}" for i in range(80)], "Metadata_arm": arm,
         "Metadata_zfpkm": np.tile([-5.0] * 30 + [2.0] * 10, 2), "Cells_A": shift + rng.normal(0, 0.1, 80),
     })  # fmt: skip
-    found = correct(frame, [corrector_config({"corrector": "chromosome_arm"})])
+    ((_, state),) = correct_steps(frame, [corrector_config({"corrector": "chromosome_arm"})])
+    found = state.profiles
+    assert state.notes == ("2 of 2 arms corrected: they have more than 20 unexpressed genes",)
     assert abs(found.filter(Metadata_arm="8q")["Cells_A"].mean()) < 0.1  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no arm"):
         correct(frame, [corrector_config({"corrector": "chromosome_arm", "more_than": 30})])
