@@ -58,6 +58,7 @@ _STUDY = (
         "2",
     ),
     Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed]),
+    Stage("treatment_profiles", "treatment_profiles", ("corrected_profiles",), lambda s: s.consensus),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),
     Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: [s.evaluators, s.seed], "2"),
 )

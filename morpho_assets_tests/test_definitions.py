@@ -23,10 +23,11 @@ GRAPH = {
     "embeddings": ("learned", {"encoder", "masks"}),
     "feature_space": ("spaces", {"embeddings", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
+    "treatment_profiles": ("spaces", {"corrected_profiles"}),
     "projections": ("spaces", {"corrected_profiles"}),
     "evaluation": ("evaluation", {"corrected_profiles"}),
     "report": ("evaluation", {"evaluation", "projections", "embeddings"}),
-    "catalog": ("catalog", {"well_profiles", "evaluation"}),
+    "catalog": ("catalog", {"well_profiles", "treatment_profiles", "evaluation"}),
 }
 
 

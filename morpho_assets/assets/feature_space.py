@@ -6,7 +6,7 @@ import polars as pl
 from morpho_assets.assets.shared import picture, result, small_table, study_asset
 from morpho_assets.evaluate.sweep import sweep
 from morpho_assets.learn.study import project_spaces
-from morpho_assets.profiles.study import build_spaces, correct_spaces, space_steps
+from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces, space_steps
 from morpho_assets.resources import WorkspaceResource
 
 
@@ -40,6 +40,20 @@ def corrected_profiles(context: dg.AssetExecutionContext, workspace: WorkspaceRe
     steps = profiles.group_by("space", "step", maintain_order=True).agg(pl.len().alias("wells"))
     notes = opened.lake.read("correction_notes", study.name).drop("study")
     return result(made.fingerprint, profiles.height, {"steps": small_table(steps), "notes": small_table(notes)})
+
+
+@study_asset("spaces", {"parquet", "polars"})
+def treatment_profiles(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """One profile per treatment (or treatment and batch) of every space after its last correction: their consensus."""
+    opened = workspace.open()
+    study = opened.study(context.partition_key)
+    made = opened.study_provenance("treatment_profiles", study)
+    steps = space_steps(study.spaces, study.corrections)
+    profiles = consensus_spaces(opened.lake, study.name, made, study.consensus, steps)
+    sizes = profiles.group_by("space", maintain_order=True).agg(pl.len().alias("treatments"))
+    return result(
+        made.fingerprint, profiles.height, {"spaces": small_table(sizes), "by": ", ".join(study.consensus.by)}
+    )
 
 
 @study_asset("spaces", {"umap"})

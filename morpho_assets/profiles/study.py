@@ -13,8 +13,9 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
+from morpho_assets.profiles.consensus import PROFILE_COUNT, ConsensusConfig, consensus
 from morpho_assets.profiles.correct import CorrectorConfig, Tuner, correct_steps
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.features import feature_columns, require_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.select import SelectConfig, select_features
@@ -133,6 +134,27 @@ def correct_spaces(
     lake.write("metrics", study, pl.concat(curves, how="diagonal"), made, part=CORRECTED)
     lake.write("profiles", study, corrected, made, part=CORRECTED)
     return corrected
+
+
+def consensus_spaces(
+    lake: Lake, study: str, made: Provenance, config: ConsensusConfig, steps: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """Write `treatment_profiles`, the consensus of every space after its last step, and return it.
+
+    One row per value of `config.by`; wells where one of these is null belong to no row. InputError as of `consensus`.
+    """
+    frames = [table("treatment_profiles").empty()]
+    for space, names in steps.items():
+        wells = read_space(lake, study, space, names[-1])
+        features = space_features(wells)
+        require_columns(wells, config.by, "consensus")
+        profiles = consensus(wells.drop_nulls(config.by), config, features)
+        treatment = pl.concat_str(config.by, separator=" | ")
+        place = {"study": pl.lit(study), "space": pl.lit(space), "step": pl.lit(names[-1])}
+        frames.append(profiles.with_columns(treatment=treatment, **place).cast({PROFILE_COUNT: pl.Int32}))
+    profiles = pl.concat(frames, how="diagonal_relaxed")
+    lake.write("treatment_profiles", study, profiles, made)
+    return profiles
 
 
 def tuning_share(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> float | None:

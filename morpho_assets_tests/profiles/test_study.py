@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -13,9 +14,17 @@ from morpho_assets.evaluate.study import evaluate_study
 from morpho_assets.evaluate.sweep import sweep
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
+from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
-from morpho_assets.profiles.study import build_spaces, correct_spaces, read_space, space_features, space_steps
+from morpho_assets.profiles.study import (
+    build_spaces,
+    consensus_spaces,
+    correct_spaces,
+    read_space,
+    space_features,
+    space_steps,
+)
 from morpho_assets.studies.model import Study, load_study
 
 MADE = Provenance("well_profiles", "1", "", {})
@@ -81,6 +90,28 @@ def test_a_recipe_asks_for_profiles_before_normalisation(lake: Lake) -> None:
         build_spaces(lake, "jump_compound", MADE, study.spaces, PLATES)
     with pytest.raises(InputError, match="plate P3"):
         build_spaces(lake, "jump_compound", MADE, study.spaces, ["P3"])
+
+
+@pytest.mark.parametrize("by", [("Metadata_Perturbation",), ("Metadata_Perturbation", "Metadata_Batch")])
+@pytest.mark.parametrize("method", ["median", "modz"])
+def test_the_consensus_of_a_study_is_by_treatment_or_what_it_names(
+    lake: Lake, by: tuple[str, ...], method: Literal["median", "modz"]
+) -> None:
+    study = load_study("pycytominer", Path("none"))
+    build_spaces(lake, "pycytominer", MADE, study.spaces, PLATES)
+    correct_spaces(lake, "pycytominer", MADE, study.corrections, study.spaces)
+    steps = space_steps(study.spaces, study.corrections)
+    config = ConsensusConfig(method=method, by=by)
+    consensus_spaces(lake, "pycytominer", MADE, config, steps)
+    found = lake.read("treatment_profiles", "pycytominer").filter(space="pycytominer")
+    assert found["step"].unique().to_list() == [steps["pycytominer"][-1]]
+    assert found.height == 61 * (1 if len(by) == 1 else 2)
+    assert set(found["treatment"].head(3)) <= {" | ".join(row) for row in found.select(by).iter_rows()}
+    wells = read_space(lake, "pycytominer", "pycytominer", steps["pycytominer"][-1])
+    expected = consensus(wells, config, space_features(wells))
+    both = [frame.sort(by).select(space_features(wells)).to_numpy() for frame in (found, expected)]
+    np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-6)
+    assert found["Metadata_Count_Profiles"].sum() == wells.height
 
 
 SWEPT = {
