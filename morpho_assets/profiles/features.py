@@ -27,13 +27,18 @@ def feature_columns(frame: pl.DataFrame | pl.LazyFrame, prefixes: Sequence[str] 
 def require_features(
     frame: pl.DataFrame | pl.LazyFrame, features: Sequence[str] | None, prefixes: Sequence[str] = COMPARTMENTS
 ) -> list[str]:
-    """`features` as a list if given, else `feature_columns`; InputError when a name is absent or nothing is left."""
+    """`features` as a list if given, else `feature_columns`; InputError when a name is absent or repeated or nothing is
+    left."""
     known = set(frame.collect_schema().names())
     columns = feature_columns(frame, prefixes) if features is None else list(features)
     absent = [name for name in columns if name not in known]
     if absent:
         raise InputError("profiles", "features", f"no column {', '.join(absent[:5])}", "columns of the frame",
                          "Name features that the frame has.")  # fmt: skip
+    repeated = sorted({name for name in columns if columns.count(name) > 1}) if len(set(columns)) < len(columns) else []
+    if repeated:
+        raise InputError("profiles", "features", f"{', '.join(repeated[:5])} named twice", "each feature once",
+                         "Name features once.")  # fmt: skip
     if not columns:
         raise InputError("profiles", "features", "no feature column", f"names that start with {', '.join(prefixes)}",
                          "Give the feature columns by name or prefix.")  # fmt: skip

@@ -141,9 +141,11 @@ def normalize(
 def _instead(plate: str, rows: npt.NDArray[np.intp], found: int, config: NormalizeConfig) -> npt.NDArray[np.intp]:
     if config.too_few == "all" and rows.size >= config.min_reference:
         return rows
+    todo = "Mark the controls in the plate map, choose other rows with `reference`, or set too_few to 'all'."
+    if config.too_few == "all":
+        todo = f"The plate has {rows.size} rows in all: leave it out, or lower min_reference."
     raise InputError("profiles", f"plate {plate}", f"{found} rows where {config.reference}",
-                     f"at least {config.min_reference} reference rows", "Mark the controls in the plate map, choose "
-                     "other rows with `reference`, or set too_few to 'all'.")  # fmt: skip
+                     f"at least {config.min_reference} reference rows", todo)  # fmt: skip
 
 
 def _scaled(values: Matrix, reference: Matrix, config: NormalizeConfig) -> Matrix:

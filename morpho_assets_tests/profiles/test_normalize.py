@@ -114,6 +114,11 @@ def test_a_plate_with_too_few_controls_is_named(controls: int) -> None:
     assert dict(found.select("Metadata_Plate", NORMALIZED_ON).unique().iter_rows()) == {"P0": "negcon", "LONELY": "all"}
 
 
+def test_a_plate_with_too_few_rows_at_all_is_not_sent_in_a_circle() -> None:
+    with pytest.raises(InputError, match="1 rows in all: leave it out, or lower min_reference"):
+        normalize(one_feature([1.0], 0), config("mad_robustize", too_few="all"))
+
+
 def test_reference_rows_by_sql() -> None:
     frame = one_feature([1, 2, 3, 50, 60], 0).with_columns(Metadata_Row=pl.Series([1, 1, 1, 2, 2]))
     found = normalize(frame, config("mad_robustize", reference="Metadata_Row = 1", mad_scale=1))
