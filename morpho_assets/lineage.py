@@ -57,7 +57,7 @@ _STUDY = (
         lambda s: [s.plates, s.spaces, s.tuning_share and [s.tuning_share, s.seed]],
         "2",
     ),
-    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed]),
+    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed], "2"),
     Stage("treatment_profiles", "treatment_profiles", ("corrected_profiles",), lambda s: s.consensus),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),
     Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: [s.evaluators, s.seed], "2"),

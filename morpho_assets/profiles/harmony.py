@@ -31,11 +31,12 @@ class HarmonyConfig(CorrectorSettings):
 
 
 def correct_harmony(profiles: pl.DataFrame, features: Sequence[str], config: HarmonyConfig, seed: int = 0) -> Corrected:
-    """Profiles with the batch shift of their clusters removed; the same seed gives the same bytes. One batch comes
-    back as it is, which is noted, as are fewer clusters than asked for. InputError for missing values."""
+    """Profiles with the batch shift of their clusters removed; the same seed gives the same values in any order of
+    rows. One batch comes back as it is, which is noted, as are fewer clusters than asked for. InputError for missing
+    values."""
     require_columns(profiles, config.batch, "harmony")
     values = complete_matrix(profiles, features, "harmony")
-    batches = groups_of(profiles, config.batch)
+    batches = sorted(groups_of(profiles, config.batch), key=lambda batch: batch[0])
     if len(batches) < 2:
         return Corrected(profiles, tuple(features), ("a single batch: profiles as they were",))
     membership = np.zeros((profiles.height, len(batches)))
@@ -44,8 +45,10 @@ def correct_harmony(profiles: pl.DataFrame, features: Sequence[str], config: Har
     used = cluster_count(profiles.height, config)
     capped = config.clusters is not None and used < config.clusters
     notes = (f"{used} clusters instead of {config.clusters}: a 30th of the profiles",) if capped else ()
-    corrected = with_matrix(profiles, features, harmonise(values, membership, config, seed))
-    return Corrected(corrected, tuple(features), notes)
+    order = np.lexsort((membership.argmax(axis=1), *values.T[:8]))  # rows are drawn: their place must not matter
+    corrected = np.empty_like(values)
+    corrected[order] = harmonise(values[order], membership[order], config, seed)
+    return Corrected(with_matrix(profiles, features, corrected), tuple(features), notes)
 
 
 def cluster_count(profiles: int, config: HarmonyConfig) -> int:
