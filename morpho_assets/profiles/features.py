@@ -65,13 +65,14 @@ def complete_matrix(frame: pl.DataFrame, features: Sequence[str], purpose: str) 
     """`to_matrix` for methods that cannot work with missing values: InputError naming the first columns with one, or
     the first rows without any value."""
     matrix = to_matrix(frame, features)
-    empty = np.flatnonzero(np.isnan(matrix).all(axis=1))
+    unknown = np.isnan(matrix)
+    empty = np.flatnonzero(unknown.all(axis=1))
     if empty.size and len(features):
         keys = [name for name in ("Metadata_Plate", "Metadata_Well") if name in frame.columns]
         named = [" ".join(map(str, row)) for row in frame.select(keys)[empty[:5]].iter_rows()] if keys else empty[:5]
         raise InputError("profiles", purpose, f"{empty.size} rows without any value ({', '.join(map(str, named))} …)",
                          "profiles of wells that have cells", "Filter these rows out first.")  # fmt: skip
-    missing = np.isnan(matrix).any(axis=0)
+    missing = unknown.any(axis=0)
     if missing.any():
         names = [features[i] for i in np.flatnonzero(missing)]
         raise InputError("profiles", purpose, f"missing values in {len(names)} features ({', '.join(names[:3])} …)",

@@ -283,7 +283,8 @@ def select_features(
     chosen = profiles.filter(rows_where(profiles, config.among))
     matrix = to_matrix(chosen, columns)
     measured = ~np.isnan(matrix).all(axis=1)
-    chosen, matrix = chosen.filter(pl.Series(measured)), matrix[measured]
+    if not measured.all():
+        chosen, matrix = chosen.filter(pl.Series(measured)), matrix[measured]
     if chosen.is_empty():
         raise InputError("profiles", f"rows where {config.among}", "none with values", "at least one row",
                          "Choose other rows.")  # fmt: skip

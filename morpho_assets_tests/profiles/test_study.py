@@ -149,6 +149,22 @@ def test_a_swept_study_reports_the_treatments_that_it_was_not_tuned_on(lake: Lak
     assert note == f"{best.replace('=', ' ')}, of 2 values the best on 30 treatments"
 
 
+def test_a_sweep_within_a_recipe(lake: Lake, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "about: MAD, then a swept sphering\nsteps:\n  - normalize: {flat: zero}\n"
+        "  - correct: {corrector: sphering, method: ZCA, sweep: {values: [0.1, 10], tuning_share: 0.25}}\n"
+    )
+    study = Study.model_validate({**SWEPT, "spaces": {"mine": {"of": "cells", "recipe": str(recipe)}},
+                                  "corrections": []})  # fmt: skip
+    assert study.tuning_share == 0.25
+    build_spaces(lake, "swept", MADE, study.spaces, PLATES, study.tuning_share, study.seed)
+    correct_spaces(lake, "swept", MADE, study.corrections, study.spaces, study.seed, sweep)
+    assert read_space(lake, "swept", "mine", "sphering").filter(Metadata_tuning="true").height == 15 * len(PLATES)
+    assert lake.read("metrics", "swept")["variant"].unique().sort()[0] == "mine, sphering"
+    assert lake.read("correction_notes", "swept")["note"][0].endswith("of 2 values the best on 15 treatments")
+
+
 def test_sweeps_of_a_study_choose_on_the_same_treatments() -> None:
     other = {"corrector": "coral", "sweep": {"setting": "regularisation", "values": [1], "tuning_share": 0.2}}
     with pytest.raises(InputError, match=r"tuning_share: found 0.2, 0.5; expected one share"):
