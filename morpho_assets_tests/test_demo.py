@@ -140,6 +140,7 @@ def test_a_setting_that_changes_makes_stale_what_depends_on_it_and_nothing_else(
     project, _ = demo
     changed = yaml.safe_load((project.folder / "morpho.yaml").read_text()) | {"measurement": {"texture": None}}
     changed["lake"] = str(project.folder / "data/lake")
+    changed["sources"][0]["root"] = str(project.folder / "data/gallery")
     file = tmp_path / "morpho.yaml"
     file.write_text(yaml.safe_dump(changed))
     workspace = Workspace.open(file)

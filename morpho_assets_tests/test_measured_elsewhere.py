@@ -141,7 +141,18 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
     )
     assert treatments["n"].item() > 75
     report = Path(project.workspace.settings.reports) / "cpjump1_compounds/report.html"
-    assert "CPJUMP1 compounds" in report.read_text()
+    page = report.read_text()
+    assert "CPJUMP1 compounds" in page
+    assert "Which treatments act: activity" in page
+    assert "are retrieved at a false discovery rate of 5 % in the space cellprofiler, sphering" in page
+    assert "Before and after each correction" in page
+    assert "of 6 values the best on 153 treatments" in page
+    curve = query_catalog(
+        project.workspace.settings.catalog,
+        "SELECT variant, metric, value FROM metrics WHERE evaluator = 'sweep'",
+    )
+    assert curve.height == 6 * 4
+    assert curve.filter(pl.col("variant").str.ends_with("shuffled treatments"))["value"].abs().max() < 0.03
 
 
 def test_profiles_without_counts_have_no_cell_count_space(tmp_path: Path) -> None:
