@@ -90,6 +90,8 @@ def test_what_was_planted_is_compared_with_what_was_found(demo):
 def test_the_report_is_one_page_without_the_network(demo):
     page = (demo[0].folder / "data/reports/demo/report.html").read_text()
     assert "Quick study" in page
+    assert "normalized on" in page
+    assert "Before and after each correction" in page
     assert page.count("<img") >= 8
     assert 'src="http' not in page
     assert 'href="http' not in page

@@ -110,9 +110,10 @@ def correct_steps(
 
 
 def correct(
-    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0
-) -> pl.DataFrame:
+    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0,
+    tune: Tuner | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """`profiles` after the whole chain; rotations (pca, tvn, sphering by PCA) leave features named PC_0001 …."""
-    for _, state in correct_steps(profiles, chain, features, seed):
+    for _, state in correct_steps(profiles, chain, features, seed, tune):
         profiles = state.profiles
     return profiles

@@ -7,6 +7,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
+from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.rows import rows_where
 
 TUNING = "Metadata_tuning"
@@ -38,6 +39,7 @@ class SweepConfig(BaseModel):
 def mark_tuning(profiles: pl.DataFrame, share: float, seed: int = 0) -> pl.DataFrame:
     """`profiles` with the boolean column Metadata_tuning: true for a random `share` of the treatments, false for the
     others, null for negative controls and rows without a treatment. InputError for fewer than 4 treatments."""
+    require_columns(profiles, ["Metadata_Perturbation"], "sweep")
     treated = profiles.filter(rows_where(profiles, "treated"))["Metadata_Perturbation"]
     names = treated.drop_nulls().unique().sort()
     if names.len() < 4:

@@ -7,7 +7,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
 from morpho_assets.evaluate.sweep import sweep
-from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig, corrector_config
+from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig, correct, corrector_config
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.tuning import TUNING, mark_tuning
 from morpho_assets_tests.evaluate.conftest import screen
@@ -81,6 +81,20 @@ def test_a_corrector_without_a_sweep_gets_the_default_one_if_it_has_that_setting
 def test_a_sweep_of_what_cannot_be_set(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sphering(**settings)
+
+
+def test_a_chain_sweeps_where_it_is_given_the_means() -> None:
+    frame = screen(treatments=8)
+    best = sweep(frame, feature_columns(frame), sphering()).best
+    assert correct(frame, [sphering()], tune=sweep).equals(correct(frame, [best]))
+    with pytest.raises(InputError, match="tune=sweep"):
+        correct(frame, [sphering()])
+
+
+def test_profiles_without_treatments_are_told() -> None:
+    frame = screen().drop("Metadata_Perturbation")
+    with pytest.raises(InputError, match="sweep: found no column Metadata_Perturbation"):
+        sweep(frame, feature_columns(frame), sphering())
 
 
 def test_too_few_treatments_to_hold_any_out() -> None:
