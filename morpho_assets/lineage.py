@@ -150,6 +150,6 @@ def same_settings(lake: Lake, name: str, plates: list[str], settings: object) ->
             stale.append(plate)
     if stale:
         raise LakeError(
-            f"{name} of {', '.join(stale)} was made with other settings than those in force; "
+            f"{name} of {', '.join(stale)} was made with other settings than those in force, or of another source; "
             "materialise these plates again: two settings never mix in one study"
         )
