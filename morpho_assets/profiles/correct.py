@@ -90,10 +90,11 @@ def apply_corrector(state: Corrected, config: CorrectorConfig, seed: int = 0, tu
                          "Give `tune=sweep` of morpho_assets.evaluate.sweep.")  # fmt: skip
     found = tune(state.profiles, state.features, config, seed)
     corrected = CORRECTORS[config.corrector](state.profiles, state.features, found.best, seed)
-    name, tried = config.sweep.setting, found.curve.height
-    note = (
-        f"{name} {getattr(found.best, name):g}, of {tried} values the best on {found.curve['n_tuning'][0]} treatments"
-    )
+    values, on = config.sweep.values, found.curve["n_tuning"][0]
+    best = getattr(found.best, config.sweep.setting)
+    note = f"{config.sweep.setting} {best:g}, of {len(values)} values the best on {on} treatments"
+    if len(values) > 2 and best in (min(values), max(values)):
+        note += ", and the last of them: the best may lie further"
     return replace(corrected, notes=(note, *corrected.notes), curve=found.curve)
 
 

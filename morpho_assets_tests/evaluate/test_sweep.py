@@ -7,7 +7,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
 from morpho_assets.evaluate.sweep import sweep
-from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig, correct, corrector_config
+from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig, correct, correct_steps, corrector_config
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.tuning import TUNING, mark_tuning
 from morpho_assets_tests.evaluate.conftest import screen
@@ -87,6 +87,8 @@ def test_a_chain_sweeps_where_it_is_given_the_means() -> None:
     frame = screen(treatments=8)
     best = sweep(frame, feature_columns(frame), sphering()).best
     assert correct(frame, [sphering()], tune=sweep).equals(correct(frame, [best]))
+    ((_, state),) = correct_steps(frame, [sphering()], tune=sweep)
+    assert ("the best may lie further" in state.notes[0]) == (best.epsilon != 1.0)  # type: ignore[union-attr]
     with pytest.raises(InputError, match="tune=sweep"):
         correct(frame, [sphering()])
 
