@@ -13,6 +13,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.measure.stains import nuclear_channel, nuclear_contrast, stain_fault
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.layout import map_fit
+from morpho_assets.profiles.normalize import NORMALIZED_ON
 from morpho_assets.resources import WorkspaceResource
 
 
@@ -135,6 +136,21 @@ def every_well_has_a_profile(
 
 
 @dg.asset_check(asset="well_profiles")
+def normalised_on_its_reference(
+    context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource
+) -> dg.AssetCheckResult:
+    """The plate was normalised on the rows that the settings name, not on all its wells for want of these."""
+    opened, plate = workspace.open(), context.partition_key
+    reference = opened.settings.profiles.normalize.reference
+    profiles = opened.lake.read("normalized_profiles", plate)
+    used = profiles[NORMALIZED_ON].unique().to_list() if NORMALIZED_ON in profiles.columns else []
+    faults = [f"fewer rows where {reference} than min_reference: normalised on all wells"] if used == ["all"] else []
+    return _warning(
+        faults if reference != "all" else [], f"normalised on: {', '.join(map(str, used)) or 'as published'}"
+    )
+
+
+@dg.asset_check(asset="well_profiles")
 def platemap_fits(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
     """Wells of one treatment resemble each other as the platemap stands, not only if it were shifted or turned."""
     lake, plate = workspace.open().lake, context.partition_key
@@ -213,6 +229,7 @@ CHECKS = [
     nuclear_stain_in_nuclei,
     no_fault_of_the_plate,
     every_well_has_a_profile,
+    normalised_on_its_reference,
     platemap_fits,
     finite_features,
     truth,

@@ -167,17 +167,21 @@ def _ui(options: argparse.Namespace) -> None:
 
 
 def _materialise(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], force: bool) -> None:
-    """Plates that are not up to date, then studies, then the catalog; the first failure ends it."""
-    from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES, is_current
+    """Plates that are not up to date, then studies, then the catalog; the first failure ends it.
+
+    A stale manifest is read first: only what it says decides whether images and cells are stale too.
+    """
+    from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
     from morpho_assets.terminal import TerminalProgress
 
     with _open_instance() as instance, TerminalProgress() as progress:
         instance.add_dynamic_partitions("plate", list(plates))
         instance.add_dynamic_partitions("study", list(studies))
         for number, plate in enumerate(plates, start=1):
-            stages = list(PLATE_STAGES)
-            if not force:
-                stages = [s for s in stages if not is_current(workspace.lake, s, plate, workspace.settings)]
+            stages = list(PLATE_STAGES) if force else _stale(workspace, plate)
+            if not force and "plate_manifest" in stages and workspace.lake.parts("wells", plate):
+                _launch(instance, progress, ["plate_manifest"], plate)
+                stages = _stale(workspace, plate)
             progress.title(f"plate {plate} ({number} of {len(plates)})" + ("" if stages else ": up to date"))
             if stages:
                 _launch(instance, progress, stages, plate)
@@ -186,6 +190,12 @@ def _materialise(workspace: Workspace, plates: Sequence[str], studies: Sequence[
             _launch(instance, progress, [*STUDY_STAGES, "report"], study)
         progress.title("catalog")
         _launch(instance, progress, ["catalog"], None)
+
+
+def _stale(workspace: Workspace, plate: str) -> list[str]:
+    from morpho_assets.lineage import PLATE_STAGES, is_current
+
+    return [stage for stage in PLATE_STAGES if not is_current(workspace.lake, stage, plate, workspace.settings)]
 
 
 def _launch(instance: dg.DagsterInstance, progress: object, assets: list[str], partition: str | None) -> None:

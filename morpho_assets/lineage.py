@@ -6,11 +6,12 @@ by hand whenever a stage would give other values from the same inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from morpho_assets.errors import LakeError
+from morpho_assets.gallery.manifest import SOURCE
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance, digest
 
@@ -19,7 +20,8 @@ from morpho_assets.lake.provenance import Provenance, digest
 class Stage:
     """One asset: the table whose partition stands for it, the stages it reads, and its part of the settings.
 
-    `settings` takes the platform's settings for a plate's stage and the study for a study's.
+    `settings` takes the platform's settings for a plate's stage and the study for a study's. `through` names the table
+    of an input that alone is read, where the input's stage writes several.
     """
 
     name: str
@@ -27,11 +29,12 @@ class Stage:
     inputs: tuple[str, ...] = ()
     settings: Callable[[Any], object] = lambda settings: None
     code_version: str = "1"
+    through: Mapping[str, str] = field(default_factory=dict)
 
 
 _PLATE = (
-    Stage("plate_manifest", "wells", code_version="2"),
-    Stage("raw_images", "image_files", ("plate_manifest",)),
+    Stage("plate_manifest", "wells", code_version="3"),
+    Stage("raw_images", "image_files", ("plate_manifest",), through={"plate_manifest": "sites"}),
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination),
     Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "2"),
     Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "3"),
@@ -41,15 +44,23 @@ _PLATE = (
         "normalized_profiles",
         ("plate_manifest", "image_quality", "masks", "single_cells"),
         lambda s: s.profiles,
+        "2",
     ),
 )
 _STUDY = (
     Stage("encoder", "encoders", (), lambda s: [s.plates, s.encoders]),
     Stage("embeddings", "embeddings", ("encoder",)),
-    Stage("feature_space", "profiles", ("embeddings",), lambda s: [s.plates, s.spaces]),
-    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: s.corrections),
+    Stage(
+        "feature_space",
+        "profiles",
+        ("embeddings",),
+        lambda s: [s.plates, s.spaces, s.tuning_share and [s.tuning_share, s.seed]],
+        "2",
+    ),
+    Stage("corrected_profiles", "profiles", ("feature_space",), lambda s: [s.corrections, s.seed], "2"),
+    Stage("treatment_profiles", "treatment_profiles", ("corrected_profiles",), lambda s: s.consensus),
     Stage("projections", "projections", ("corrected_profiles",), lambda s: s.projection),
-    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: s.evaluators, "2"),
+    Stage("evaluation", "metrics", ("corrected_profiles",), lambda s: [s.evaluators, s.seed], "2"),
 )
 PLATE_STAGES = {stage.name: stage for stage in _PLATE}
 STUDY_STAGES = {stage.name: stage for stage in _STUDY}
@@ -65,8 +76,14 @@ def settings_digest(stage: Stage, settings: object, stages: dict[str, Stage]) ->
 def plate_provenance(lake: Lake, name: str, plate: str, settings: object) -> Provenance:
     """What a stage of a plate would be made from now. Raises LakeError for an input that is not there."""
     stage = PLATE_STAGES[name]
-    inputs = {before: fingerprint(lake, PLATE_STAGES[before], plate) for before in stage.inputs}
+    inputs = _plate_inputs(lake, stage, plate)
     return Provenance(name, stage.code_version, settings_digest(stage, settings, PLATE_STAGES), inputs)
+
+
+def _plate_inputs(lake: Lake, stage: Stage, plate: str) -> dict[str, str]:
+    return {
+        before: fingerprint(lake, PLATE_STAGES[before], plate, stage.through.get(before)) for before in stage.inputs
+    }
 
 
 def study_provenance(
@@ -84,9 +101,9 @@ def study_provenance(
     return Provenance(name, stage.code_version, settings_digest(stage, study, STUDY_STAGES), inputs)
 
 
-def fingerprint(lake: Lake, stage: Stage, partition: str) -> str:
-    """The fingerprint of what is in the lake. Raises LakeError where there is nothing."""
-    made = lake.provenance(stage.table, partition, part_of(stage))
+def fingerprint(lake: Lake, stage: Stage, partition: str, table: str | None = None) -> str:
+    """The fingerprint of what is in the lake of a stage (in one of its tables). LakeError where there is nothing."""
+    made = lake.provenance(table or stage.table, partition, part_of(stage))
     if made is None:
         raise LakeError(f"{stage.name} of {partition} is not there; materialise it first")
     return made.fingerprint
@@ -98,16 +115,27 @@ def part_of(stage: Stage) -> str:
 
 
 def is_current(lake: Lake, name: str, plate: str, settings: object) -> bool:
-    """Whether a plate's stage is there and made with these settings from what is in the lake now."""
+    """Whether a plate's stage is there and made with these settings from what is in the lake now.
+
+    Nothing is current after a manifest that is not: what it says may change. Made anew, it leaves current what does not
+    read what changed: images do not mind other names of the controls.
+    """
     stage = PLATE_STAGES[name]
     made = lake.provenance(stage.table, plate)
     if made is None or made.settings != settings_digest(stage, settings, PLATE_STAGES):
         return False
-    return all(
-        is_current(lake, before, plate, settings)
-        and made.inputs[before] == fingerprint(lake, PLATE_STAGES[before], plate)
-        for before in stage.inputs
-    )
+    if name == "plate_manifest" and not source_is_current(lake, plate, settings):
+        return False
+    if any(made.inputs[before] != now for before, now in _plate_inputs(lake, stage, plate).items()):
+        return False
+    return all(is_current(lake, before, plate, settings) for before in stage.inputs)
+
+
+def source_is_current(lake: Lake, plate: str, settings: Any) -> bool:
+    """Whether a source with the settings that the plate's manifest was read with is still there."""
+    made = lake.provenance("wells", plate)
+    read_with = made.inputs.get(SOURCE) if made else None
+    return read_with is None or read_with in {digest(source.contents())[:16] for source in settings.sources}
 
 
 def same_settings(lake: Lake, name: str, plates: list[str], settings: object) -> None:
@@ -118,10 +146,10 @@ def same_settings(lake: Lake, name: str, plates: list[str], settings: object) ->
         made = lake.provenance(PLATE_STAGES[name].table, plate)
         if made is None:
             raise LakeError(f"{name} of plate {plate} is not there; materialise the plate first")
-        if made.settings != wanted:
+        if made.settings != wanted or not source_is_current(lake, plate, settings):
             stale.append(plate)
     if stale:
         raise LakeError(
-            f"{name} of {', '.join(stale)} was made with other settings than those in force; "
+            f"{name} of {', '.join(stale)} was made with other settings than those in force, or of another source; "
             "materialise these plates again: two settings never mix in one study"
         )

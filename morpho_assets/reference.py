@@ -4,6 +4,8 @@ when they are old."""
 
 from __future__ import annotations
 
+import inspect
+import re
 import types
 import typing
 from pathlib import Path
@@ -13,8 +15,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from morpho_assets.evaluate.evaluators import EVALUATORS, PLATE_EVALUATORS, TRUTH_EVALUATORS
 from morpho_assets.evaluate.truth.checks import CHECKS
 from morpho_assets.lake.tables import TABLES, Table
+from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
 
@@ -65,8 +69,12 @@ def configuration_page(page: str) -> str:
     before, rest = page.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
     shown: set[str] = set()
-    settings, study = _keys(Settings, shown), _keys(Study, shown)
+    settings, study, recipe = (_keys(model, shown) for model in (Settings, Study, Recipe))
     parts = ["## Keys of morpho.yaml", "", *settings, "", "## Keys of a study", "", *study]
+    parts += ["", "## Settings of the evaluators", "", "In a study, below the name that you give the evaluator."]
+    for model, _ in (*EVALUATORS.values(), *PLATE_EVALUATORS.values(), *TRUTH_EVALUATORS.values()):
+        parts += _described(model, shown)
+    parts += ["", "## Keys of a recipe", "", *recipe]
     return before + BEGIN + "\n" + "\n".join(parts) + "\n" + END + after
 
 
@@ -76,15 +84,28 @@ def _keys(model: type[BaseModel], shown: set[str]) -> list[str]:
     for name, field in model.model_fields.items():
         held = _models(field.annotation)
         nested.update({other.__name__: other for other in held})
-        lines.append(f"| `{name}` | {_default(field, held)} | {field.description or ''} |")
+        lines.append(f"| `{name}` | {_default(field, held)} | {_cell(field.description)} |")
     table = ["| key | default | meaning |", "|---|---|---|", *lines]
-    for name, other in nested.items():
-        if name in shown:
-            continue
-        shown.add(name)
-        summary = (other.__doc__ or "").strip().splitlines()[0]
-        table += ["", f"### {name}", "", summary, "", *_keys(other, shown)]
+    for other in nested.values():
+        table += _described(other, shown)
     return table
+
+
+def _described(model: type[BaseModel], shown: set[str]) -> list[str]:
+    """Heading, docstring and keys of a model, unless it was shown before."""
+    if model.__name__ in shown:
+        return []
+    shown.add(model.__name__)
+    paragraphs = inspect.cleandoc(model.__doc__ or "").split("\n\n")
+    about = [line for paragraph in paragraphs for line in ("", *_markdown(paragraph.splitlines()))]
+    return ["", f"### {model.__name__}", *about, "", *_keys(model, shown)]
+
+
+def _markdown(lines: list[str]) -> list[str]:
+    """A paragraph of a docstring as it is; one of words and, some spaces further, what each means as a list."""
+    if not re.match(r"\S.*? {2,}\S", lines[0]):
+        return lines
+    return [re.sub(r"^(\S.*?) {2,}", r"- `\1`: ", line) if line[0] != " " else f"  {line.strip()}" for line in lines]
 
 
 def _models(annotation: object) -> list[type[BaseModel]]:
@@ -95,14 +116,22 @@ def _models(annotation: object) -> list[type[BaseModel]]:
     return [model for part in inside for model in _models(part)]
 
 
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
 def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if held or value is PydanticUndefined:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_unset=True) or PydanticUndefined
+    if value is PydanticUndefined or (held and value is not None and not isinstance(value, dict)):
         return "see below"
-    text = "null" if value is None else str(value)
-    return f"`{text}`" if len(text) <= 60 else "see the code"
+    text = "null" if value is None else _cell(str(value))
+    if len(text) > 60:
+        return "see below" if held else "see the code"
+    return f"`{text}`"
 
 
 def main() -> None:

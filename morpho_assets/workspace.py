@@ -15,7 +15,7 @@ from morpho_assets.gallery.truth import Truth, TruthFolder, read_truth
 from morpho_assets.imaging.sites import SiteReader, illumination_paths
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
-from morpho_assets.lineage import PLATE_STAGES, plate_provenance, settings_digest, study_provenance
+from morpho_assets.lineage import PLATE_STAGES, plate_provenance, settings_digest, source_is_current, study_provenance
 from morpho_assets.settings import Settings, load_settings
 from morpho_assets.studies.model import Study, load_study, study_files, study_plates
 
@@ -86,7 +86,8 @@ class Workspace:
             plate: self.lake.provenance("normalized_profiles", plate)
             for plate in self.lake.partitions("normalized_profiles")
         }
-        return study_plates(study, [plate for plate, by in made.items() if by and by.settings == wanted])
+        current = [plate for plate, by in made.items() if by and by.settings == wanted]
+        return study_plates(study, [plate for plate in current if source_is_current(self.lake, plate, self.settings)])
 
     def truth(self, study: Study) -> Truth | None:
         """What is known of the study's plates, if it has an evaluator that asks and some of them are simulated."""

@@ -5,11 +5,10 @@ import pytest
 
 from morpho_assets.automation import backfill_schedule, new_plates
 from morpho_assets.definitions import build_defs
-from morpho_assets.lineage import PLATE_STAGES, plate_provenance
 from morpho_assets.resources import WorkspaceResource
 from morpho_assets.settings import BackfillConfig
 from morpho_assets_tests.project import make_project
-from morpho_assets_tests.test_lineage import ROW, TABLES, pl
+from morpho_assets_tests.test_lineage import fill
 
 
 @pytest.fixture
@@ -29,10 +28,7 @@ def new_instance(folder):
 
 def finish(project, plate):
     """Write every stage of a plate as if it had been made now."""
-    lake, settings = project.workspace.lake, project.workspace.settings
-    for name, stage in PLATE_STAGES.items():
-        frame = pl.DataFrame({**ROW, "Metadata_Plate": [plate]}).select(TABLES[stage.table].keys)
-        lake.write(stage.table, plate, frame, plate_provenance(lake, name, plate, settings))
+    fill(project.workspace.lake, project.workspace.settings, plate)
 
 
 def sense(instance, workspace):

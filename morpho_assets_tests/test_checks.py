@@ -112,6 +112,18 @@ def test_wells_without_profile_or_sites_are_named(project):
     assert value(result, "wells whose sites all failed") == "A03"
 
 
+def test_a_plate_that_was_normalised_on_all_its_wells_is_told(project):
+    lake = project.workspace.lake
+    assert "as published" in evaluate(checks.normalised_on_its_reference, project).description
+    profiles = lake.read("normalized_profiles", "P1")
+    lake.write("normalized_profiles", "P1", profiles.with_columns(Metadata_normalized_on=pl.lit("negcon")), MADE)
+    assert evaluate(checks.normalised_on_its_reference, project).passed
+    lake.write("normalized_profiles", "P1", profiles.with_columns(Metadata_normalized_on=pl.lit("all")), MADE)
+    result = evaluate(checks.normalised_on_its_reference, project)
+    assert not result.passed
+    assert "normalised on all wells" in result.description
+
+
 def test_missing_features_are_named(project):
     lake = project.workspace.lake
     lake.write(

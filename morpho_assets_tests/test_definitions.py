@@ -23,10 +23,11 @@ GRAPH = {
     "embeddings": ("learned", {"encoder", "masks"}),
     "feature_space": ("spaces", {"embeddings", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
+    "treatment_profiles": ("spaces", {"corrected_profiles"}),
     "projections": ("spaces", {"corrected_profiles"}),
     "evaluation": ("evaluation", {"corrected_profiles"}),
     "report": ("evaluation", {"evaluation", "projections", "embeddings"}),
-    "catalog": ("catalog", {"well_profiles", "evaluation"}),
+    "catalog": ("catalog", {"well_profiles", "treatment_profiles", "evaluation"}),
 }
 
 
@@ -79,6 +80,7 @@ def test_checks_stand_on_the_stages_they_guard(definitions):
         ("single_cells", "nuclear_stain_in_nuclei"),
         ("well_profiles", "every_well_has_a_profile"),
         ("well_profiles", "finite_features"),
+        ("well_profiles", "normalised_on_its_reference"),
         *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
     }

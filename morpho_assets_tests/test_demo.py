@@ -90,6 +90,8 @@ def test_what_was_planted_is_compared_with_what_was_found(demo):
 def test_the_report_is_one_page_without_the_network(demo):
     page = (demo[0].folder / "data/reports/demo/report.html").read_text()
     assert "Quick study" in page
+    assert "normalized on" in page
+    assert "Before and after each correction" in page
     assert page.count("<img") >= 8
     assert 'src="http' not in page
     assert 'href="http' not in page
@@ -140,6 +142,7 @@ def test_a_setting_that_changes_makes_stale_what_depends_on_it_and_nothing_else(
     project, _ = demo
     changed = yaml.safe_load((project.folder / "morpho.yaml").read_text()) | {"measurement": {"texture": None}}
     changed["lake"] = str(project.folder / "data/lake")
+    changed["sources"][0]["root"] = str(project.folder / "data/gallery")
     file = tmp_path / "morpho.yaml"
     file.write_text(yaml.safe_dump(changed))
     workspace = Workspace.open(file)

@@ -1,14 +1,23 @@
 """The documentation against the code: every SQL statement, command, setting and link in it."""
 
+import gzip
 import re
 import shlex
 import subprocess
 
+import numpy as np
+import polars as pl
 import pytest
 import yaml
 
 from morpho_assets import reference
+from morpho_assets.evaluate.evaluators import EVALUATORS
+from morpho_assets.evaluate.pairs import PairRule
 from morpho_assets.lake.catalog import query_catalog
+from morpho_assets.profiles.consensus import ConsensusConfig
+from morpho_assets.profiles.harmony import HarmonyConfig
+from morpho_assets.profiles.recipe import Recipe
+from morpho_assets.profiles.tuning import SweepConfig
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.project import ROOT
@@ -45,10 +54,12 @@ def test_every_command_of_the_readme_runs(demo, script):
             demo[0].run(*arguments)
 
 
-@pytest.mark.parametrize("text", blocks("yaml", "README.md", "configuration.md", "deployment.md"))
+@pytest.mark.parametrize("text", blocks("yaml", "README.md", "configuration.md", "deployment.md", "profiles.md"))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    model = Study if "spaces" in content else Settings
+    if "corrections" in content and "spaces" not in content:  # a part of a study
+        content |= {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}}
+    model = Study if "spaces" in content else Recipe if "steps" in content else Settings
     model.model_validate(content)
 
 
@@ -57,6 +68,42 @@ def test_the_readme_s_python_runs(code):
     names = {}
     exec(code, names)
     assert names["cells"].height == 1
+
+
+def test_the_python_of_the_page_on_profiles_runs(tmp_path, monkeypatch):
+    """From a plate of CellProfiler's cells to hits, then from published profiles to one frame, as on the page."""
+    monkeypatch.chdir(tmp_path)
+    wells = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 7)]
+    drugs = ["DMSO"] * 12 + [f"drug {i % 3}" for i in range(12)]
+    kinds = ["negcon"] * 12 + [None] * 12
+    plate_map = pl.DataFrame({"Metadata_Plate": "BR00116991", "Metadata_Well": wells, "Metadata_Perturbation": drugs,
+                              "Metadata_control_type": kinds})  # fmt: skip
+    plate_map.write_csv("plate_map.csv")
+    rng = np.random.default_rng(0)
+    for well in wells:
+        write_site(tmp_path / f"analysis/BR00116991/BR00116991-{well}-1", rng)
+    values = pl.DataFrame(rng.normal(size=(24, 3)), schema=["Cells_A", "Nuclei_B", "Nuclei_C"])
+    published = plate_map.rename({"Metadata_Perturbation": "Metadata_broad_sample"}).hstack(values)
+    for stage in ("augmented", "normalized_feature_select_negcon_batch"):
+        file = tmp_path / f"profiles/BR00116991/BR00116991_{stage}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".csv.gz").write_bytes(gzip.compress(published.write_csv().encode()))
+    names = {}
+    for block in blocks("python", "profiles.md"):
+        exec(block.values[0], names)
+    assert names["hits"]["Metadata_Perturbation"].to_list() == ["drug 0", "drug 1", "drug 2"]
+    assert names["profiles"].height == 24  # of one stage
+
+
+def write_site(folder, rng):
+    """Five cells as CellProfiler exports them, with two features that vary."""
+    folder.mkdir(parents=True)
+    (folder / "Image.csv").write_text("ImageNumber\n1\n")
+    parents = {"Nuclei": "", "Cells": ",Parent_Nuclei", "Cytoplasm": ",Parent_Cells,Parent_Nuclei"}
+    for name, links in parents.items():
+        rows = [f"1,{i},{rng.normal()},{rng.normal()}" + f",{i}" * links.count(",") for i in range(1, 6)]
+        lines = [f"ImageNumber,ObjectNumber,AreaShape_Area,Texture_X{links}", *rows]
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -70,6 +117,19 @@ def test_every_make_target_of_the_readme_is_in_the_makefile():
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text())):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_reference_tells_all_of_what_a_setting_assumes():
+    page = (ROOT / "docs/configuration.md").read_text()
+    chapters = re.findall(r"^### (\w+)\n\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    assert len(chapters) == len(dict(chapters)) > 60
+    assert [name for name, summary in chapters if not summary.endswith(".")] == []
+    words = " ".join(page.split())
+    for model in [model for model, _ in EVALUATORS.values()] + [PairRule, ConsensusConfig, SweepConfig, HarmonyConfig]:
+        assert model.__name__ in dict(chapters)
+        for sentence in " ".join(model.__doc__.split("\n\n")[0].split()).split(". "):
+            assert sentence in words
+    assert "- `mad_robustize`: (x - median) / (mad_scale * MAD)" in page
 
 
 def test_the_reference_pages_are_those_of_the_code():

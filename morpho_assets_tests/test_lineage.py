@@ -2,6 +2,8 @@ import polars as pl
 import pytest
 
 from morpho_assets.errors import LakeError
+from morpho_assets.gallery.manifest import write_manifest
+from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import TABLES
@@ -28,9 +30,19 @@ ROW = {
 
 def fill(lake, settings=SETTINGS, plate="P1"):
     """Every stage of a plate, written with these settings."""
-    for name, stage in PLATE_STAGES.items():
-        frame = pl.DataFrame({**ROW, "Metadata_Plate": [plate]}).select(TABLES[stage.table].keys)
-        lake.write(stage.table, plate, frame, plate_provenance(lake, name, plate, settings))
+    for table in ("wells", "sites"):
+        write(lake, "plate_manifest", table, settings, plate)
+    fill_after_the_manifest(lake, settings, plate)
+
+
+def fill_after_the_manifest(lake, settings=SETTINGS, plate="P1"):
+    for name, stage in list(PLATE_STAGES.items())[1:]:
+        write(lake, name, stage.table, settings, plate)
+
+
+def write(lake, stage, table, settings, plate):
+    frame = pl.DataFrame({**ROW, "Metadata_Plate": [plate]}).select(TABLES[table].keys)
+    lake.write(table, plate, frame, plate_provenance(lake, stage, plate, settings))
 
 
 @pytest.fixture
@@ -70,6 +82,32 @@ def test_an_input_that_was_made_anew_makes_stale_what_reads_it(lake):
     lake.write("masks", "P1", lake.read("masks", "P1"), made.including("other", "content"))
     stale = {name for name in PLATE_STAGES if not is_current(lake, name, "P1", SETTINGS)}
     assert stale == {"single_cells", "well_profiles"}
+
+
+def source(folder, **settings):
+    (folder / "sheet.csv").write_text(
+        "channel,path,source,batch,plate,well,site,Metadata_Perturbation\n"
+        "DNA,a.tiff,lab,B,P1,A01,1,DMSO\nDNA,b.tiff,lab,B,P1,A02,1,water\n"
+    )
+    return SamplesheetSource(kind="samplesheet", name="lab", path=str(folder / "sheet.csv"), **settings)
+
+
+def test_a_setting_of_a_source_makes_its_plates_stale_and_no_others(lake, tmp_path):
+    before, after = source(tmp_path), source(tmp_path, negative_controls=("water",))
+    fill(lake, SETTINGS, "P2")
+    write_manifest(lake, "P1", plate_provenance(lake, "plate_manifest", "P1", SETTINGS), before)
+    fill_after_the_manifest(lake)
+    settings, changed = (SETTINGS.model_copy(update={"sources": (s,)}) for s in (before, after))
+    assert all(is_current(lake, name, "P1", settings) for name in PLATE_STAGES)
+    fetched_otherwise = SETTINGS.model_copy(update={"sources": (source(tmp_path, retries=9),)})
+    assert is_current(lake, "well_profiles", "P1", fetched_otherwise)
+    assert not any(is_current(lake, name, "P1", changed) for name in PLATE_STAGES)
+    assert is_current(lake, "well_profiles", "P2", changed)
+    with pytest.raises(LakeError, match="well_profiles of P1 was made with other settings"):
+        same_settings(lake, "well_profiles", ["P1", "P2"], changed)
+    # Read anew, the manifest has other controls and the same images: only profiles are to be made again.
+    write_manifest(lake, "P1", plate_provenance(lake, "plate_manifest", "P1", changed), after)
+    assert [name for name in PLATE_STAGES if not is_current(lake, name, "P1", changed)] == ["well_profiles"]
 
 
 def test_the_digest_covers_the_stages_before():

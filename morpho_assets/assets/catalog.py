@@ -13,6 +13,7 @@ from morpho_assets.resources import WorkspaceResource
     kinds={"duckdb", "sql"},
     deps=[
         dg.AssetDep("well_profiles", partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep("treatment_profiles", partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep("evaluation", partition_mapping=dg.AllPartitionMapping()),
     ],
     pool="catalog",

@@ -31,9 +31,9 @@ from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
-from morpho_assets.profiles.study import read_space, space_features
+from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, variant_name
+from morpho_assets.profiles.tuning import reported
 
-SHUFFLED = "shuffled treatments"
 TRUTH = "truth"  # the variant of what is compared with what was planted
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
@@ -53,9 +53,10 @@ def evaluate_study(
 
     `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
-    What a step changes stands in rows of scope `against <the step before>`, paired by treatment. Evaluators of plates
-    see `readers` (plate to reader) once, as variant `plates`; those of truth see the whole study beside `truth`, as
-    variant `truth`, and write nothing where it is None. InputError names the evaluator and the variant.
+    Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
+    `against <the step before>`, paired by treatment. Evaluators of plates see `readers` (plate to reader) once, as
+    variant `plates`; those of truth see the whole study beside `truth`, as variant `truth`, and write nothing where it
+    is None. InputError names the evaluator and the variant.
     """
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
@@ -64,9 +65,9 @@ def evaluate_study(
     metrics, treatments, scores = [], [], []
     total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
-        profiles = read_space(lake, study, space, step)
+        profiles = reported(read_space(lake, study, space, step))
         features = space_features(profiles)
-        name = _variant(space, step)
+        name = variant_name(space, step)
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
             for evaluator, settings in of_profiles.items():
                 with _named(study, evaluator, variant):
@@ -103,15 +104,11 @@ def evaluate_study(
     return frame
 
 
-def _variant(space: str, step: str) -> str:
-    return space if step == "selected" else f"{space}, {step}"
-
-
 def _changes(
     study: str, scored: pl.DataFrame, steps: Mapping[str, Sequence[str]], evaluators: Iterable[str], seed: int
 ) -> Iterator[pl.DataFrame]:
     """Metric rows of every step but a space's first: what it changed, paired by treatment."""
-    pairs = [(_variant(space, a), _variant(space, b)) for space, names in steps.items() for a, b in pairwise(names)]
+    pairs = [(variant_name(space, a), variant_name(space, b)) for space, names in steps.items() for a, b in pairwise(names)]
     for evaluator, (last, variant) in product(evaluators, pairs):
         before, after = (
             scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)

@@ -11,9 +11,12 @@ Values that are missing are null.
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +74,8 @@ def read_site(folder: str | Path, config: CellProfilerConfig | None = None, stor
 
 def read_sqlite(path: str | Path, config: CellProfilerConfig | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yields (image key, cells) of every image of an SQLite file, of ExportToDatabase (Per_Cells …) or of the Gallery's
-    backend (Cells …), read one image at a time; see `link_objects`. InputError naming a table that is missing."""
+    backend (Cells …), read one image at a time; see `link_objects`. InputError for a file that is no SQLite, and naming
+    a table that is missing."""
     import sqlite3
     from contextlib import closing
 
@@ -79,7 +83,10 @@ def read_sqlite(path: str | Path, config: CellProfilerConfig | None = None) -> I
     if not Path(path).is_file():
         raise InputError(path, "", "no such file", "an SQLite file", "Check the path.")
     with closing(sqlite3.connect(f"file:{Path(path).resolve()}?mode=ro", uri=True)) as connection:
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        try:
+            names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        except sqlite3.DatabaseError as error:
+            raise InputError(path, "", str(error), "an SQLite file", "Fetch the file again.") from error
         tables = {kind: _table_name(kind, names, path) for kind in ("Image", "Cells", "Cytoplasm", "Nuclei")}
         image = _query(connection, f'SELECT * FROM "{tables["Image"]}"')
         keys = [key for key in ("TableNumber", "ImageNumber") if key in image.columns]
@@ -98,11 +105,11 @@ def scan_cytotable(path: str | Path, config: CellProfilerConfig | None = None) -
     """Single-cell Parquet as CytoTable writes it (a file, or a glob), lazily, under this package's names.
 
     Metadata_Plate … come from Image_Metadata_Plate … or Metadata_Plate …; ObjectNumber from the cell's number.
-    InputError when plate or well cannot be found.
+    InputError for a file that is not there or no Parquet, and when plate or well cannot be found.
     """
     config = config or CellProfilerConfig()
     frame = pl.scan_parquet(path)
-    names = frame.collect_schema().names()
+    names = _parquet(frame.collect_schema, file=path).names()
     named = []
     for word, target in zip(("plate", "well", "site"), SITE_KEYS, strict=True):
         asked = getattr(config, word)
@@ -127,12 +134,12 @@ def scan_cytotable(path: str | Path, config: CellProfilerConfig | None = None) -
 def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
     """Published well profiles (.csv, .csv.gz or .parquet; of profiles/ or the CSV backend), a row per well; A1 is A01.
 
-    Raises InputError for a file without Metadata_Plate or Metadata_Well, for a well that is none and one that comes
-    twice.
+    A feature that is missing in every well is a number all the same. Raises InputError for a file without
+    Metadata_Plate or Metadata_Well, for a well that is none and one that comes twice.
     """
     file = str(file)
     if file.endswith(".parquet"):
-        frame = pl.read_parquet(io.BytesIO(_body(file, store)))
+        frame = _parquet(pl.read_parquet, io.BytesIO(_body(file, store)), file=file)
     else:
         frame = _read_csv(file, store)
     absent = set(SITE_KEYS[:2]) - set(frame.columns)
@@ -140,7 +147,8 @@ def read_wells(file: str | Path, store: Store | None = None) -> pl.DataFrame:
         raise InputError(file, "header", f"no {', '.join(sorted(absent))}", "well profiles",
                          "Give files of workspace/profiles, one row per well.")  # fmt: skip
     keys = [_site_key(pl.col(name), word) for name, word in zip(SITE_KEYS, ("plate", "well"), strict=False)]
-    frame = frame.with_columns(keys)
+    blank = [name for name in frame.columns if name.startswith(PREFIXES) and frame[name].null_count() == frame.height]
+    frame = frame.with_columns(*keys, pl.col(blank).cast(pl.Float64))
     for row, well in enumerate(frame["Metadata_Well"], start=2):
         try:
             well_position(well or "")
@@ -159,22 +167,29 @@ def to_parquet(sites: Iterable[tuple[str, pl.DataFrame]], path: Path) -> int:
     """Write the cells of all sites to one Parquet file, a row group per site with cells; returns the number of cells.
 
     Memory is that of one site. Columns are those of the first site with cells; InputError naming a later site that has
-    others. Without any cell no file is written.
+    others. Without any cell no file is written; one that is there is replaced when all sites are written, and stays as
+    it is when one of them fails.
     """
     import pyarrow.parquet as pq
 
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
     writer: Any = None
     cells = 0
     try:
         for frame in same_columns(sites, str(path)):
             arrow = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
             if writer is None:
-                writer = pq.ParquetWriter(path, arrow.schema)
+                writer = pq.ParquetWriter(aside, arrow.schema)
             writer.write_table(arrow)
             cells += frame.height
+        if writer is not None:
+            writer.close()
+            aside.replace(path)
     finally:
         if writer is not None:
             writer.close()
+        aside.unlink(missing_ok=True)
     return cells
 
 
@@ -200,10 +215,12 @@ def link_objects(images: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl
 
     `images` has ImageNumber and the site keys. Objects are joined through the parents that CellProfiler recorded
     (Cells: Parent_Nuclei, Cytoplasm: Parent_Cells), within the image. Numbers of objects, images and parents are not
-    features and are left out; every feature is Float64, not-a-number and infinite are null.
+    features and are left out; every feature is Float64, not-a-number and infinite are null. InputError naming the table
+    that lacks the numbers of its objects or parents.
     """
     keys: list[str] = [key for key in ("TableNumber", "ImageNumber") if key in images.columns]
     objects = {kind: _objects(frame, kind, keys) for kind, frame in tables.items()}
+    _require_links(objects)
     cells, cytoplasm, nuclei = objects["Cells"], objects["Cytoplasm"], objects["Nuclei"]
     linked = cells.join(
         cytoplasm.drop("Cytoplasm_ObjectNumber"),
@@ -225,6 +242,19 @@ def link_objects(images: pl.DataFrame, tables: Mapping[str, pl.DataFrame]) -> pl
     )
 
 
+def _require_links(objects: Mapping[str, pl.DataFrame]) -> None:
+    """Objects have numbers, and cells and cytoplasms parents."""
+    either = [name for name in ("Cells_Parent_Nuclei", "Cytoplasm_Parent_Nuclei")
+              if name in objects[name.split("_")[0]].columns]  # fmt: skip
+    needed = [*(f"{kind}_ObjectNumber" for kind in objects), "Cytoplasm_Parent_Cells", either[0] if either else
+              "Cells_Parent_Nuclei"]  # fmt: skip
+    for column in needed:
+        kind, name = column.split("_", 1)
+        if column not in objects[kind].columns:
+            raise InputError(f"table {kind}", "", f"no column {name}", "the number that CellProfiler gives objects",
+                             f"Export {name} with the table.")  # fmt: skip
+
+
 def _identifies(name: str) -> bool:
     """Numbers of objects, parents and images: links, not measurements."""
     rest = name.split("_", 1)[1]
@@ -237,7 +267,7 @@ def _objects(frame: pl.DataFrame, kind: str, keys: Sequence[str]) -> pl.DataFram
     number = f"{kind}_ObjectNumber"
     if number not in frame.columns and f"{kind}_Number_Object_Number" in frame.columns:
         frame = frame.rename({f"{kind}_Number_Object_Number": number})
-    links = [number, *(name for name in frame.columns if name.startswith(f"{kind}_Parent_"))]
+    links = [name for name in frame.columns if name == number or name.startswith(f"{kind}_Parent_")]
     kept = [
         name for name, dtype in frame.schema.items()
         if name not in keys and name not in links and (dtype.is_numeric() or frame[name].null_count() == frame.height)
@@ -281,12 +311,29 @@ def _padded(well: str) -> str:
 
 
 def _read_csv(file: str, store: Store | None) -> pl.DataFrame:
-    """A CSV table, plain or gzipped, with the types its values have."""
+    """A CSV table, plain or gzipped, with the types its values have. InputError for one that was cut off."""
+    body = _body(file, store)
     try:
-        return pl.read_csv(io.BytesIO(_body(file, store)), infer_schema_length=None, null_values=MISSING)
-    except pl.exceptions.PolarsError as error:
+        text = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+        frame = pl.read_csv(io.BytesIO(text), infer_schema_length=None, null_values=MISSING)
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         raise InputError(file, "", str(error).splitlines()[0], "a CSV table with a header", "Fetch the file "
                          "again.") from error  # fmt: skip
+    for row, line in enumerate(text.splitlines(), start=1):
+        cells = line.count(b",") + 1
+        if line and cells < frame.width and b'"' not in line:
+            raise InputError(file, f"row {row}", f"{cells} cells", f"{frame.width}, as in the header",
+                             "Fetch the file again: it is cut off.")  # fmt: skip
+    return frame
+
+
+def _parquet(read: Callable[..., Any], *source: Any, file: str | Path) -> Any:
+    """What `read` gives of a Parquet file; InputError for a file that is none."""
+    try:
+        return read(*source)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(file, "", str(error).splitlines()[0], "a Parquet file", "Check the path, or fetch the "
+                         "file again.") from error  # fmt: skip
 
 
 def _body(file: str, store: Store | None) -> bytes:

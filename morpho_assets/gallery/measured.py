@@ -92,6 +92,8 @@ class MeasuredSource(SourceModel):
         wells = annotate_wells(wells, self.perturbation, self.negative_controls)
         check_wells(wells["Metadata_Well"], files[0], self.wells)
         stamps = tuple(store.stamp(path) for path in self._contents(file))
+        if self.content != "profiles":
+            stamps = (*stamps, self.cellprofiler.model_dump_json())
         sites = table("sites").empty()
         return Manifest(place_wells(wells, plate, self.name, batch), sites, (*files, file), stamps)
 

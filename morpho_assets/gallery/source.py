@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ class Manifest:
     """A plate as its files describe it.
 
     `wells` and `sites` fit the lake's tables; `sites` has no rows where a plate was measured elsewhere. `files` were
-    read for them. `stamps` name the content of files that later stages read as they lie.
+    read for them. `stamps` name the content of files that later stages read as they lie, and how they read it.
     """
 
     wells: pl.DataFrame
@@ -39,6 +39,9 @@ class PlateSource(Protocol):
 
     def store(self) -> Store:
         """How its files are read."""
+
+    def contents(self) -> dict[str, Any]:
+        """The settings that what it says of a plate depends on."""
 
     def plates(self) -> list[str]:
         """Barcodes of the plates it has, sorted."""
@@ -63,6 +66,10 @@ class SourceModel(BaseModel):
     perturbation: tuple[str, ...] = Field((), description="columns that name a treatment; default: sample and dose")
     negative_controls: tuple[str, ...] = Field(("DMSO",), description="treatments that are negative controls")
     wells: Literal[6, 12, 24, 48, 96, 384, 1536] | None = Field(None, description="wells of a plate; default: any")
+
+    def contents(self) -> dict[str, Any]:
+        """All settings but those that only say how files are fetched and which other plates there are."""
+        return self.model_dump(mode="json", exclude={"retries", "anonymous", "batches"})
 
 
 def read_file(store: Store, path: str) -> bytes:

@@ -356,6 +356,32 @@ _TABLES = (
         ),
     ),
     Table(
+        "treatment_profiles",
+        "study",
+        "One row per treatment and feature space, after its last step: the consensus of the treatment's wells.",
+        ("study", "space", "treatment"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("step", pl.String, "step of correction, as in profiles"),
+            Column("treatment", pl.String, "treatment, or what else the study's consensus is by: treatment | batch"),
+            Column("Metadata_Count_Profiles", pl.Int32, "wells behind the row", "wells"),
+        ),
+        (ANNOTATION, *FEATURES, Family("Count_", pl.Float32, "cell count, the baseline space")),
+    ),
+    Table(
+        "correction_notes",
+        "study",
+        "One row per thing that a correction chose or fell back to: a swept setting, controls fewer than features, ….",
+        ("study", "space", "step", "note"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("step", pl.String, "step of correction, as in profiles"),
+            Column("note", pl.String, "what was chosen, or which documented fallback was taken"),
+        ),
+    ),
+    Table(
         "projections",
         "study",
         "One row per well and feature space: its place on the UMAP map.",

@@ -28,7 +28,8 @@ def annotate(profiles: pl.DataFrame, wells: pl.DataFrame, config: AnnotateConfig
     """`profiles` with the columns of `wells` (those it lacks), joined on Metadata_Plate and Metadata_Well.
 
     One row per profile, in the order given. Wells of the table without a profile add no row (`unprofiled` lists
-    them). InputError, naming the wells, when a profile's well is not in the table or the table names a well twice.
+    them). InputError, naming the wells, when a profile's well is null or not in the table, the table names a well
+    twice, or plates are text in one frame and numbers in the other.
     Controls are recognised as by `recognise`.
     """
     config = config or AnnotateConfig()
@@ -37,7 +38,12 @@ def annotate(profiles: pl.DataFrame, wells: pl.DataFrame, config: AnnotateConfig
     table = wells.select(*KEYS, *(name for name in wells.columns if name not in profiles.columns))
     _refuse(table.filter(table.select(KEYS).is_duplicated()), "wells", "wells named twice", "one row per well",
             "Keep one row of each in the plate map.")  # fmt: skip
-    kept = profiles.filter(~pl.col("Metadata_Well").is_in(list(config.ignored_wells)))
+    for key in KEYS:
+        kinds = profiles.schema[key], table.schema[key]
+        if kinds[0] != kinds[1]:
+            raise InputError("wells", key, f"{kinds[1]} there and {kinds[0]} in the profiles", "one type",
+                             "Cast one of them: barcodes are text.")  # fmt: skip
+    kept = profiles.filter(~pl.col("Metadata_Well").is_in(list(config.ignored_wells)).fill_null(False))
     _refuse(kept.join(table, on=KEYS, how="anti"), "wells", "profiled wells that are not in the table",
             "every profiled well", "Add them to the plate map or list them under ignored_wells.")  # fmt: skip
     return recognise(kept.join(table, on=KEYS, how="left", maintain_order="left"), config)
@@ -75,5 +81,5 @@ def recognise(profiles: pl.DataFrame, config: AnnotateConfig | None = None) -> p
 
 def _refuse(rows: pl.DataFrame, file: str, found: str, expected: str, do: str) -> None:
     if not rows.is_empty():
-        named = rows.select(pl.concat_str(KEYS, separator=" ", ignore_nulls=True)).to_series().unique().sort()
+        named = rows.select(pl.concat_str(pl.col(KEYS).fill_null("(null)"), separator=" ")).to_series().unique().sort()
         raise InputError(file, ", ".join(named[:10]), f"{named.len()} {found}", expected, do)

@@ -32,15 +32,17 @@ def correct_chromosome_arm(
     profiles: pl.DataFrame, features: Sequence[str], config: ChromosomeArmConfig, seed: int = 0
 ) -> Corrected:
     """Profiles of each corrected arm minus the mean of its unexpressed genes (each gene's mean counts once). Rows
-    without an arm stay as they are. InputError when no arm has enough unexpressed genes."""
+    without an arm stay as they are; how many arms were corrected is noted. InputError when none has enough unexpressed
+    genes."""
     require_columns(profiles, [config.arm, config.gene, config.expression], "chromosome_arm")
     values = complete_matrix(profiles, features, "chromosome_arm")
     result, corrected = values.copy(), 0
     expression = profiles[config.expression].cast(pl.Float64, strict=False)  # annotation of the lake is text
     silent = (expression < config.unexpressed_below).fill_null(False).to_numpy()
     known = profiles[config.arm].is_not_null().to_numpy()
-    for _, rows in groups_of(profiles, [config.arm]):
-        quiet = rows[silent[rows] & known[rows]]
+    arms = [rows for _, rows in groups_of(profiles, [config.arm]) if known[rows[0]]]
+    for rows in arms:
+        quiet = rows[silent[rows]]
         genes = groups_of(profiles[quiet], [config.gene])
         if len(genes) > config.more_than:
             result[rows] -= np.mean([values[quiet[members]].mean(axis=0) for _, members in genes], axis=0)
@@ -49,4 +51,5 @@ def correct_chromosome_arm(
         raise InputError("profiles", "chromosome_arm", "no arm with enough unexpressed genes",
                          f"more than {config.more_than} genes with {config.expression} < {config.unexpressed_below}",
                          "Join arm and expression of the genes to the profiles, or leave the step out.")  # fmt: skip
-    return Corrected(with_matrix(profiles, features, result), tuple(features))
+    note = f"{corrected} of {len(arms)} arms corrected: they have more than {config.more_than} unexpressed genes"
+    return Corrected(with_matrix(profiles, features, result), tuple(features), (note,))

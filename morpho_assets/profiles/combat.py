@@ -26,13 +26,13 @@ class CombatConfig(CorrectorSettings):
 
 
 def correct_combat(profiles: pl.DataFrame, features: Sequence[str], config: CombatConfig, seed: int = 0) -> Corrected:
-    """Profiles without batch means and variances; one batch comes back as it is, and so does a constant feature.
+    """Profiles without batch means and variances; one batch comes back as it is, and so does a constant feature: noted.
     InputError for missing values, a batch of one profile, or `keep` columns that a batch determines."""
     require_columns(profiles, [*config.batch, *config.keep], "combat")
     values = complete_matrix(profiles, features, "combat")
     batches = groups_of(profiles, config.batch)
     if len(batches) < 2:
-        return Corrected(profiles, tuple(features))
+        return Corrected(profiles, tuple(features), ("a single batch: profiles as they were",))
     for batch, rows in batches:
         if rows.size < 2:
             raise InputError("profiles", f"combat, batch {batch}", "one profile", "at least 2", "Merge small batches.")
@@ -49,7 +49,9 @@ def correct_combat(profiles: pl.DataFrame, features: Sequence[str], config: Comb
         standard[rows] = (standard[rows] - location) / np.sqrt(scale)
     result = values.copy()
     result[:, varying] = standard * spread[varying] + expected[:, varying]
-    return Corrected(with_matrix(profiles, features, result), tuple(features))
+    flat = int((~varying).sum())
+    notes = (f"{flat} of {len(features)} features constant, as they were",) if flat else ()
+    return Corrected(with_matrix(profiles, features, result), tuple(features), notes)
 
 
 def _design(profiles: pl.DataFrame, batches: list[tuple[str, np.ndarray]], keep: Sequence[str]) -> tuple[Matrix, int]:

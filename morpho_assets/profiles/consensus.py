@@ -78,9 +78,10 @@ def _constant(profiles: pl.DataFrame, by: list[str]) -> list[str]:
 def _modz(profiles: pl.DataFrame, by: list[str], columns: list[str], config: ConsensusConfig) -> pl.DataFrame:
     matrix = complete_matrix(profiles, columns, "modz")
     rows = [members for _, members in groups_of(profiles, by)]
-    values = [modz(matrix[members], config.min_weight, config.precision) for members in rows]
+    each = [modz(matrix[members], config.min_weight, config.precision) for members in rows]
+    values = np.reshape(each, (-1, len(columns)))  # of no rows, too
     keys = profiles[[int(members[0]) for members in rows]].select(by)
-    return pl.concat([keys, pl.DataFrame(np.array(values), schema=columns)], how="horizontal")
+    return pl.concat([keys, pl.DataFrame(values, schema=columns)], how="horizontal")
 
 
 def modz(replicates: npt.NDArray[np.float64], min_weight: float = 0.01, precision: int = 4) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 import polars as pl
@@ -64,21 +65,56 @@ def corrector_config(settings: Mapping[str, Any]) -> CorrectorConfig:
                          "Correct it.") from error  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """`best`: the corrector with the chosen value; `curve`: a row per value, with its score on the tuning and on the
+    reported treatments and how many these are, and the same of shuffled treatments."""
+
+    best: CorrectorConfig
+    curve: pl.DataFrame
+
+
+class Tuner(Protocol):
+    """Profiles, their feature columns, a corrector with a sweep and a seed in; what the sweep found out. It is
+    `evaluate.sweep.sweep`: correction does not know how profiles are scored."""
+
+    def __call__(self, profiles: pl.DataFrame, features: Sequence[str], corrector: Any, seed: int) -> Sweep: ...
+
+
+def apply_corrector(state: Corrected, config: CorrectorConfig, seed: int = 0, tune: Tuner | None = None) -> Corrected:
+    """`state` after one corrector; one with a sweep first gets its best value by `tune`. InputError without `tune`."""
+    if config.sweep is None:
+        return CORRECTORS[config.corrector](state.profiles, state.features, config, seed)
+    if tune is None:
+        raise InputError("correctors", config.corrector, "a sweep and nothing to score it by", "a corrector as it is",
+                         "Give `tune=sweep` of morpho_assets.evaluate.sweep.")  # fmt: skip
+    found = tune(state.profiles, state.features, config, seed)
+    corrected = CORRECTORS[config.corrector](state.profiles, state.features, found.best, seed)
+    values, on = config.sweep.values, found.curve["n_tuning"][0]
+    best = getattr(found.best, config.sweep.setting)
+    note = f"{config.sweep.setting} {best:g}, of {len(values)} values the best on {on} treatments"
+    if len(values) > 2 and best in (min(values), max(values)):
+        note += ", and the last of them: the best may lie further"
+    return replace(corrected, notes=(note, *corrected.notes), curve=found.curve)
+
+
 def correct_steps(
-    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0
-) -> Iterator[tuple[str, Corrected]]:
+    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0,
+    tune: Tuner | None = None,
+) -> Iterator[tuple[str, Corrected]]:  # fmt: skip
     """Yields (corrector, profiles so far and their features) after each step of `chain`, each on what the previous
-    gave. Features are those of the compartments unless named."""
+    gave. Features are those of the compartments unless named; `tune` as in `apply_corrector`."""
     state = Corrected(profiles, tuple(require_features(profiles, features)))
     for config in chain:
-        state = CORRECTORS[config.corrector](state.profiles, state.features, config, seed)
+        state = apply_corrector(state, config, seed, tune)
         yield config.corrector, state
 
 
 def correct(
-    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0
-) -> pl.DataFrame:
+    profiles: pl.DataFrame, chain: Iterable[CorrectorConfig], features: Sequence[str] | None = None, seed: int = 0,
+    tune: Tuner | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """`profiles` after the whole chain; rotations (pca, tvn, sphering by PCA) leave features named PC_0001 …."""
-    for _, state in correct_steps(profiles, chain, features, seed):
+    for _, state in correct_steps(profiles, chain, features, seed, tune):
         profiles = state.profiles
     return profiles

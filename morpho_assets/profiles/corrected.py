@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from morpho_assets.errors import InputError
 from morpho_assets.profiles.rows import rows_where
+from morpho_assets.profiles.tuning import SweepConfig
 
 Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """`profiles` after a corrector, and the names of its feature columns (a rotation gives new ones)."""
+    """`profiles` after a corrector, and the names of its feature columns (a rotation gives new ones).
+
+    `notes` are sentences on what was chosen and which documented fallback was taken; `curve` is that of a sweep.
+    """
 
     profiles: pl.DataFrame
     features: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    curve: pl.DataFrame | None = None
 
 
 class CorrectorSettings(BaseModel):
     """Base of every corrector's settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sweep: SweepConfig | None = Field(
+        default=None, description="chooses one setting on tuning treatments; null: settings as they stand"
+    )
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> Self:
+        if self.sweep is not None:
+            known = [name for name in type(self).model_fields if name not in ("corrector", "sweep")]
+            if self.sweep.setting not in known:
+                raise ValueError(f"sweep: no setting {self.sweep.setting!r}; known: {', '.join(known)}")
+            for value in self.sweep.values:
+                try:
+                    self.at(value)
+                except ValidationError as error:
+                    raise ValueError(f"sweep: {self.sweep.setting} {value:g}: {error.errors()[0]['msg']}") from None
+        return self
+
+    def at(self, value: float) -> Self:
+        """These settings with `value` for the one that is swept, and without the sweep."""
+        assert self.sweep is not None
+        return type(self).model_validate({**self.model_dump(exclude={"sweep"}), self.sweep.setting: value})
 
 
 def reference_rows(profiles: pl.DataFrame, on: str, least: int, corrector: str) -> npt.NDArray[np.intp]:

@@ -27,13 +27,18 @@ def feature_columns(frame: pl.DataFrame | pl.LazyFrame, prefixes: Sequence[str] 
 def require_features(
     frame: pl.DataFrame | pl.LazyFrame, features: Sequence[str] | None, prefixes: Sequence[str] = COMPARTMENTS
 ) -> list[str]:
-    """`features` as a list if given, else `feature_columns`; InputError when a name is absent or nothing is left."""
+    """`features` as a list if given, else `feature_columns`; InputError when a name is absent or repeated or nothing is
+    left."""
     known = set(frame.collect_schema().names())
     columns = feature_columns(frame, prefixes) if features is None else list(features)
     absent = [name for name in columns if name not in known]
     if absent:
         raise InputError("profiles", "features", f"no column {', '.join(absent[:5])}", "columns of the frame",
                          "Name features that the frame has.")  # fmt: skip
+    repeated = sorted({name for name in columns if columns.count(name) > 1}) if len(set(columns)) < len(columns) else []
+    if repeated:
+        raise InputError("profiles", "features", f"{', '.join(repeated[:5])} named twice", "each feature once",
+                         "Name features once.")  # fmt: skip
     if not columns:
         raise InputError("profiles", "features", "no feature column", f"names that start with {', '.join(prefixes)}",
                          "Give the feature columns by name or prefix.")  # fmt: skip
@@ -57,9 +62,17 @@ def to_matrix(frame: pl.DataFrame, features: Sequence[str]) -> npt.NDArray[np.fl
 
 
 def complete_matrix(frame: pl.DataFrame, features: Sequence[str], purpose: str) -> npt.NDArray[np.float64]:
-    """`to_matrix` for methods that cannot work with missing values: InputError naming the first columns with one."""
+    """`to_matrix` for methods that cannot work with missing values: InputError naming the first columns with one, or
+    the first rows without any value."""
     matrix = to_matrix(frame, features)
-    missing = np.isnan(matrix).any(axis=0)
+    unknown = np.isnan(matrix)
+    empty = np.flatnonzero(unknown.all(axis=1))
+    if empty.size and len(features):
+        keys = [name for name in ("Metadata_Plate", "Metadata_Well") if name in frame.columns]
+        named = [" ".join(map(str, row)) for row in frame.select(keys)[empty[:5]].iter_rows()] if keys else empty[:5]
+        raise InputError("profiles", purpose, f"{empty.size} rows without any value ({', '.join(map(str, named))} …)",
+                         "profiles of wells that have cells", "Filter these rows out first.")  # fmt: skip
+    missing = unknown.any(axis=0)
     if missing.any():
         names = [features[i] for i in np.flatnonzero(missing)]
         raise InputError("profiles", purpose, f"missing values in {len(names)} features ({', '.join(names[:3])} …)",

@@ -31,26 +31,36 @@ class HarmonyConfig(CorrectorSettings):
 
 
 def correct_harmony(profiles: pl.DataFrame, features: Sequence[str], config: HarmonyConfig, seed: int = 0) -> Corrected:
-    """Profiles with the batch shift of their clusters removed; the same seed gives the same bytes. One batch comes
-    back as it is. InputError for missing values."""
+    """Profiles with the batch shift of their clusters removed; the same seed gives the same values in any order of
+    rows. One batch comes back as it is, which is noted, as are fewer clusters than asked for. InputError for missing
+    values."""
     require_columns(profiles, config.batch, "harmony")
     values = complete_matrix(profiles, features, "harmony")
-    batches = groups_of(profiles, config.batch)
+    batches = sorted(groups_of(profiles, config.batch), key=lambda batch: batch[0])
     if len(batches) < 2:
-        return Corrected(profiles, tuple(features))
+        return Corrected(profiles, tuple(features), ("a single batch: profiles as they were",))
     membership = np.zeros((profiles.height, len(batches)))
     for column, (_, rows) in enumerate(batches):
         membership[rows, column] = 1
-    return Corrected(with_matrix(profiles, features, harmonise(values, membership, config, seed)), tuple(features))
+    used = cluster_count(profiles.height, config)
+    capped = config.clusters is not None and used < config.clusters
+    notes = (f"{used} clusters instead of {config.clusters}: a 30th of the profiles",) if capped else ()
+    order = np.lexsort((membership.argmax(axis=1), *values.T[:8]))  # rows are drawn: their place must not matter
+    corrected = np.empty_like(values)
+    corrected[order] = harmonise(values[order], membership[order], config, seed)
+    return Corrected(with_matrix(profiles, features, corrected), tuple(features), notes)
+
+
+def cluster_count(profiles: int, config: HarmonyConfig) -> int:
+    """How many clusters so many profiles get: at most `config.clusters`, at least 1."""
+    return max(1, min(config.clusters or profiles, round(profiles / 30)))
 
 
 def harmonise(values: Matrix, batches: Matrix, config: HarmonyConfig, seed: int = 0) -> Matrix:
     """(n, d) values with batch shifts removed; `batches` is (n, b), one 1 per row. The paper's notation: Z, Phi."""
     rng = np.random.default_rng(seed)
-    n = len(values)
-    clusters = max(1, min(config.clusters or n, round(n / 30)))
     corrected = values.copy()
-    centres = _seeded_centres(_unit(values), clusters, rng)
+    centres = _seeded_centres(_unit(values), cluster_count(len(values), config), rng)
     assigned = _soft(_unit(values) @ centres.T, config.softness)
     objective = np.inf
     for _ in range(config.iterations):

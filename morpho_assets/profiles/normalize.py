@@ -41,7 +41,7 @@ class NormalizeConfig(BaseModel):
     mad_scale: float = Field(default=MAD_TO_SD, gt=0, description="factor on the MAD (1.4826: an SD; JUMP: 1)")
     floor: float = Field(
         default=1e-6, ge=0,
-        description="a spread not above this share of the largest absolute reference value counts as zero",
+        description="a spread not above this share of the median absolute reference value counts as zero",
     )  # fmt: skip
     flat: Literal["null", "zero", "centre"] = Field(
         default="null",
@@ -141,9 +141,11 @@ def normalize(
 def _instead(plate: str, rows: npt.NDArray[np.intp], found: int, config: NormalizeConfig) -> npt.NDArray[np.intp]:
     if config.too_few == "all" and rows.size >= config.min_reference:
         return rows
+    todo = "Mark the controls in the plate map, choose other rows with `reference`, or set too_few to 'all'."
+    if config.too_few == "all":
+        todo = f"The plate has {rows.size} rows in all: leave it out, or lower min_reference."
     raise InputError("profiles", f"plate {plate}", f"{found} rows where {config.reference}",
-                     f"at least {config.min_reference} reference rows", "Mark the controls in the plate map, choose "
-                     "other rows with `reference`, or set too_few to 'all'.")  # fmt: skip
+                     f"at least {config.min_reference} reference rows", todo)  # fmt: skip
 
 
 def _scaled(values: Matrix, reference: Matrix, config: NormalizeConfig) -> Matrix:
@@ -159,8 +161,8 @@ def _scaled(values: Matrix, reference: Matrix, config: NormalizeConfig) -> Matri
 
 
 def _flat(spread: Matrix, reference: Matrix, floor: float) -> npt.NDArray[np.bool_]:
-    largest = np.max(np.abs(reference), axis=0, initial=0.0, where=~np.isnan(reference))
-    return ~(spread > floor * largest)
+    """Which features (features,) have no spread to speak of: against the median, which one far well does not move."""
+    return ~(spread > floor * column_median(np.abs(reference)))
 
 
 def _fill_flat(scaled: Matrix, centred: Matrix, flat: npt.NDArray[np.bool_], config: NormalizeConfig) -> Matrix:

@@ -7,14 +7,30 @@ from pathlib import Path
 
 import polars as pl
 
+from morpho_assets.errors import InputError
 from morpho_assets.gallery.cellprofiler import read_wells
-from morpho_assets.profiles.annotate import AnnotateConfig, recognise
+from morpho_assets.profiles.annotate import KEYS, AnnotateConfig, recognise
 
 
 def read_profiles(files: Sequence[Path], annotation: AnnotateConfig | None = None) -> pl.DataFrame:
     """Published well profiles, one file below the other, controls recognised as in `annotate.recognise` (without a
-    treatment column they stay as they are). Columns that some file lacks are null there. Errors as of `read_wells`.
+    treatment column they stay as they are). Columns that some file lacks are null there. Errors as of `read_wells`,
+    and InputError for no file at all and for a well that is in two: the stages of a plate are no replicates.
     """
+    if not files:
+        raise InputError("profiles", "files", "none", "at least one file", "Check the folder and the pattern.")
     annotation = annotation or AnnotateConfig()
-    profiles = pl.concat([read_wells(file) for file in files], how="diagonal_relaxed")
+    frames = [read_wells(file) for file in files]
+    _refuse_twice(files, frames)
+    profiles = pl.concat(frames, how="diagonal_relaxed")
     return recognise(profiles, annotation) if annotation.treatment in profiles.columns else profiles
+
+
+def _refuse_twice(files: Sequence[Path], frames: Sequence[pl.DataFrame]) -> None:
+    wells = pl.concat([frame.select(*KEYS, file=pl.lit(str(file))) for file, frame in zip(files, frames, strict=True)])
+    twice = wells.filter(wells.select(KEYS).is_duplicated())
+    if twice.height:
+        plate, well = twice.row(0)[:2]
+        both = twice.filter(Metadata_Plate=plate, Metadata_Well=well)["file"]
+        raise InputError(both[0], f"plate {plate}, well {well}", f"the same well in {both[1]}", "a well in one file",
+                         "Give the files of one stage, such as */*_normalized_feature_select_*.csv.gz.")  # fmt: skip

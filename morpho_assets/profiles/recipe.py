@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from morpho_assets.errors import InputError
-from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig
+from morpho_assets.profiles.correct import CorrectorConfig, Tuner, apply_corrector
 from morpho_assets.profiles.corrected import Corrected
 from morpho_assets.profiles.features import require_features
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
@@ -91,9 +91,10 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def apply_recipe(
-    profiles: pl.DataFrame, recipe: Recipe, features: Sequence[str] | None = None, seed: int = 0
-) -> RecipeResult:
-    """Run all steps; features are those of the compartments unless named."""
+    profiles: pl.DataFrame, recipe: Recipe, features: Sequence[str] | None = None, seed: int = 0,
+    tune: Tuner | None = None,
+) -> RecipeResult:  # fmt: skip
+    """Run all steps; features are those of the compartments unless named, `tune` is as in `apply_corrector`."""
     state = Corrected(profiles, tuple(require_features(profiles, features)))
     steps, dropped = [], []
     for step in recipe.steps:
@@ -104,7 +105,7 @@ def apply_recipe(
             state = Corrected(selection.apply(state.profiles), selection.kept)
             dropped.append(selection.dropped)
         elif step.correct is not None:
-            state = CORRECTORS[step.correct.corrector](state.profiles, state.features, step.correct, seed)
+            state = apply_corrector(state, step.correct, seed, tune)
         steps.append((step.name, state))
     none = pl.DataFrame(schema={"feature": pl.String, "operation": pl.String, "value": pl.Float64})
     return RecipeResult(tuple(steps), pl.concat([none, *dropped]))

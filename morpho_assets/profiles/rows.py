@@ -23,6 +23,8 @@ def rows_where(frame: pl.DataFrame, condition: str) -> pl.Series:
     """
     try:
         found = frame.select(pl.sql_expr(CONDITIONS.get(condition, condition)).alias("chosen")).to_series()
+        if found.dtype not in (pl.Boolean, pl.Null):
+            raise pl.exceptions.SchemaError(f"values of type {found.dtype}, which are no condition")
         if found.len() != frame.height:
             found = found.new_from_index(0, frame.height)
         return found.cast(pl.Boolean, strict=True).fill_null(False)

@@ -116,10 +116,14 @@ class SelectConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Selection:
-    """`kept` feature names in the order of the frame, and `dropped`: one row of feature, operation and value each."""
+    """`kept` feature names in the order of the frame, and `dropped`: one row of feature, operation and value each.
+
+    `empty_rows` counts the rows without any value, on which no rule looked.
+    """
 
     kept: tuple[str, ...]
     dropped: pl.DataFrame
+    empty_rows: int = 0
 
     def apply(self, profiles: pl.DataFrame) -> pl.DataFrame:
         """`profiles` without the dropped features."""
@@ -275,14 +279,19 @@ def select_features(
 
     Rules and their tie-breaks are pycytominer 1.7.1's, with two differences: infinities count as missing instead of
     raising, and a pair of features whose sums of |r| are equal drops the later column. The order of rows does not
-    matter. InputError when no row or no feature is left.
+    matter, and rows without any value (wells without cells) are not looked at. InputError when no row or no feature is
+    left.
     """
     config = config or SelectConfig()
     columns = require_features(profiles, features, config.prefixes)
     chosen = profiles.filter(rows_where(profiles, config.among))
-    if chosen.is_empty():
-        raise InputError("profiles", f"rows where {config.among}", "none", "at least one row", "Choose other rows.")
     matrix = to_matrix(chosen, columns)
+    measured = ~np.isnan(matrix).all(axis=1)
+    if not measured.all():
+        chosen, matrix = chosen.filter(pl.Series(measured)), matrix[measured]
+    if chosen.is_empty():
+        raise InputError("profiles", f"rows where {config.among}", "none with values", "at least one row",
+                         "Choose other rows.")  # fmt: skip
     kept = np.arange(len(columns))
     dropped: list[tuple[str, str, float]] = []
     for rule in config.operations:
@@ -294,4 +303,4 @@ def select_features(
                              "Loosen the rule, or look at what the rules before it dropped.")  # fmt: skip
     schema = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
     frame = pl.DataFrame(dropped, schema=schema, orient="row").with_columns(pl.col("value").fill_nan(None))
-    return Selection(tuple(columns[i] for i in kept), frame)
+    return Selection(tuple(columns[i] for i in kept), frame, int((~measured).sum()))

@@ -21,8 +21,8 @@ class SpheringConfig(CorrectorSettings):
     controls is technical, and that its covariance is the same in every group of `by`.
 
     Controls that it was fitted on are unlike everything afterwards: as negatives of a retrieval they are not fair.
-    Hold some out (docs/profiles.md). The strength is `epsilon` (smaller is stronger); choose it with `evaluate.sweep`,
-    on treatments that are not reported. With fewer controls than features, directions the controls do not show get the
+    Hold some out (docs/profiles.md). The strength is `epsilon` (smaller is stronger); `sweep` chooses it on
+    treatments that are not reported. With fewer controls than features, directions the controls do not show get the
     least spread that they do.
     """
 
@@ -88,17 +88,24 @@ def correct_sphering(
     """All profiles whitened by the controls of their group. ZCA keeps the feature names, PCA gives PC_0001 ….
 
     As pycytominer 1.7.1 (versions 1.3.0 to 1.7.0 decomposed the uncentred matrix and did not whiten). InputError for
-    missing values, fewer than 2 reference rows in a group, or a constant feature with a -cor method.
+    missing values, fewer than 2 reference rows in a group, or a constant feature with a -cor method. Groups with fewer
+    reference rows than features are noted.
     """
     values = complete_matrix(profiles, features, "sphering")
     result = np.empty_like(values)
-    for _, rows in groups_of(profiles, config.by):
+    notes = []
+    for group, rows in groups_of(profiles, config.by):
         reference = reference_rows(profiles[rows], config.reference, 2, "sphering")
         result[rows] = fit_whitening(values[rows][reference], config)(values[rows])
+        if len(reference) <= len(features):
+            notes.append(
+                f"{group}: {len(reference)} rows where {config.reference} for {len(features)} features; directions "
+                "that they do not show get the least spread that they do"
+            )
     if config.method.startswith("ZCA"):
-        return Corrected(with_matrix(profiles, features, result), tuple(features))
+        return Corrected(with_matrix(profiles, features, result), tuple(features), tuple(notes))
     names = component_names(len(features))
-    return Corrected(with_space(profiles, features, result, names), names)
+    return Corrected(with_space(profiles, features, result, names), names, tuple(notes))
 
 
 def component_names(count: int) -> tuple[str, ...]:

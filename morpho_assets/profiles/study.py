@@ -13,11 +13,13 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
-from morpho_assets.profiles.correct import CorrectorConfig, correct_steps
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.consensus import PROFILE_COUNT, ConsensusConfig, consensus
+from morpho_assets.profiles.correct import CorrectorConfig, Tuner, correct_steps
+from morpho_assets.profiles.features import feature_columns, require_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.select import SelectConfig, select_features
+from morpho_assets.profiles.tuning import mark_tuning
 
 KEYS = ["Metadata_Plate", "Metadata_Well"]
 SELECTED = "selected"
@@ -25,6 +27,10 @@ SELECTED = "selected"
 AGGREGATED = "aggregated"
 """The step of a space with a recipe before the recipe: wells as they were aggregated."""
 CORRECTED = "corrected"
+SWEEP = "sweep"
+"""The evaluator of the rows of `metrics` that a sweep leaves."""
+SHUFFLED = "shuffled treatments"
+"""What is added to the name of a variant whose treatments were shuffled."""
 SPACE_PREFIXES = ("Nuclei_", "Cells_", "Cytoplasm_", "Embedding_", "PC_", "Count_")
 
 
@@ -57,12 +63,14 @@ class SpaceConfig(BaseModel):
 
 
 def build_spaces(
-    lake: Lake, study: str, made: Provenance, spaces: Mapping[str, SpaceConfig], plates: Sequence[str]
-) -> pl.DataFrame:
+    lake: Lake, study: str, made: Provenance, spaces: Mapping[str, SpaceConfig], plates: Sequence[str],
+    tuning_share: float | None = None, seed: int = 0,
+) -> pl.DataFrame:  # fmt: skip
     """Write the step `selected` of every space to `profiles`, and what selection left out; returns the former.
 
     Wells without cells have no place in a space of cells or embeddings; the cell count has all wells. A space with a
-    recipe starts with the step `aggregated` instead.
+    recipe starts with the step `aggregated` instead. With a `tuning_share` (see `tuning_share`) the same treatments
+    are marked in Metadata_tuning of every space.
     """
     build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
     wells = lake.scan("normalized_profiles", plates).collect()
@@ -72,11 +80,13 @@ def build_spaces(
             config = config.model_copy(update={"encoder": config.encoder or name})
             frame, selection = build[config.of](lake, study, wells, config)
         else:
-            frame, selection = _complete(lake.scan("well_profiles", plates).collect())
+            frame, selection = _aggregated(lake.scan("well_profiles", plates).collect(), name)
         step = SELECTED if config.recipe is None else AGGREGATED
         frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(step)))
         dropped.append(selection.with_columns(study=pl.lit(study), space=pl.lit(name)))
     profiles = pl.concat(frames, how="diagonal")
+    if tuning_share is not None:
+        profiles = mark_tuning(profiles, tuning_share, seed)
     lake.write("feature_selection", study, pl.concat(dropped), made)
     lake.write("profiles", study, profiles, made, part=SELECTED)
     return profiles
@@ -89,27 +99,94 @@ def correct_spaces(
     corrections: Sequence[CorrectorConfig],
     spaces: Mapping[str, SpaceConfig],
     seed: int = 0,
+    tune: Tuner | None = None,
 ) -> pl.DataFrame:
     """Apply the chain of correctors, or its recipe, to every space but the cell count: a step of `profiles` each,
     returned. What a recipe leaves out goes to `feature_selection`; features that are missing in some well after a step,
-    which a later one drops, are left out of that step's rows."""
+    which a later one drops, are left out of that step's rows. What a corrector notes goes to `correction_notes`, the
+    curve of one with a sweep (which `tune` chooses) to `metrics`."""
     frames, dropped = [], [pl.DataFrame(schema=_DROPPED).with_columns(space=pl.lit(None, pl.String))]
+    notes: list[dict[str, str]] = []
+    curves = [table("metrics").empty()]
     for name, (first, *steps) in space_steps(spaces, corrections).items():
         space = read_space(lake, study, name, first)
         recipe = spaces[name].recipe
         if recipe is None:
-            chain = correct_steps(space, corrections if steps else (), space_features(space), seed)
-            states = [state.profiles for _, state in chain]
+            states = [
+                s for _, s in correct_steps(space, corrections if steps else (), space_features(space), seed, tune)
+            ]
+            after = [state.profiles for state in states]
         else:
-            result = apply_recipe(space, load_recipe(recipe), space_features(space), seed)
-            states = [_complete(state.profiles)[0] for _, state in result.steps]
+            result = apply_recipe(space, load_recipe(recipe), space_features(space), seed, tune)
+            states = [state for _, state in result.steps]
+            after = [_complete(state.profiles)[0] for state in states]
             dropped.append(result.dropped.select(*_DROPPED).with_columns(space=pl.lit(name)))
-        frames += [profiles.with_columns(step=pl.lit(step)) for step, profiles in zip(steps, states, strict=True)]
+        frames += [profiles.with_columns(step=pl.lit(step)) for step, profiles in zip(steps, after, strict=True)]
+        for step, state in zip(steps, states, strict=True):
+            notes += [{"study": study, "space": name, "step": step, "note": note} for note in state.notes]
+            if state.curve is not None:
+                curves.append(_curve_rows(state.curve, study, f"{name}, {step}"))
     corrected = pl.concat(frames, how="diagonal_relaxed") if frames else table("profiles").empty()
     selection = pl.concat(dropped).with_columns(study=pl.lit(study))
     lake.write("feature_selection", study, selection, made, part=CORRECTED)
+    told = pl.DataFrame(notes, schema={column.name: column.dtype for column in table("correction_notes").columns})
+    lake.write("correction_notes", study, told, made)
+    lake.write("metrics", study, pl.concat(curves, how="diagonal"), made, part=CORRECTED)
     lake.write("profiles", study, corrected, made, part=CORRECTED)
     return corrected
+
+
+def consensus_spaces(
+    lake: Lake, study: str, made: Provenance, config: ConsensusConfig, steps: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """Write `treatment_profiles`, the consensus of every space after its last step, and return it.
+
+    One row per value of `config.by`; wells where one of these is null belong to no row. InputError as of `consensus`.
+    """
+    frames = [table("treatment_profiles").empty()]
+    for space, names in steps.items():
+        wells = read_space(lake, study, space, names[-1])
+        features = space_features(wells)
+        require_columns(wells, config.by, "consensus")
+        profiles = consensus(wells.drop_nulls(config.by), config, features)
+        treatment = pl.concat_str(config.by, separator=" | ")
+        place = {"study": pl.lit(study), "space": pl.lit(space), "step": pl.lit(names[-1])}
+        frames.append(profiles.with_columns(treatment=treatment, **place).cast({PROFILE_COUNT: pl.Int32}))
+    profiles = pl.concat(frames, how="diagonal_relaxed")
+    lake.write("treatment_profiles", study, profiles, made)
+    return profiles
+
+
+def tuning_share(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> float | None:
+    """The share of treatments that the study's sweeps, in its chain or its recipes, choose on; None without a sweep.
+    InputError where two sweeps differ: a treatment is reported or not."""
+    recipes = [load_recipe(space.recipe) for space in spaces.values() if space.recipe is not None]
+    chain = [*corrections, *(step.correct for recipe in recipes for step in recipe.steps if step.correct)]
+    shares = {corrector.sweep.tuning_share for corrector in chain if corrector.sweep is not None}
+    if len(shares) > 1:
+        found = ", ".join(f"{share:g}" for share in sorted(shares))
+        raise InputError("study", "tuning_share", found, "one share for all sweeps", "Give every sweep the same.")
+    return next(iter(shares), None)
+
+
+def _curve_rows(curve: pl.DataFrame, study: str, variant: str) -> pl.DataFrame:
+    """A sweep's curve as rows of `metrics`: a scope per value, its scores as metrics, shuffled ones as a variant."""
+    setting = curve.columns[0]
+    parts = [
+        curve.select(
+            study=pl.lit(study),
+            variant=pl.lit(f"{variant}, {SHUFFLED}" if shuffled else variant),
+            evaluator=pl.lit(SWEEP),
+            scope=pl.Series([f"{setting}={value:g}" for value in curve[setting]]),
+            metric=pl.lit(f"normalised_AP_{part}"),
+            value=f"{part}{shuffled}",
+            chance=pl.lit(0.0),
+            n=f"n_{part}",
+        )
+        for part in ("tuning", "reported")
+        for shuffled in ("", "_shuffled")
+    ]
+    return pl.concat(parts)
 
 
 def space_steps(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> dict[str, list[str]]:
@@ -125,6 +202,11 @@ def space_steps(spaces: Mapping[str, SpaceConfig], corrections: Sequence[Correct
         else:
             steps[name] = [SELECTED, *(_numbered(shared) if space.of != "cell_count" else [])]
     return steps
+
+
+def variant_name(space: str, step: str) -> str:
+    """How `metrics` and `treatments` call a space after one step: by its name alone before any correction."""
+    return space if step == SELECTED else f"{space}, {step}"
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
@@ -166,6 +248,18 @@ def _complete(wells: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     missing = [name for name in feature_columns(wells, SPACE_PREFIXES) if wells[name].null_count()]
     dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
     return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
+
+
+def _aggregated(wells: pl.DataFrame, space: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`_complete` wells before any normalisation. InputError for plates that have none."""
+    measured = _measured(wells) if feature_columns(wells, SPACE_PREFIXES) else wells.clear()
+    absent = sorted(set(wells["Metadata_Plate"]) - set(measured["Metadata_Plate"]))
+    if absent:
+        raise InputError("spaces", space, f"plate {absent[0]} with profiles that were published normalised",
+                         "profiles before normalisation, with which the recipe begins",
+                         "Name the unnormalised files in the source (normalized: false), or use `select` and "
+                         "`corrections` in place of the recipe.")  # fmt: skip
+    return _complete(wells)
 
 
 def _embedding_space(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from morpho_assets.errors import InputError
 from morpho_assets.profiles.corrected import (
     Corrected,
     CorrectorSettings,
@@ -56,23 +57,30 @@ def correct_coral(profiles: pl.DataFrame, features: Sequence[str], config: Coral
 
 
 def correct_tvn(profiles: pl.DataFrame, features: Sequence[str], config: TvnConfig, seed: int = 0) -> Corrected:
-    """The profiles' whitened components PC_0001 …. InputError for missing values or a batch with fewer than 2
-    controls; a feature that is constant over the controls is only centred."""
+    """The profiles' whitened components PC_0001 …. A feature that is constant over the controls is only centred, which
+    is noted. InputError for missing values, a batch with fewer than 2 controls, or controls that are all equal."""
     require_columns(profiles, config.batch, "tvn")
     values = complete_matrix(profiles, features, "tvn")
     rows = reference_rows(profiles, config.reference, 2, "tvn")
+    flat = int((np.ptp(values[rows], axis=0) == 0).sum())
+    notes = (f"{flat} of {len(features)} features constant over the controls, only centred",) if flat else ()
     values = _standardised(values, rows)
     _, singular, vectors = np.linalg.svd(values[rows], full_matrices=False)
     shown = int((singular > singular.max(initial=0) * 1e-9).sum())
+    if not shown:
+        raise InputError("profiles", "tvn", f"rows where {config.reference} that are all equal", "rows that vary",
+                         "Fit on other rows with `reference`.")  # fmt: skip
     kept = min(config.components or shown, shown)
     values = _standardised(values @ vectors[:kept].T, rows)
     names = component_names(kept)
-    return Corrected(with_space(profiles, features, _aligned(values, profiles, config), names), names)
+    return Corrected(with_space(profiles, features, _aligned(values, profiles, config), names), names, notes)
 
 
 def _standardised(values: Matrix, rows: np.ndarray) -> Matrix:
-    spread = values[rows].std(axis=0)
-    return np.asarray((values - values[rows].mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+    controls = values[rows]
+    varying = np.ptp(controls, axis=0) > 0  # the mean and SD of equal values can be off by rounding
+    centre = np.where(varying, controls.mean(axis=0), controls[0])
+    return np.asarray((values - centre) / np.where(varying, controls.std(axis=0), 1.0))
 
 
 def _aligned(values: Matrix, profiles: pl.DataFrame, config: CoralConfig | TvnConfig) -> Matrix:

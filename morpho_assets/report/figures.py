@@ -191,6 +191,27 @@ def loss_curve(train: Sequence[float], validation: Sequence[float], unit: str = 
         return chart_bytes(figure)
 
 
+def sweep_curve(values: Sequence[float], lines: Mapping[str, Sequence[float]], setting: str) -> bytes:
+    """Scores against the values of a setting; the first line chose the value at the dot, shuffled ones are grey."""
+    with _drawing(WIDTH, 3.2) as figure:
+        if not len(values):
+            return _nothing(figure, f"{setting}: no values")
+        axes = figure.add_subplot()
+        for (name, scores), colour in zip(lines.items(), (BLUE, RED, CONTROL_COLOUR, FAINT), strict=True):
+            axes.plot(values, _floats(scores), color=colour, marker=".", linewidth=2, label=name)
+        chosen = _floats(next(iter(lines.values())))
+        if np.isfinite(chosen).any():
+            best = int(np.nanargmax(chosen))
+            axes.plot(values[best], chosen[best], "o", color=BLUE, markersize=8, markeredgecolor="white")
+        if min(values) > 0:
+            axes.set_xscale("log")
+        axes.grid(axis="y")
+        axes.margins(y=0.15)
+        axes.legend(loc="best")
+        axes.set(title=f"Choice of {setting}", xlabel=setting, ylabel="normalised AP (chance 0)")
+        return chart_bytes(figure)
+
+
 def metric_bars(
     labels: Sequence[str],
     values: Sequence[float],

@@ -16,13 +16,15 @@ from morpho_assets.evaluate.consistency import ConsistencyConfig
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.evaluate.retrieval import RetrievalConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
-from morpho_assets.evaluate.study import PLATES, SHUFFLED
+from morpho_assets.evaluate.study import PLATES
 from morpho_assets.imaging.quality import stain_drift
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
-from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.profiles.normalize import NORMALIZED_ON
+from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
+from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
@@ -39,11 +41,13 @@ def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], fo
 
     `readers` maps the study's plates to how their images are read. The page is written aside and moved into place.
     """
-    results = _read(lake, study, list(readers))
+    steps = space_steps(study.spaces, study.corrections)
+    results = _read(lake, study, list(readers), main_variant(steps))
     sections = [
         _plates(lake, readers, results),
         *truth_sections(results.metrics, results.points),
         *_treatments(results, study),
+        *correction_sections(steps, results.treatments, results.metrics, lake.read("correction_notes", study.name)),
         *_alike(lake, study, results),
         _spaces(results),
         _maps(results),
@@ -67,9 +71,15 @@ def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], fo
     return str(path), len(page.encode())
 
 
+def main_variant(steps: Mapping[str, Sequence[str]]) -> str:
+    """The variant whose hits are the study's: its first space after the last correction."""
+    space, names = next(iter(steps.items()))
+    return variant_name(space, names[-1])
+
+
 @dataclass(frozen=True)
 class _Results:
-    """What the lake holds of a study."""
+    """What the lake holds of a study; `main` is the variant whose hits are listed."""
 
     wells: pl.DataFrame
     metrics: pl.DataFrame
@@ -77,13 +87,12 @@ class _Results:
     projections: pl.DataFrame
     encoders: pl.DataFrame
     points: pl.DataFrame
-    variants: list[str]
+    main: str
 
 
-def _read(lake: Lake, study: Study, plates: Sequence[str]) -> _Results:
+def _read(lake: Lake, study: Study, plates: Sequence[str], main: str) -> _Results:
     wells = lake.scan("normalized_profiles", plates).select("^Metadata_.*$").collect()
     metrics = lake.read("metrics", study.name)
-    variants = [name for name in metrics["variant"].unique(maintain_order=True) if not name.endswith(SHUFFLED)]
     names = wells.group_by("Metadata_Perturbation").agg(pl.first(name) for name in _NAMED if name in wells.columns)
     treatments = lake.read("treatments", study.name)
     treatments = treatments.join(names, left_on="treatment", right_on="Metadata_Perturbation", how="left")
@@ -94,7 +103,7 @@ def _read(lake: Lake, study: Study, plates: Sequence[str]) -> _Results:
         lake.read("projections", study.name),
         lake.read("encoders", study.name),
         lake.read("planted_and_found", study.name),
-        variants,
+        main,
     )
 
 
@@ -120,11 +129,11 @@ def _summary(results: _Results) -> list[KeyFigure]:
     if counts.null_count() < len(counts):
         figures.append(KeyFigure("cells", number(int(counts.sum()))))
     for metric, label in (("mAP", "mAP"), ("fraction_retrieved", "treatments retrieved")):
-        row = _overall(results, metric, results.variants[0])
-        null = _overall(results, metric, f"{results.variants[0]}, {SHUFFLED}")
+        row = _overall(results, metric, results.main)
+        null = _overall(results, metric, f"{results.main}, {SHUFFLED}")
         if row:
             chance = f"chance {number(row['chance'])}; shuffled {number(null.get('value'))}"
-            figures.append(KeyFigure(f"{label}, {results.variants[0]}", number(row["value"]), chance))
+            figures.append(KeyFigure(f"{label}, {results.main}", number(row["value"]), chance))
     return figures
 
 
@@ -136,6 +145,9 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
         (pl.col("Metadata_control_type") == "negcon").sum().alias("negative controls"),
         *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()) for name in _COUNTS),
     )
+    if NORMALIZED_ON in results.wells.columns:
+        reference = results.wells.group_by("Metadata_Plate").agg(pl.first(NORMALIZED_ON))
+        table = table.join(reference, on="Metadata_Plate", how="left", maintain_order="left")
     counted = {plate: cells_per_well(lake, plate) for plate in plates[:MOST_PLATES]}
     counted = {plate: cells for plate, cells in counted.items() if cells.height}
     pictures = [
@@ -174,9 +186,9 @@ _COUNTS = {
 
 
 def _treatments(results: _Results, study: Study) -> list[Section]:
-    """A section per evaluator that scores treatments or labels, on the study's first space."""
+    """A section per evaluator that scores treatments or labels, on the study's first space after its last step."""
     sections = []
-    space = results.variants[0]
+    space = results.main
     main = results.treatments.filter(pl.col("variant") == space)
     for (evaluator,), rows in main.group_by("evaluator", maintain_order=True):
         rows = rows.sort("q_value", "mAP", descending=[False, True])
@@ -212,14 +224,14 @@ _LABELS = ("targets or mechanisms", "Which active treatments of one kind look al
 
 
 def _alike(lake: Lake, study: Study, results: _Results) -> list[Section]:
-    """Which of the retrieved treatments look alike, in the study's first space before any correction."""
-    first = results.treatments.filter(pl.col("variant") == results.variants[0]).drop_nulls("retrieved")
+    """Which of the retrieved treatments look alike, in the study's first space after its last step."""
+    first = results.treatments.filter(pl.col("variant") == results.main).drop_nulls("retrieved")
     kinds = {name: settings["evaluator"] for name, settings in study.evaluators.items()}
     hits = first.filter(
         pl.col("retrieved"), pl.col("evaluator").replace_strict(kinds, default=None) == "retrieval"
     ).unique("treatment")
-    space, (step, *_) = next(iter(space_steps(study.spaces, study.corrections).items()))
-    wells = read_space(lake, study.name, space, step).filter(
+    space, steps = next(iter(space_steps(study.spaces, study.corrections).items()))
+    wells = read_space(lake, study.name, space, steps[-1]).filter(
         pl.col("Metadata_Perturbation").is_in(hits["treatment"].to_list())
     )
     if wells["Metadata_Perturbation"].n_unique() < 2:
@@ -229,7 +241,7 @@ def _alike(lake: Lake, study: Study, results: _Results) -> list[Section]:
     names = treatments.select(pl.coalesce(*(n for n in _NAMED[:1] if n in treatments.columns), "Metadata_Perturbation"))
     matrix = to_matrix(treatments, features)
     [(_, alike)] = similarity_blocks(matrix, np.arange(len(matrix)), block_bytes=8 * len(matrix) ** 2)
-    picture = correlation_heatmap(alike, names.to_series().to_list(), f"{space}: retrieved treatments", "cosine")
+    picture = correlation_heatmap(alike, names.to_series().to_list(), f"{results.main}: retrieved treatments", "cosine")
     text = "Cosine between the median profiles of retrieved treatments, similar ones side by side."
     caption = "Blocks are treatments that do the same to the cells; what they share may be a mechanism or only a count."
     return [Section("Which treatments look alike", caption, [Picture(picture, text, "chart")])]

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.encoders import EncoderConfig
+from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
-from morpho_assets.profiles.study import SpaceConfig
+from morpho_assets.profiles.study import SpaceConfig, tuning_share
 from morpho_assets.settings import read_yaml
 
 SHIPPED = Path(__file__).parent
@@ -42,9 +43,17 @@ class Study(_Model):
     encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="encoders by the name of their space")
     spaces: dict[str, SpaceConfig] = Field(description="feature spaces by name")
     corrections: tuple[CorrectorConfig, ...] = Field((), description="correctors, each applied to what the last left")
+    consensus: ConsensusConfig = Field(
+        ConsensusConfig(), description="wells to treatments, or to treatments and batches: table treatment_profiles"
+    )
     projection: ProjectionConfig = Field(ProjectionConfig(), description="UMAP")
     evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
     seed: int = Field(0, ge=0, description="seed of evaluation")
+
+    @property
+    def tuning_share(self) -> float | None:
+        """The share of treatments that sweeps choose on, and that are not reported; None without a sweep."""
+        return tuning_share(self.spaces, self.corrections)
 
     @field_validator("evaluators")
     @classmethod
@@ -52,6 +61,11 @@ class Study(_Model):
         for settings in value.values():
             evaluator_config(settings)
         return value
+
+    @model_validator(mode="after")
+    def _sweeps_agree(self) -> Study:
+        tuning_share(self.spaces, self.corrections)
+        return self
 
     @model_validator(mode="after")
     def _spaces_have_encoders(self) -> Study:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def test_a_site_of_another_pipeline_is_named(tmp_path: Path) -> None:
     site(tmp_path / "P-A01-2", extra=",New")
     with pytest.raises(InputError, match=r"P-A01-2.*Cells_New"):
         to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]  # no half of the cells
+
+
+def test_an_older_file_stays_until_all_sites_are_written(tmp_path: Path) -> None:
+    site(tmp_path / "P-A01-1", 3)
+    assert to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet") == 3
+    site(tmp_path / "P-A01-2", extra=",New")
+    with pytest.raises(InputError, match="Cells_New"):
+        to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet")
+    assert pl.read_parquet(tmp_path / "cells.parquet").height == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["P-A01-1", "P-A01-2", "cells.parquet"]
 
 
 def test_cytotable_names_become_ours(tmp_path: Path) -> None:
@@ -120,6 +132,53 @@ def test_cytotable_names_become_ours(tmp_path: Path) -> None:
     assert scan_cytotable(tmp_path / "single_cells.parquet").collect().rows(named=True) == [
         {"Metadata_Plate": "P", "Metadata_Well": "C04", "ObjectNumber": 9, "Cells_AreaShape_Area": 1.5}
     ]
+
+
+def test_files_that_are_cut_off_or_of_another_kind_are_named(tmp_path: Path) -> None:
+    folder = site(tmp_path / "P-A01-1", 3)
+    whole = (folder / "Cells.csv").read_text()
+    (folder / "Cells.csv").write_text(whole.rsplit(",", 2)[0])
+    with pytest.raises(InputError, match=r"Cells.csv, row 4: found 3 cells; expected 5, as in the header.*cut off"):
+        read_site(folder)
+    rows = "".join(f"P,A{i},{i}.5\n" for i in range(1, 13)) * 1
+    body = gzip.compress(f"Metadata_Plate,Metadata_Well,Cells_A\n{rows}".encode())
+    (tmp_path / "P.csv.gz").write_bytes(body)
+    assert read_wells(tmp_path / "P.csv.gz").height == 12
+    for part in (body[: len(body) // 2], body[:4] + b"x" * 40):
+        (tmp_path / "P.csv.gz").write_bytes(part)
+        with pytest.raises(InputError, match=r"P.csv.gz: found .*expected a CSV table"):
+            read_wells(tmp_path / "P.csv.gz")
+    (tmp_path / "P.parquet").write_bytes(b"no parquet")
+    (tmp_path / "P.sqlite").write_bytes(b"no database" * 100)
+    for read in (scan_cytotable, read_wells):
+        with pytest.raises(InputError, match=r"P.parquet: found .*expected a Parquet file"):
+            read(tmp_path / "P.parquet")
+    with pytest.raises(InputError, match=r"none.parquet.*expected a Parquet file"):
+        scan_cytotable(tmp_path / "none.parquet")
+    with pytest.raises(InputError, match=r"P.sqlite: found file is not a database"):
+        list(read_sqlite(tmp_path / "P.sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("Cells", ("Parent_Nuclei", "Other"), "table Cells: found no column Parent_Nuclei"),
+        ("Cytoplasm", ("Parent_Cells", "Other"), "table Cytoplasm: found no column Parent_Cells"),
+        ("Nuclei", ("ObjectNumber", "Other"), "table Nuclei: found no column ObjectNumber"),
+    ],
+)
+def test_objects_that_cannot_be_linked_are_told(
+    tmp_path: Path, table: str, change: tuple[str, str], message: str
+) -> None:
+    folder = site(tmp_path / "P-A01-1")
+    if table == "Cells":  # Cytoplasm would say which nucleus is whose
+        text = (folder / "Cytoplasm.csv").read_text().replace("Parent_Nuclei", "Other")
+        (folder / "Cytoplasm.csv").write_text(text)
+    text = (folder / f"{table}.csv").read_text()
+    assert change[0] in text
+    (folder / f"{table}.csv").write_text(text.replace(*change))
+    with pytest.raises(InputError, match=message):
+        read_site(folder)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -43,3 +43,14 @@ def test_controls_by_condition() -> None:
     found = recognise(frame, config)
     assert found["Metadata_control_type"].to_list() == ["negcon", "poscon", None]
     assert found["Metadata_Perturbation"].to_list() == ["DMSO", "x", None]
+
+
+def test_a_profile_without_a_well_is_refused_not_lost() -> None:
+    lost = PROFILES.with_columns(Metadata_Well=pl.Series(["A02", None]))
+    with pytest.raises(InputError, match=r"P \(null\)"):
+        annotate(lost, WELLS)
+
+
+def test_barcodes_that_are_numbers_in_one_frame_are_told() -> None:
+    with pytest.raises(InputError, match=r"Metadata_Plate: found String there and Int64 in the profiles"):
+        annotate(PROFILES.with_columns(Metadata_Plate=pl.lit(7, pl.Int64)), WELLS)

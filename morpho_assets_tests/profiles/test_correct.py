@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
+from scipy import linalg
 from scipy.special import ndtri
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from morpho_assets.errors import InputError
 from morpho_assets.profiles.correct import CORRECTORS, correct, correct_steps, corrector_config
@@ -83,9 +89,22 @@ def test_one_batch_comes_back_as_it_is(name: str) -> None:
     assert correct(frame, [corrector_config({"corrector": name})]).equals(frame)
 
 
+@pytest.mark.parametrize("name", [n for n in CORRECTORS if SETTINGS.get(n, {}) is not None])
+def test_the_order_of_rows_does_not_matter(name: str) -> None:
+    frame = screen()
+    columns = feature_columns(frame)
+    order = np.random.default_rng(1).permutation(frame.height)
+    config = corrector_config({"corrector": name, **(SETTINGS.get(name) or {})})
+    plain, turned = (CORRECTORS[name](rows, columns, config, 0) for rows in (frame, frame[order]))
+    values, others = to_matrix(plain.profiles, plain.features)[order], to_matrix(turned.profiles, turned.features)
+    sign = np.sign(np.sum(values * others, axis=0))  # of a component; the columns of a feature are as they are
+    assert name == "tvn" or (sign == 1).all()
+    np.testing.assert_allclose(others * sign, values, rtol=1e-7, atol=1e-7)
+
+
 def test_missing_values_are_refused_by_name() -> None:
     frame = screen().with_columns(Cells_0=pl.lit(None, pl.Float64))
-    for name in ("sphering", "pca", "coral", "tvn", "combat", "harmony", "cell_count"):
+    for name in ("sphering", "pca", "coral", "tvn", "combat", "harmony"):
         with pytest.raises(InputError, match="Cells_0"):
             correct(frame, [corrector_config({"corrector": name})])
 
@@ -110,6 +129,23 @@ def test_cell_count_leaves_the_residual() -> None:
     assert found["Cells_1"].to_list() == frame["Cells_1"].to_list()  # too few distinct values to fit
     count = frame["Metadata_Count_Cells"].to_numpy()
     assert abs(np.corrcoef(count, found["Cells_5"].to_numpy())[0, 1]) < 1e-9
+
+
+def test_cell_count_passes_over_missing_values() -> None:
+    frame = screen().with_columns(
+        Cells_0=pl.when(pl.int_range(pl.len()) < 30).then(None).otherwise(pl.col("Metadata_Count_Cells") * 2.0 + 5),
+        Cells_1=pl.lit(None, pl.Float64),
+    )
+    found = correct(frame, [corrector_config({"corrector": "cell_count"})])
+    assert found["Cells_0"].null_count() == 30
+    np.testing.assert_allclose(found["Cells_0"].drop_nulls(), 0, atol=1e-9)
+    assert found["Cells_1"].null_count() == frame.height
+
+
+def test_cell_count_needs_the_count_of_every_well() -> None:
+    for count in (pl.lit(None, pl.Int32), pl.when(pl.int_range(pl.len()) > 2).then("Metadata_Count_Cells")):
+        with pytest.raises(InputError, match=r"of 168 wells without Metadata_Count_Cells.*leave the step out"):
+            correct(screen().with_columns(Metadata_Count_Cells=count), [corrector_config({"corrector": "cell_count"})])
 
 
 def test_blom_scores_by_hand() -> None:
@@ -143,6 +179,39 @@ def test_tvn_leaves_white_controls() -> None:
         np.testing.assert_allclose(np.cov(to_matrix(controls, found.features), rowvar=False), np.eye(4), atol=1e-5)
 
 
+def test_coral_is_that_of_scipy_s_matrix_roots() -> None:
+    """Sun 2016, equation 3 with r I added to both covariances: (x - mean_b) C_b^-1/2 C^1/2 + mean."""
+    frame = screen(features=4)
+    columns = feature_columns(frame)
+    found = correct(frame, [corrector_config({"corrector": "coral", "regularisation": 0.3})])
+    controls = frame.filter(Metadata_control_type="negcon")
+    common = to_matrix(controls, columns)
+    target = linalg.sqrtm(np.cov(common.T) + 0.3 * np.eye(4))
+    for name in ("P0", "P1", "P2"):
+        own = to_matrix(controls.filter(Metadata_Plate=name), columns)
+        white = np.linalg.inv(linalg.sqrtm(np.cov(own.T) + 0.3 * np.eye(4)))
+        expected = (to_matrix(frame.filter(Metadata_Plate=name), columns) - own.mean(axis=0)) @ white @ target
+        aligned = to_matrix(found.filter(Metadata_Plate=name), columns)
+        np.testing.assert_allclose(aligned, expected + common.mean(axis=0), rtol=1e-8)
+
+
+def test_tvn_is_efaar_s_steps_by_scikit_learn() -> None:
+    frame = screen(features=6)
+    columns = feature_columns(frame)
+    ((_, found),) = correct_steps(frame, [corrector_config({"corrector": "tvn", "components": 4})])
+    control = (frame["Metadata_control_type"] == "negcon").fill_null(False).to_numpy()
+    values = to_matrix(frame, columns)
+    for step in (StandardScaler(), PCA(4), StandardScaler()):
+        values = step.fit(values[control]).transform(values)
+    for name in ("P0", "P1", "P2"):
+        here = (frame["Metadata_Plate"] == name).to_numpy()
+        own = values[here & control]
+        white = np.linalg.inv(linalg.sqrtm(np.cov(own.T) + 0.5 * np.eye(4)))
+        expected = (values[here] - own.mean(axis=0)) @ white
+        got = to_matrix(found.profiles.filter(Metadata_Plate=name), found.features)
+        np.testing.assert_allclose(got * np.sign(np.sum(got * expected, axis=0)), expected, rtol=1e-6, atol=1e-8)
+
+
 def test_coral_gives_batches_the_common_control_mean() -> None:
     frame = screen(features=4)
     found = correct(frame, [corrector_config({"corrector": "coral"})]).filter(Metadata_control_type="negcon")
@@ -170,6 +239,42 @@ def test_combat_keeps_the_named_effect_in_unbalanced_batches() -> None:
     assert lost < kept - 1
 
 
+def test_combat_of_one_feature_by_hand() -> None:
+    """Nothing to shrink: batch means 2 and 7, grand mean 4.5; residuals +-1 and +-2, pooled SD sqrt(2.5). Standardised
+    by the batch's own mean and variance (ddof 1: 2 and 8), the rows are -+1/sqrt(2) in units of the pooled SD."""
+    frame = pl.DataFrame({"Metadata_Plate": ["P", "P", "Q", "Q"], "Cells_A": [1.0, 3.0, 5.0, 9.0]})
+    found = correct(frame, [corrector_config({"corrector": "combat"})])["Cells_A"]
+    far = np.sqrt(2.5) / np.sqrt(2)
+    np.testing.assert_allclose(found, [4.5 - far, 4.5 + far, 4.5 - far, 4.5 + far])
+
+
+def test_combat_is_the_paper_s_iteration_written_out() -> None:
+    """Johnson 2007, section 3: priors by moments over features, posteriors iterated feature by feature."""
+    frame = screen(features=4).filter(pl.col("Metadata_Plate") != "P2")
+    columns = feature_columns(frame)
+    values, plates = to_matrix(frame, columns), frame["Metadata_Plate"].to_numpy()
+    batches = [plates == name for name in ("P0", "P1")]
+    means = [values[rows].mean(axis=0) for rows in batches]
+    grand = sum(rows.mean() * mean for rows, mean in zip(batches, means, strict=True))
+    residual = values - np.where(batches[0][:, None], *means)
+    spread = np.sqrt((residual**2).mean(axis=0))
+    expected = np.empty_like(values)
+    for rows in batches:
+        z = ((values[rows] - grand) / spread).T
+        gammas, deltas = [float(f.mean()) for f in z], [float(f.var(ddof=1)) for f in z]
+        gamma_bar, tau = float(np.mean(gammas)), float(np.var(gammas, ddof=1))
+        v, s = float(np.mean(deltas)), float(np.var(deltas, ddof=1))
+        lam, theta = (v**2 + 2 * s) / s, (v**3 + v * s) / s
+        for i, (gamma, delta) in enumerate(zip(gammas, deltas, strict=True)):
+            n, g, d = len(z[i]), gamma, delta
+            for _ in range(1000):
+                g = (n * tau * gamma + d * gamma_bar) / (n * tau + d)
+                d = (theta + 0.5 * float(((z[i] - g) ** 2).sum())) / (n / 2 + lam - 1)
+            expected[rows, i] = spread[i] * (z[i] - g) / np.sqrt(d) + grand[i]
+    found = to_matrix(correct(frame, [corrector_config({"corrector": "combat"})]), columns)
+    np.testing.assert_allclose(found, expected, atol=1e-3)  # ours stops at a change of 1e-4
+
+
 def test_combat_refuses_what_it_cannot_tell_apart() -> None:
     frame = screen()
     with pytest.raises(InputError, match="determined by batch"):
@@ -178,6 +283,45 @@ def test_combat_refuses_what_it_cannot_tell_apart() -> None:
     with pytest.raises(InputError, match="batch P9: found one profile"):
         correct(pl.concat([frame, frame[:1].with_columns(Metadata_Plate=pl.lit("P9"))]),
                 [corrector_config({"corrector": "combat"})])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "note"),
+    [
+        ({"corrector": "sphering", "reference": "Metadata_Well = 'A01'"}, {}, "all: 3 rows .* for 10 features"),
+        ({"corrector": "harmony"}, {}, "6 clusters instead of 300"),
+        ({"corrector": "harmony"}, {"Metadata_Plate": pl.lit("P")}, "a single batch"),
+        ({"corrector": "combat"}, {"Metadata_Plate": pl.lit("P")}, "a single batch"),
+        ({"corrector": "combat"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features constant"),
+        ({"corrector": "tvn"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features constant over the controls, only centred"),
+        ({"corrector": "cell_count"}, {"Cells_0": pl.lit(1.1)}, "1 of 10 features with few distinct values"),
+    ],
+)
+def test_a_fallback_is_noted(settings: dict[str, object], change: dict[str, pl.Expr], note: str) -> None:
+    ((_, found),) = correct_steps(screen().with_columns(**change), [corrector_config(settings)])
+    assert len(found.notes) == 1
+    assert re.search(note, found.notes[0])
+
+
+@pytest.mark.parametrize("name", ["sphering", "harmony", "combat", "tvn", "cell_count"])
+def test_nothing_is_noted_where_nothing_falls_back(name: str) -> None:
+    config = corrector_config({"corrector": name, **({"clusters": 5} if name == "harmony" else {})})
+    ((_, found),) = correct_steps(screen(), [config])
+    assert found.notes == ()
+
+
+def test_tvn_refuses_controls_that_are_all_equal() -> None:
+    frame = screen().with_columns(pl.col("^Cells_.*$") * 0 + 1.1)
+    with pytest.raises(InputError, match="rows where negcon that are all equal"):
+        correct(frame, [corrector_config({"corrector": "tvn"})])
+
+
+def test_harmony_with_one_cluster_is_scikit_learn_s_ridge() -> None:
+    frame = screen()
+    values, batch = to_matrix(frame, feature_columns(frame)), np.eye(3)[frame["Metadata_Plate"].rank("dense") - 1]
+    found = harmonise(values, batch, HarmonyConfig(clusters=1, ridge=2.0))
+    shifts = batch @ Ridge(alpha=2.0).fit(batch, values).coef_.T
+    np.testing.assert_allclose(found, values - shifts, atol=1e-8)
 
 
 def test_harmony_mixes_two_shifted_clusters() -> None:
@@ -200,7 +344,9 @@ def test_chromosome_arm_loses_what_unexpressed_genes_share() -> None:
         "Metadata_Perturbation": [f"g{i}" for i in range(80)], "Metadata_arm": arm,
         "Metadata_zfpkm": np.tile([-5.0] * 30 + [2.0] * 10, 2), "Cells_A": shift + rng.normal(0, 0.1, 80),
     })  # fmt: skip
-    found = correct(frame, [corrector_config({"corrector": "chromosome_arm"})])
+    ((_, state),) = correct_steps(frame, [corrector_config({"corrector": "chromosome_arm"})])
+    found = state.profiles
+    assert state.notes == ("2 of 2 arms corrected: they have more than 20 unexpressed genes",)
     assert abs(found.filter(Metadata_arm="8q")["Cells_A"].mean()) < 0.1  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no arm"):
         correct(frame, [corrector_config({"corrector": "chromosome_arm", "more_than": 30})])

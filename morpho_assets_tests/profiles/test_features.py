@@ -23,6 +23,11 @@ def test_null_nan_and_infinity_are_one_kind_of_missing() -> None:
     assert with_matrix(frame, ["Cells_A"], matrix)["Cells_A"].to_list() == [1.0, None, None, None, None]
 
 
+def test_a_feature_named_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="Cells_A named twice"):
+        require_features(pl.DataFrame({"Cells_A": [1.0]}), ["Cells_A", "Cells_A"])
+
+
 @pytest.mark.parametrize("named", [["Cells_B"], None], ids=["absent", "none"])
 def test_missing_feature_columns_are_refused(named: list[str] | None) -> None:
     with pytest.raises(InputError, match="feature"):
@@ -31,4 +36,4 @@ def test_missing_feature_columns_are_refused(named: list[str] | None) -> None:
 
 def test_methods_that_need_complete_values_name_the_feature() -> None:
     with pytest.raises(InputError, match="Cells_A"):
-        complete_matrix(pl.DataFrame({"Cells_A": [1.0, None]}), ["Cells_A"], "sphering")
+        complete_matrix(pl.DataFrame({"Cells_A": [1.0, None], "Cells_B": 1.0}), ["Cells_A", "Cells_B"], "sphering")

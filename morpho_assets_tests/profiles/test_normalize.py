@@ -78,6 +78,12 @@ def test_a_feature_without_spread_in_the_controls_never_explodes(
     assert found["Cells_A"][4] == expected
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_control_that_is_far_off_leaves_the_feature(method: Method) -> None:
+    found = normalize(one_feature([1.0, 2.0, 3.0, 4.0, 5.0, 1e9, 2.5], 6), config(method))
+    assert found["Cells_A"].null_count() == 0
+
+
 def test_rounding_noise_is_no_spread() -> None:
     values = [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2, 0.9]
     assert normalize(one_feature(values, 4), config("standardize"))["Cells_A"].null_count() == 5
@@ -106,6 +112,11 @@ def test_a_plate_with_too_few_controls_is_named(controls: int) -> None:
         normalize(frame)
     found = normalize(frame, config("mad_robustize", too_few="all"))
     assert dict(found.select("Metadata_Plate", NORMALIZED_ON).unique().iter_rows()) == {"P0": "negcon", "LONELY": "all"}
+
+
+def test_a_plate_with_too_few_rows_at_all_is_not_sent_in_a_circle() -> None:
+    with pytest.raises(InputError, match="1 rows in all: leave it out, or lower min_reference"):
+        normalize(one_feature([1.0], 0), config("mad_robustize", too_few="all"))
 
 
 def test_reference_rows_by_sql() -> None:

@@ -25,7 +25,7 @@ def test_rows_by_condition_unknown_is_false(condition: str, expected: list[bool]
     assert rows_where(WELLS, condition).to_list() == expected
 
 
-@pytest.mark.parametrize("condition", ["Metadata_absent = 1", "Metadata_Row = = 2", "'a'"])
+@pytest.mark.parametrize("condition", ["Metadata_absent = 1", "Metadata_Row = = 2", "'a'", "Metadata_Row", "1"])
 def test_a_condition_that_is_none_is_refused(condition: str) -> None:
     with pytest.raises(InputError, match="SQL condition"):
         rows_where(WELLS, condition)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from morpho_assets.errors import InputError
 from morpho_assets.profiles import select as rules
+from morpho_assets.profiles.features import complete_matrix, feature_columns
 from morpho_assets.profiles.select import SelectConfig, correlations, select_features
 from morpho_assets_tests.profiles.conftest import plate
 
@@ -90,6 +91,17 @@ def test_correlations_with_gaps_are_those_of_pandas() -> None:
     values[:, 5] = 7.0
     expected = pl.DataFrame(values).to_pandas().corr().to_numpy()
     np.testing.assert_allclose(correlations(values), expected, atol=1e-12)
+
+
+def test_a_well_without_cells_does_not_cost_the_features() -> None:
+    frame = plate(wells=30, features=8, controls=10, plates=1)
+    empty = frame[:2].with_columns(pl.lit(None, pl.Float64).alias(name) for name in feature_columns(frame))
+    selection = select_features(pl.concat([frame, empty.with_columns(Metadata_Well=pl.lit("H12"))]))
+    assert (selection.kept, selection.empty_rows) == (select_features(frame).kept, 2)
+    with pytest.raises(InputError, match=r"2 rows without any value \(P0 H12, P0 H12 …\).*Filter these rows"):
+        complete_matrix(pl.concat([frame, empty.with_columns(Metadata_Well=pl.lit("H12"))]), selection.kept, "pca")
+    with pytest.raises(InputError, match="none with values"):
+        select_features(empty)
 
 
 def test_nothing_left_is_an_error() -> None:

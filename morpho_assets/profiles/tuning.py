@@ -1,0 +1,59 @@
+"""Treatments set aside to choose a setting on: a score that was tuned on what it reports would flatter."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from morpho_assets.errors import InputError
+from morpho_assets.profiles.features import require_columns
+from morpho_assets.profiles.rows import rows_where
+
+TUNING = "Metadata_tuning"
+
+
+class SweepConfig(BaseModel):
+    """Values of one setting of a corrector, of which the best on tuning treatments is taken.
+
+    The score is the mean normalised AP of the treatments' replicates among `negatives` of their plate. Controls that
+    the correction is fitted on are no fair negatives: it makes them unlike everything, whatever the treatments do.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    setting: str = Field(default="epsilon", description="name of the corrector's setting")
+    values: tuple[float, ...] = Field(
+        default=tuple(float(f"{x:.3g}") for x in np.logspace(-5, 3, 25)),
+        min_length=1,
+        description="values that are tried; of equal scores the first wins (default: 25 from 1e-5 to 1e3)",
+    )
+    negatives: str = Field(
+        default="treated", description="rows to rank replicates above: 'treated' or an SQL condition on the metadata"
+    )
+    tuning_share: float = Field(
+        default=0.5, gt=0, lt=1, description="share of the treatments to choose on; the others are reported"
+    )
+
+
+def mark_tuning(profiles: pl.DataFrame, share: float, seed: int = 0) -> pl.DataFrame:
+    """`profiles` with the boolean column Metadata_tuning: true for a random `share` of the treatments, false for the
+    others, null for negative controls and rows without a treatment. InputError for fewer than 4 treatments."""
+    require_columns(profiles, ["Metadata_Perturbation"], "sweep")
+    treated = profiles.filter(rows_where(profiles, "treated"))["Metadata_Perturbation"]
+    names = treated.drop_nulls().unique().sort()
+    if names.len() < 4:
+        raise InputError("profiles", "sweep", f"{names.len()} treatments", "at least 4", "Sweep on more treatments.")
+    size = min(max(2, round(share * names.len())), names.len() - 2)
+    tuning = np.random.default_rng(seed).permutation(names.to_numpy())[:size].tolist()
+    chosen = pl.when(rows_where(profiles, "treated")).then(pl.col("Metadata_Perturbation").is_in(tuning))
+    return profiles.with_columns(chosen.alias(TUNING))
+
+
+def reported(profiles: pl.DataFrame, tuning: bool = False) -> pl.DataFrame:
+    """`profiles` without the wells of tuning treatments, or with `tuning` without those of the others; controls stay.
+    Profiles on which nothing was tuned come back as they are."""
+    if TUNING not in profiles.columns:
+        return profiles
+    kept = pl.col(TUNING).cast(pl.String) == ("true" if tuning else "false")  # the lake holds annotation as text
+    return profiles.filter(kept.fill_null(True))
