@@ -108,7 +108,8 @@ def _changes(
     study: str, scored: pl.DataFrame, steps: Mapping[str, Sequence[str]], evaluators: Iterable[str], seed: int
 ) -> Iterator[pl.DataFrame]:
     """Metric rows of every step but a space's first: what it changed, paired by treatment."""
-    pairs = [(variant_name(space, a), variant_name(space, b)) for space, names in steps.items() for a, b in pairwise(names)]
+    named = [[variant_name(space, step) for step in of_space] for space, of_space in steps.items()]
+    pairs = [pair for variants in named for pair in pairwise(variants)]
     for evaluator, (last, variant) in product(evaluators, pairs):
         before, after = (
             scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)

@@ -55,13 +55,13 @@ class NucleiConfig(_Model):
     declump_distance: float = Field(
         default=8.0, gt=0, description="with a threshold: least distance of two centres, pixels"
     )
-    boundary: float = Field(
-        default=0.47,
+    boundary: float | None = Field(
+        default=None,
         gt=0,
         lt=1,
-        description="own thresholds: where the outline lies between background (0) and nucleus (1)",
+        description="own thresholds: where the outline lies between background (0) and nucleus (1); none: from the size",
     )
-    min_diameter: float | None = Field(default=10.0, gt=0, description="smallest nucleus, pixels; none: from the image")
+    min_diameter: float | None = Field(default=None, gt=0, description="smallest nucleus, pixels; none: from the image")
     max_diameter: float | None = Field(default=None, gt=0, description="largest nucleus, pixels; none: no limit")
     fill_holes: bool = Field(default=True, description="fill holes within a nucleus")
     border: Border = Field(default="discard", description="nuclei that touch the image's edge")

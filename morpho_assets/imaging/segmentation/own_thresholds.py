@@ -2,7 +2,7 @@
 
 The image is cut at many levels; every connected piece at every level is a candidate, nested in the piece below it.
 From this tree the set of disjoint pieces that look most like ellipses is taken (a clump gives way to its parts where
-these are rounder). Each chosen nucleus then gets its outline half-way between background and its own brightness.
+these are rounder). Each chosen nucleus then gets its outline at a part of the way from background to its brightness.
 Candidates scored in a threshold tree follow Arteta et al. 2012, doi:10.1007/978-3-642-33415-3_43; the score here is
 roundness by moments, and nothing is trained.
 """
@@ -19,10 +19,13 @@ from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, fil
 LEVELS = 24
 LEAST_AREA = 20  # pixels: below, moments of a pixelated shape say nothing about it
 SPLIT_GAIN = 0.005  # parts must be this much rounder than the whole, or noise splits nuclei
-FAINT = 0.3  # of the median nucleus: what is dimmer is out of focus, or a fragment
-CONCAVE = 0.97  # solid shapes have a roundness above this
+CUT_GAIN, CUT_GAIN_DOUBLED = 0.05, 0.1  # the same for a cut at a neck; less for each doubling of the median area
+FAINT = 0.4  # of the median nucleus: what is dimmer is out of focus, or a fragment
+SHARED = 2 / 3  # of a nucleus's threshold is that of the median nucleus: bright ones are drawn wide, dim ones narrow
+OUTLINE, BLURRED_OUTLINE = 0.3, 0.5  # where outlines lie, of large nuclei and of those that are mostly blur …
+LARGE, BLURRED = 22, 12  # … of these diameters, pixels; between them in between
 WORKING_DIAMETER = 24  # pixels: larger nuclei are segmented on a reduced image, where noise and texture are smaller
-SMOOTHING = 0.03  # standard deviation, in nuclear diameters
+SMOOTHING = 0.02  # standard deviation, in nuclear diameters
 BACKGROUND = 1.5  # side of the opening that takes the background, in nuclear diameters
 OUTSHONE = 4  # a nucleus's dim rim and halo never hold three times its own pixels
 CLEAR_OF_NOISE = 5  # standard deviations of the background
@@ -32,12 +35,15 @@ Plane = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 
-def nuclei_by_own_thresholds(plane: Plane, boundary: float, *, fill_holes: bool) -> Labels:
+def nuclei_by_own_thresholds(plane: Plane, boundary: float | None, *, fill_holes: bool) -> Labels:
     """Nuclei of (H, W) floats, numbered 1..n; the plane is not constant.
 
-    `boundary` is the part of a nucleus's median brightness above background at which its outline lies.
+    `boundary` is the part of a nucleus's median brightness above background at which its outline lies. None takes it
+    from the diameter: the dim rim of a large nucleus is nucleus, that of a small one is the blur of the optics.
     """
     diameter = nuclear_diameter(plane)
+    if boundary is None:
+        boundary = float(np.interp(diameter, [BLURRED, LARGE], [BLURRED_OUTLINE, OUTLINE]))
     reduction = max(0.5, WORKING_DIAMETER / diameter)
     if reduction > 0.85:
         return _nuclei(plane, diameter, boundary, fill_holes)
@@ -71,7 +77,7 @@ def nuclear_diameter(plane: Plane) -> float:
     """
     smooth = ndimage.gaussian_filter(plane, 1.0)
     light, middle = _light(smooth, plane, SIZING_BACKGROUND * min(plane.shape))
-    pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2)) if middle > 0 else np.zeros(1, np.int32)
+    pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2)) if middle > 0 else np.zeros(plane.shape, np.int32)
     area, round_ = roundness(pieces, int(pieces.max(initial=0)))
     area = np.sort(area[round_ > 0.9])
     if area.size == 0:
@@ -196,17 +202,18 @@ def _level_tree(
 
 
 def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labels:
-    """Each seed grown or trimmed to where `light` passes `boundary` of its own level, within its own watershed.
+    """Each seed grown or trimmed to where `light` passes `boundary` of its level, within its own watershed.
 
     Twice, because a seed taken at a high level is brighter than the nucleus that it stands for.
     """
     from skimage.segmentation import watershed
 
+    count = int(seeds.max(initial=0))
     ground = watershed(-light, seeds, mask=(light > floor) | (seeds > 0))
     nuclei = seeds
     for _ in range(2):
-        level = ndimage.median(light, nuclei, np.arange(1, int(seeds.max(initial=0)) + 1))
-        cut = np.concatenate([[np.inf], boundary * np.asarray(level)])
+        level = np.maximum(ndimage.median(light, nuclei, np.arange(1, count + 1)), floor)
+        cut = np.concatenate([[np.inf], boundary * level ** (1 - SHARED) * np.median(level) ** SHARED])
         nuclei = np.where(light > cut[ground], ground, 0).astype(np.int32)
     return nuclei
 
@@ -234,31 +241,38 @@ def _pieces(labels: Labels) -> tuple[Labels, int]:
 
 
 def split_by_shape(labels: Labels) -> Labels:
-    """Objects that two or more rounder parts make up, cut at their necks (watershed of the distance to the edge)."""
+    """Objects larger than the median that rounder parts make up, cut at their necks (watershed of the edge distance).
+
+    The larger an object for its image, the more likely it is several: each doubling of the median area stands for
+    `CUT_GAIN_DOUBLED` of roundness.
+    """
     count = int(labels.max(initial=0))
+    if count == 0:
+        return labels
     area, round_ = roundness(labels, count)
+    doublings = np.log2(area / np.median(area))
     result, boxes = labels.copy(), ndimage.find_objects(labels)
-    for index in np.flatnonzero(round_ < CONCAVE):
-        box = boxes[index]
-        parts = _parts(labels[box] == index + 1, area[index], round_[index])
-        result[box] = np.where(parts > 1, count + parts - 1, result[box])
+    for index in np.flatnonzero(doublings > 0):
+        wanted = round_[index] + CUT_GAIN - CUT_GAIN_DOUBLED * doublings[index]
+        parts = _parts(labels[boxes[index]] == index + 1, area[index], wanted)
+        result[boxes[index]] = np.where(parts > 1, count + parts - 1, result[boxes[index]])
         count += max(int(parts.max(initial=0)) - 1, 0)
     return relabelled(result, areas(result) >= LEAST_AREA)
 
 
-def _parts(shape: NDArray[np.bool_], area: float, round_: float) -> Labels:
-    """Parts 1..n of one object where they are rounder than it by more than `SPLIT_GAIN`, else the object as 1."""
+def _parts(shape: NDArray[np.bool_], area: float, wanted: float) -> Labels:
+    """Parts 1..n of one object where their mean roundness exceeds `wanted`, else the object as 1."""
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed
 
     padded = np.pad(shape, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(padded), np.sqrt(area) / 20)
-    peaks = peak_local_max(depth, min_distance=3, labels=padded.astype(np.int32), exclude_border=False)
+    peaks = peak_local_max(depth, min_distance=2, labels=padded.astype(np.int32), exclude_border=False)
     if len(peaks) > 1:
         seeds = np.zeros(padded.shape, dtype=np.int32)
         seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
         parts = watershed(-depth, seeds, mask=padded)
         part_area, part_round = roundness(parts, len(peaks))
-        if part_area @ part_round / part_area.sum() > round_ + SPLIT_GAIN:
+        if part_area @ part_round / part_area.sum() > wanted:
             return parts[1:-1, 1:-1].astype(np.int32)
     return shape.astype(np.int32)
