@@ -33,7 +33,7 @@ _PLATE = (
     Stage("plate_manifest", "wells", code_version="2"),
     Stage("raw_images", "image_files", ("plate_manifest",)),
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination),
-    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "2"),
+    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "3"),
     Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "3"),
     Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
     Stage(

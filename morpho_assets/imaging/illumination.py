@@ -6,7 +6,7 @@ way (average the images, smooth, rescale); `basic` fits rank by rank, which bear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from morpho_assets.errors import InputError
 
 Plane = NDArray[np.float32]
 
+LEAST_IMAGES = 3  # for `basic`: fewer have no ranks to speak of
 _LOG_BINS = 512
 
 
@@ -76,16 +77,23 @@ def estimate_illumination(images: Iterable[Plane], config: IlluminationConfig | 
     """The illumination of one channel from all images of a plate, read once, a few in memory at a time.
 
     `images` yields (H, W) float32 planes of one shape. Images without any signal (constant) are skipped: an empty
-    file says nothing about the lamp. A plate whose images are all constant, or with fewer than three images for
-    `basic`, is an InputError, as is an empty stack or method `gallery`, whose functions come with the plate.
+    file says nothing about the lamp. Where too few are left, or their average is 0 everywhere, nothing is estimated:
+    `flat` is 1 and `images` 0. An empty stack, fewer than three images for `basic`, images of several shapes, or method
+    `gallery`, whose functions come with the plate, are an InputError.
     """
     config = config or IlluminationConfig()
     if config.method in ("none", "gallery"):
         raise InputError(
             "illumination", "method", config.method, "regular or basic", "Nothing is estimated with this method."
         )
-    estimate = _regular if config.method == "regular" else _basic
-    return estimate(images, config)
+    signal = _Signal(images)
+    found = (_regular if config.method == "regular" else _basic)(signal, config)
+    least = 1 if config.method == "regular" else LEAST_IMAGES
+    if signal.seen < least:
+        found_images = f"{signal.seen} images"
+        todo = "Choose another method: none needs no image."
+        raise InputError("illumination", f"method {config.method}", found_images, f"at least {least}", todo)
+    return found or Illumination(np.ones(signal.shape, np.float32))
 
 
 def apply_illumination(image: Plane, functions: Sequence[Illumination | Plane | None]) -> Plane:
@@ -114,48 +122,47 @@ def _divide(plane: Plane, function: Illumination | Plane | None, channel: int) -
     return np.clip(light / flat.astype(np.float32, copy=False), 0, 1)
 
 
-def _regular(images: Iterable[Plane], config: IlluminationConfig) -> Illumination:
+@dataclass
+class _Signal:
+    """The images that are not constant, gone through once; `shape` and `seen` are of all that have come by."""
+
+    images: Iterable[Plane]
+    shape: tuple[int, ...] = ()
+    seen: int = 0
+
+    def __iter__(self) -> Iterator[Plane]:
+        for image in self.images:
+            self.seen += 1
+            if self.shape and image.shape != self.shape:
+                found, expected = (f"shape {shape}" for shape in (image.shape, self.shape))
+                raise InputError("illumination", f"image {self.seen}", found, expected, "Correct one size at a time.")
+            self.shape = image.shape
+            if np.ptp(image) > 0:
+                yield image
+
+
+def _regular(images: _Signal, config: IlluminationConfig) -> Illumination | None:
     """CellProfiler's CorrectIlluminationCalculate, Regular, All: statistic over images, smooth, rescale."""
     average, count = (_mean if config.statistic == "mean" else _median)(images, config)
-    flat = _rescaled(_smoothed(average, config), config.rescale)
-    return Illumination(flat.astype(np.float32), images=count)
+    smooth = None if average is None else _smoothed(average, config)
+    if smooth is None or not smooth.any():
+        return None
+    return Illumination(_rescaled(smooth, config.rescale).astype(np.float32), images=count)
 
 
-def _signal(images: Iterable[Plane]) -> Iterable[Plane]:
-    """Images that hold a signal; raises where shapes differ, or none is left."""
-    shape = None
-    for number, image in enumerate(images, start=1):
-        if shape is not None and image.shape != shape:
-            raise InputError(
-                "illumination", f"image {number}", f"shape {image.shape}", f"{shape}", "Correct one size at a time."
-            )
-        shape = image.shape
-        if np.ptp(image) > 0:
-            yield image
-
-
-def _none_left(config: IlluminationConfig, count: int, least: int) -> InputError:
-    found = f"{count} images with any signal"
-    return InputError("illumination", f"method {config.method}", found, f"at least {least}", "Choose method: none.")
-
-
-def _mean(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
+def _mean(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64] | None, int]:
     total, count = None, 0
-    for image in _signal(images):
+    for image in images:
         total = image.astype(np.float64) if total is None else np.add(total, image, out=total)
         count += 1
-    if total is None:
-        raise _none_left(config, 0, 1)
-    return total / count, count
+    return None if total is None else total / count, count
 
 
-def _median(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
+def _median(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64] | None, int]:
     """Per-pixel median at working size from histograms of log intensity (2 % bins, interpolated), enlarged again."""
     low = np.log(1 / 65535)
     counts, count = None, 0
-    shape: tuple[int, ...] = ()
-    for image in _signal(images):
-        shape = image.shape
+    for image in images:
         small = _shrunk(image, config.working_size)
         if counts is None:
             counts = np.zeros((small.size, _LOG_BINS), dtype=np.uint16)
@@ -163,13 +170,13 @@ def _median(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArra
         counts[np.arange(small.size), _LOG_BINS - 1 - bins.clip(0, _LOG_BINS - 1)] += 1
         count += 1
     if counts is None:
-        raise _none_left(config, 0, 1)
+        return None, 0
     below = np.cumsum(counts, axis=1, dtype=np.int64)
     place = (below < count / 2).sum(1)
     rows = np.arange(counts.shape[0])
     inside = (count / 2 - (below[rows, place] - counts[rows, place])) / counts[rows, place]
-    median = np.exp(low * (1 - (place + inside) / _LOG_BINS)).reshape(_small_shape(shape, config.working_size))
-    return _enlarged(median, shape), count
+    median = np.exp(low * (1 - (place + inside) / _LOG_BINS)).reshape(_small_shape(images.shape, config.working_size))
+    return _enlarged(median, images.shape), count
 
 
 def _smoothed(average: NDArray[np.float64], config: IlluminationConfig) -> NDArray[np.float64]:
@@ -234,38 +241,36 @@ def _interpolated(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArr
     return values[low] * (1 - part) + values[high] * part
 
 
-def _basic(images: Iterable[Plane], config: IlluminationConfig) -> Illumination:
+def _basic(images: _Signal, config: IlluminationConfig) -> Illumination | None:
     """Flat field (and dark field) such that each pixel's sorted intensities are rank brightness x flat + dark.
 
     After Peng et al. 2017, doi:10.1038/ncomms14836 (BaSiC): the stack is sorted along its images, fitted by a
     rank-one term with robust (L1) residuals, and the fields are smooth. Smooth means polynomial here (the paper shrinks
     cosines, which bend at the image's edges), solved by reweighted least squares (the paper: augmented Lagrangian).
     """
-    stack, shape, count = _sample(images, config)
-    if count < 3:
-        raise _none_left(config, count, 3)
+    stack, count = _sample(images, config)
+    if count < LEAST_IMAGES:
+        return None
     ranks = np.sort(stack.reshape(len(stack), -1), axis=0)
     small = stack.shape[1:]
     flat, dark = _fit_rank_one(ranks, small, config)
-    flat_full = np.maximum(_enlarged(flat.reshape(small), shape), 1e-3)
-    dark_full = _enlarged(dark.reshape(small), shape).astype(np.float32) if config.dark_field else None
+    flat_full = np.maximum(_enlarged(flat.reshape(small), images.shape), 1e-3)
+    dark_full = _enlarged(dark.reshape(small), images.shape).astype(np.float32) if config.dark_field else None
     return Illumination(_rescaled(flat_full, config.rescale).astype(np.float32), dark_full, count)
 
 
-def _sample(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], tuple[int, ...], int]:
+def _sample(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
     """At most `max_images` shrunken images, evenly spread: every second kept one goes whenever the store is full."""
     kept: list[NDArray[np.float64]] = []
     stride, count = 1, 0
-    shape: tuple[int, ...] = ()
-    for image in _signal(images):
-        shape = image.shape
+    for image in images:
         if count % stride == 0:
             if len(kept) == config.max_images:
                 kept, stride = kept[::2], stride * 2
             if count % stride == 0:
                 kept.append(_shrunk(image, config.working_size))
         count += 1
-    return np.array(kept), shape, count
+    return np.array(kept), count
 
 
 def _fit_rank_one(
@@ -277,7 +282,8 @@ def _fit_rank_one(
     weight = np.ones_like(ranks)
     for _ in range(rounds):
         brightness = ((ranks - dark) * flat * weight).sum(1) / (flat**2 * weight).sum(1)
-        if config.dark_field:
+        # Where all images are equally bright, an offset cannot be told from light.
+        if config.dark_field and np.ptp(brightness) > 1e-6 * brightness.mean():
             flat, dark = _line_per_pixel(ranks, brightness, weight)
         else:
             flat = (ranks * brightness[:, None] * weight).sum(0) / (brightness[:, None] ** 2 * weight).sum(0)

@@ -91,11 +91,31 @@ def test_constant_images_say_nothing_about_the_lamp() -> None:
     np.testing.assert_array_equal(with_black.flat, estimate_illumination(images, IlluminationConfig()).flat)
 
 
-@pytest.mark.parametrize("images", [[], [np.zeros(SHAPE, np.float32)] * 3])
 @pytest.mark.parametrize("method", ["regular", "basic"])
-def test_nothing_to_estimate_from(images: list[np.ndarray], method: str) -> None:
-    with pytest.raises(InputError, match="0 images with any signal"):
-        estimate_illumination(images, IlluminationConfig(method=method))
+def test_a_channel_without_signal_has_a_function_of_ones(method: str) -> None:
+    found = estimate_illumination([np.full(SHAPE, 0.2, np.float32)] * 3, IlluminationConfig(method=method))
+    assert found.images == 0
+    np.testing.assert_array_equal(found.flat, np.ones(SHAPE))
+    with pytest.raises(InputError, match="0 images"):
+        estimate_illumination([], IlluminationConfig(method=method))
+
+
+@pytest.mark.parametrize("rescale", ["minimum", "mean"])
+def test_a_sparse_plate_on_a_black_background_has_nothing_to_smooth(rescale: str) -> None:
+    image = np.zeros(SHAPE, np.float32)
+    image[90, 100] = 1
+    found = estimate_illumination([image] * 3, IlluminationConfig(rescale=rescale))
+    assert found.images == 0
+    np.testing.assert_array_equal(found.flat, np.ones(SHAPE))
+
+
+def test_equally_bright_images_have_no_dark_field_to_tell() -> None:
+    settings = {"method": "basic", "rescale": "mean"}
+    same = plate(1) * 4
+    found = estimate_illumination(same, IlluminationConfig(dark_field=True, **settings))
+    np.testing.assert_array_equal(found.flat, estimate_illumination(same, IlluminationConfig(**settings)).flat)
+    assert found.dark is not None
+    assert not found.dark.any()
 
 
 def test_one_image_serves_regular_but_not_basic() -> None:
