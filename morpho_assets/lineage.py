@@ -6,11 +6,13 @@ by hand whenever a stage would give other values from the same inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from morpho_assets.errors import LakeError
+from morpho_assets.imaging.segmentation import made_with
+from morpho_assets.imaging.sites import complete_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance, digest
 
@@ -19,7 +21,8 @@ from morpho_assets.lake.provenance import Provenance, digest
 class Stage:
     """One asset: the table whose partition stands for it, the stages it reads, and its part of the settings.
 
-    `settings` takes the platform's settings for a plate's stage and the study for a study's.
+    `settings` takes the platform's settings for a plate's stage and the study for a study's. `files` gives what the
+    stage adds to its inputs by itself, such as the checksums of files that no stage made, as they are now.
     """
 
     name: str
@@ -27,6 +30,13 @@ class Stage:
     inputs: tuple[str, ...] = ()
     settings: Callable[[Any], object] = lambda settings: None
     code_version: str = "1"
+    files: Callable[[Lake, str, Any], Mapping[str, str]] = lambda lake, plate, settings: {}
+
+
+def _mask_files(lake: Lake, plate: str, settings: Any) -> Mapping[str, str]:
+    config = settings.segmentation
+    sites = complete_sites(lake, plate) if config.method == "external" else []
+    return made_with(config, [site.names for site in sites])
 
 
 _PLATE = (
@@ -34,7 +44,7 @@ _PLATE = (
     Stage("raw_images", "image_files", ("plate_manifest",)),
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination),
     Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "3"),
-    Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "3"),
+    Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "4", _mask_files),
     Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
     Stage(
         "well_profiles",
@@ -98,16 +108,17 @@ def part_of(stage: Stage) -> str:
 
 
 def is_current(lake: Lake, name: str, plate: str, settings: object) -> bool:
-    """Whether a plate's stage is there and made with these settings from what is in the lake now."""
+    """Whether a plate's stage is there and made with these settings from what is in the lake, and in its files, now."""
     stage = PLATE_STAGES[name]
     made = lake.provenance(stage.table, plate)
     if made is None or made.settings != settings_digest(stage, settings, PLATE_STAGES):
         return False
-    return all(
+    current = all(
         is_current(lake, before, plate, settings)
         and made.inputs[before] == fingerprint(lake, PLATE_STAGES[before], plate)
         for before in stage.inputs
     )
+    return current and made.inputs.items() >= stage.files(lake, plate, settings).items()
 
 
 def same_settings(lake: Lake, name: str, plates: list[str], settings: object) -> None:

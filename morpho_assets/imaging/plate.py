@@ -16,7 +16,7 @@ from morpho_assets.imaging.fields import flag_fields, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
-from morpho_assets.imaging.segmentation import SegmentationConfig, made_with, make_segmenter
+from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
 from morpho_assets.imaging.sites import Site, SiteReader, commonest_shape, complete_sites, site_rows
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.lake import Lake
@@ -97,11 +97,13 @@ def segment_plate(
 ) -> Outcome:
     """Segment every site of a plate: label images as TIFF, `objects` and `masks`; the rows are the cells.
 
-    The sha256 of a network's weights counts among the inputs: other weights under the same name make other masks.
+    What is in a network's weights or in label images that exist already counts among the inputs: other contents under
+    the same name make other masks, and what an earlier run has finished with the old ones is not taken up.
     """
     make_segmenter(config)  # settings that cannot work stop here, before any site
-    made = replace(made, inputs={**made.inputs, **made_with(config)})
+    fetch_weights(config)
     sites = complete_sites(lake, plate)
+    made = replace(made, inputs={**made.inputs, **made_with(config, [site.names for site in sites])})
     reader = replace(reader, shape=commonest_shape(reader, sites))
     folder = f"label_images/plate={plate}/{made.fingerprint}"
     function = partial(_segment, config, reader, folder)

@@ -41,7 +41,7 @@ class QualityConfig(BaseModel):
         default=65535.0,
         gt=0,
         le=65535,
-        description="grey value of a saturated pixel, reported as Scaling: 4095 for a camera of 12 bits in files of 16; "
+        description="grey value of a saturated pixel, reported as Scaling: 4095 for 12 bits in files of 16 bits; "
         "255 or less: files of 8 bits",
     )
     focus_slope: float = Field(default=-2.8, description="PowerLogLogSlope below which any image is out of focus")
@@ -54,7 +54,7 @@ class QualityConfig(BaseModel):
         default=1.0,
         gt=0,
         le=100,
-        description="percent of pixels at full scale, or at one common maximum under it, from which a site is saturated",
+        description="percent of pixels at full scale, or at one maximum below it, from which a site is saturated",
     )
     empty_correlation: float = Field(
         default=0.2, description="Correlation at the smallest scale below which an image is noise without objects"
@@ -235,7 +235,8 @@ def _haralick_correlation(quantized: NDArray[np.intp], scale: int) -> float:
 def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
     """Otsu's threshold of log intensity; with three classes the lower of the two.
 
-    NaN for an image with fewer occupied bins of intensity than classes, such as a constant one. CellProfiler bins by rank, this by intensity (finer), so the two agree to about the width of a bin.
+    NaN for an image with fewer occupied bins of intensity than classes, such as a constant one.
+    CellProfiler bins by rank, this by intensity (finer), so the two agree to about the width of a bin.
     """
     from skimage.filters import threshold_multiotsu, threshold_otsu
 
@@ -257,9 +258,9 @@ def flag_quality(frame: pl.DataFrame, config: QualityConfig | None = None) -> pl
     `frame` has a row per site and channel: `channel` and what `measure_quality` gives. Focus and debris are judged
     against the same channel of the plate (robust z: distance from the median in MAD x 1.4826) where it has
     `least_sites` sites; saturation, emptiness and gross defocus need no plate. Saturated is an image with
-    `saturated_percent` of its pixels at its maximum, where that is full scale, or from 0.03 on the ceiling of a camera of
-    fewer bits: no image that is not clipped has so many brightest pixels, unless it is empty. An empty image is only
-    empty: its focus says nothing, nor does it beside bright debris. Missing values flag nothing.
+    `saturated_percent` of its pixels at its maximum, where that is full scale, or from 0.03 on the ceiling of a camera
+    of fewer bits: no image that is not clipped has so many brightest pixels, unless it is empty. An empty image is
+    only empty: its focus says nothing, nor does it beside bright debris. Missing values flag nothing.
     """
     config = config or QualityConfig()
     slope, spread = pl.col("ImageQuality_PowerLogLogSlope"), pl.col("ImageQuality_StdIntensity")

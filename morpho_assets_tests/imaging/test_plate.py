@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_p
 from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, WatershedConfig
 from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, ThresholdConfig
 from morpho_assets.imaging.sites import complete_sites
+from morpho_assets.lineage import is_current
 from morpho_assets_tests.project import make_project
 
 PLATE = "SYN00000001"
+UNCORRECTED = IlluminationConfig(method="none")
 
 
 @pytest.fixture
@@ -196,6 +199,49 @@ def test_label_images_that_exist_already_are_taken_site_by_site(workspace, tmp_p
     outside = ExternalConfig(method="external", nuclei="{well}_nuclei.tif", cells="{well}_cells.tif", folder=tmp_path)
     assert segment(workspace, outside) == found
     assert workspace.lake.read("masks", PLATE)["Count_Cells"].to_list() == first["Count_Cells"].to_list()
+
+
+def test_other_label_images_under_the_same_names_make_the_masks_anew(workspace, tmp_path):
+    illuminate(workspace, method="none")
+    labels = np.zeros((160, 160), np.int32)
+    labels[20:60, 20:60], labels[90:140, 90:140] = 1, 2
+    for well in workspace.lake.read("sites", PLATE)["Metadata_Well"].unique():
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    outside = ExternalConfig(nuclei="{well}.tif", cells="{well}.tif", folder=tmp_path)
+    settings = workspace.settings.model_copy(update={"segmentation": outside, "illumination": UNCORRECTED})
+    workspace = replace(workspace, settings=settings)
+    illuminate(workspace, method="none")
+    assert segment(workspace, outside).rows == 36
+    before = workspace.lake.provenance("masks", PLATE).fingerprint
+    assert is_current(workspace.lake, "masks", PLATE, settings)
+    labels[labels == 2] = 0
+    (tmp_path / "A02.tif").write_bytes(write_labels(labels))
+    assert not is_current(workspace.lake, "masks", PLATE, settings)
+    assert segment(workspace, outside).rows == 35
+    assert workspace.lake.provenance("masks", PLATE).fingerprint != before
+    assert is_current(workspace.lake, "masks", PLATE, settings)
+
+
+def test_a_run_that_goes_on_takes_up_no_site_of_other_label_images(workspace, tmp_path, monkeypatch):
+    illuminate(workspace, method="none")
+    labels = np.zeros((160, 160), np.int32)
+    labels[20:60, 20:60] = 1
+    wells = sorted(workspace.lake.read("sites", PLATE)["Metadata_Well"].unique())
+    outside = ExternalConfig(nuclei="{well}.tif", cells="{well}.tif", folder=tmp_path)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    for well in wells:
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(workspace.lake), "write_stream", killed)  # every site is finished, none is published
+        segment(workspace, outside)
+    labels[100:140, 100:140] = 2
+    for well in wells:
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    segment(workspace, outside)
+    assert workspace.lake.read("masks", PLATE)["Count_Cells"].to_list() == [2] * len(wells)
 
 
 @pytest.mark.slow
