@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets.errors import InputError
 
@@ -20,6 +20,12 @@ class CellRule(BaseModel):
     low: float | None = Field(default=None, description="robust z below which a cell is implausible; none: no limit")
     high: float | None = Field(default=None, description="robust z above which a cell is implausible; none: no limit")
     log: bool = Field(default=False, description="judge the logarithm, for sizes and brightness that spread by factors")
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> CellRule:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        return self
 
 
 class CellQualityConfig(BaseModel):

@@ -167,10 +167,22 @@ def _known_file(model: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def _models() -> Any:
+    """The package's module of models. Raises InputError for a version that we do not know, or that does not import."""
+    installed = version("cellpose")
+    _major(installed)
+    try:
+        from cellpose import models
+    except (ImportError, RuntimeError, OSError) as error:  # of version 4 with a torchvision that is not of this torch
+        found = f"cellpose {installed}, which cannot be imported ({error})"
+        todo = "Install what it needs, or constraints.txt's version of it."
+        raise InputError(_SETTINGS, "package", found, "a package that works", todo) from error
+    return models
+
+
 def _cached_file(model: str) -> Path:
     """Where cellpose keeps the weights of a model that it calls by name."""
-    from cellpose import models
-
+    models = _models()
     if model not in models.MODEL_NAMES:
         known = ", ".join([*SHIPPED, *models.MODEL_NAMES])
         todo = "Correct the name; a model of another version of cellpose needs that version."
@@ -181,9 +193,7 @@ def _cached_file(model: str) -> Path:
 
 def _fetch(model: str) -> None:
     """Have cellpose download the weights of a model that it calls by name."""
-    from cellpose import models
-
-    path = _cached_file(model)
+    models, path = _models(), _cached_file(model)
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
             models.cache_model_path(path.name)
@@ -220,12 +230,14 @@ def _loaded(path: Path, changed: int, name: str | None, device: str) -> Any:
     if device == "gpu" and not torch.cuda.is_available():
         raise InputError(_SETTINGS, "device", "gpu", "a GPU that torch sees", "Set device: cpu.")
     place = torch.device("cuda" if device == "gpu" else "cpu")
-    installed = _major(version("cellpose"))
+    models, installed = _models(), _major(version("cellpose"))
     weights = _weights(path, installed)
     try:
         if installed == 4:
-            return _network_of_4(path, place)
-        return _cpnet(path, weights, place) if name is None else _named(name, place)
+            return _network_of_4(models, path, place)
+        if name is None:
+            return _cpnet(models, path, weights, place)
+        return models.CellposeModel(gpu=False, model_type=name, device=place)
     except (KeyError, RuntimeError, AttributeError, NameError, ValueError) as error:
         raise _no_weights(path, installed, error) from error
 
@@ -264,25 +276,17 @@ def _no_weights(path: Path, installed: int, error: Exception) -> InputError:
     return InputError(_SETTINGS, str(path), found, "a network's state dict", todo)
 
 
-def _named(name: str, place: Any) -> Any:
-    from cellpose import models
-
-    return models.CellposeModel(gpu=False, model_type=name, device=place)
-
-
-def _network_of_4(path: Path, place: Any) -> Any:
-    from cellpose import models
-
+def _network_of_4(models: Any, path: Path, place: Any) -> Any:
     # Half precision is many times slower than single on a CPU.
     model = models.CellposeModel(pretrained_model=str(path), device=place, use_bfloat16=place.type != "cpu")
     model.diam_mean = model.diam_labels = SCALE_OF_4
     return model
 
 
-def _cpnet(path: Path, weights: Mapping[str, Any], place: Any) -> Any:
+def _cpnet(models: Any, path: Path, weights: Mapping[str, Any], place: Any) -> Any:
     """A cellpose 3 network of any width; the widths are read from its weights."""
     import torch
-    from cellpose import models, resnet_torch
+    from cellpose import resnet_torch
 
     class Network(resnet_torch.CPnet):
         """cellpose keeps 256 numbers of each network's style; a narrower network has fewer."""

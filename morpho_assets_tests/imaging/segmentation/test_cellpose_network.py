@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_maps_are_the_network_s_logits_as_probabilities_and_thresholds_stay_logi
 
 
 def test_a_name_that_cannot_be_fetched_says_so_at_once(cache: Path) -> None:
-    with pytest.raises(InputError, match="cyto3, whose weights are not in .* and cannot be downloaded"):
+    with pytest.raises(InputError, match=r"cyto3, whose weights are not in .* and cannot be downloaded"):
         fetch_weights(config("cyto3"))
     refused("cyto3", "cannot be downloaded")
     assert list(made_with(config("cyto3"))) == ["cellpose"]
@@ -169,6 +170,15 @@ BROKEN = {
 def test_broken_weights_in_the_cache_are_named(cache: Path, broken, model: str, file: str) -> None:
     (cache / file).write_bytes(broken(ours.SHIPPED["small-nuclei"].read_bytes()))
     refused(model, f"{file}: found no cellpose 3 weights .*Restore the file")
+
+
+def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cellpose 4 beside a torchvision that was built for another torch."""
+    import cellpose.models
+
+    monkeypatch.setitem(sys.modules, "cellpose.models", None)
+    monkeypatch.delattr(cellpose, "models")
+    refused("cyto3", r"found cellpose 3\.\S+, which cannot be imported")
 
 
 def test_weights_of_another_kind_are_told_apart(tmp_path: Path) -> None:
