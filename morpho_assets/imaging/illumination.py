@@ -6,6 +6,7 @@ way (average the images, smooth, rescale); `basic` fits rank by rank, which bear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,8 @@ from morpho_assets.errors import InputError
 Plane = NDArray[np.float32]
 
 LEAST_IMAGES = 3  # for `basic`: fewer have no ranks to speak of
+LEAST_LIGHT = 0.05  # of the mean: where less comes back there was nothing to see but noise to divide
+DARK_DEGREE = 2  # of the polynomial that a dark field is: the offset of a camera bends little
 _LOG_BINS = 512
 
 
@@ -36,10 +39,10 @@ class IlluminationConfig(BaseModel):
         default="mean", description="regular: what is taken over a plate's images"
     )
     smoothing: Literal["median", "gaussian", "none"] = Field(
-        default="median", description="regular: filter of the average"
+        default="gaussian", description="regular: filter of the average"
     )
     smoothing_size: float | None = Field(
-        default=None, gt=0, description="regular: width of the filter, pixels; none: an eighth of the shorter side"
+        default=None, gt=0, description="regular: width of the filter, pixels; none: a quarter of the shorter side"
     )
     rescale: Literal["minimum", "mean"] = Field(
         default="minimum",
@@ -49,7 +52,7 @@ class IlluminationConfig(BaseModel):
         default=128, ge=16, description="longer side, pixels, at which medians, large filters and basic are computed"
     )
     dark_field: bool = Field(default=False, description="basic: estimate an additive dark field too, and subtract it")
-    degree: int = Field(default=5, ge=1, le=10, description="basic: degree of the polynomial that a smooth field is")
+    degree: int = Field(default=5, ge=1, le=10, description="basic: degree of the polynomial that the flat field is")
     max_images: int = Field(
         default=384, ge=3, description="basic: images kept at working size, spread evenly over the plate"
     )
@@ -180,27 +183,34 @@ def _median(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.flo
 
 
 def _smoothed(average: NDArray[np.float64], config: IlluminationConfig) -> NDArray[np.float64]:
-    """Smooth at working size where the filter is wider than the reduction, which loses nothing and saves minutes."""
+    """Smooth at working size where the filter is wider than the reduction, which loses nothing and saves minutes.
+
+    Beyond the image's edges its slope goes on: light falls off towards them, and a filter that met their own value
+    instead would level that off (CellProfiler's does).
+    """
     if config.smoothing == "none":
         return average
-    size = config.smoothing_size or min(average.shape) / 8
+    size = config.smoothing_size or min(average.shape) / 4
     factor = max(1.0, max(average.shape) / config.working_size)
     reduce = size >= 4 * factor
     small = _shrunk(average, config.working_size) if reduce else average
     width = size / factor if reduce else size
+    reach = math.ceil(2 * width if config.smoothing == "gaussian" else width / 2) + 1
+    padded = np.pad(small, reach, mode="reflect", reflect_type="odd")
     if config.smoothing == "gaussian":
         # CellProfiler's artefact width is the full width at half maximum.
-        smooth = ndimage.gaussian_filter(small, width / 2.35, mode="nearest")
+        smooth = ndimage.gaussian_filter(padded, width / 2.35)
     else:
         span = np.arange(-(width // 2), width // 2 + 1)
         disk = np.hypot(span[:, None], span[None, :]) <= max(width / 2, 1)
-        smooth = ndimage.median_filter(small, footprint=disk, mode="nearest")
+        smooth = ndimage.median_filter(padded, footprint=disk)
+    smooth = np.maximum(smooth[reach:-reach, reach:-reach], 0)
     return _enlarged(smooth, average.shape) if reduce else smooth
 
 
 def _rescaled(flat: NDArray[np.float64], rescale: str) -> NDArray[np.float64]:
     if rescale == "mean":
-        return np.maximum(flat / flat.mean(), 1e-3)
+        return np.maximum(flat / flat.mean(), LEAST_LIGHT)
     # CellProfiler's robust minimum: darker pixels are raised to it, so no pixel is ever brightened.
     floor = np.partition(flat, int(flat.size * 0.02), axis=None)[int(flat.size * 0.02)]
     return np.maximum(flat, floor) / floor if floor > 0 else np.maximum(flat / flat.mean(), 1.0)
@@ -254,7 +264,7 @@ def _basic(images: _Signal, config: IlluminationConfig) -> Illumination | None:
     ranks = np.sort(stack.reshape(len(stack), -1), axis=0)
     small = stack.shape[1:]
     flat, dark = _fit_rank_one(ranks, small, config)
-    flat_full = np.maximum(_enlarged(flat.reshape(small), images.shape), 1e-3)
+    flat_full = np.maximum(_enlarged(flat.reshape(small), images.shape), LEAST_LIGHT)
     dark_full = _enlarged(dark.reshape(small), images.shape).astype(np.float32) if config.dark_field else None
     return Illumination(_rescaled(flat_full, config.rescale).astype(np.float32), dark_full, count)
 
@@ -278,17 +288,18 @@ def _fit_rank_one(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`ranks` (N, P) -> flat (P,), mean 1, and dark (P,), 0 where no dark field is asked for."""
     smooth = _polynomials(shape, config.degree)
+    coarse = _polynomials(shape, DARK_DEGREE)
     flat, dark = np.ones(ranks.shape[1]), np.zeros(ranks.shape[1])
     weight = np.ones_like(ranks)
     for _ in range(rounds):
         brightness = ((ranks - dark) * flat * weight).sum(1) / (flat**2 * weight).sum(1)
         # Where all images are equally bright, an offset cannot be told from light.
         if config.dark_field and np.ptp(brightness) > 1e-6 * brightness.mean():
-            flat, dark = _line_per_pixel(ranks, brightness, weight)
-        else:
-            flat = (ranks * brightness[:, None] * weight).sum(0) / (brightness[:, None] ** 2 * weight).sum(0)
+            slope, dark = _line_per_pixel(ranks, brightness, weight)
+            dark = _evenest(coarse @ (coarse.T @ dark), coarse @ (coarse.T @ slope))
+        # Once the offset is known, a line through it is steadier than one with an intercept of its own.
+        flat = ((ranks - dark) * brightness[:, None] * weight).sum(0) / (brightness[:, None] ** 2 * weight).sum(0)
         flat = smooth @ (smooth.T @ flat)
-        dark = _evenest(smooth @ (smooth.T @ dark), flat)
         flat /= flat.mean()
         residual = np.abs(ranks - brightness[:, None] * flat - dark)
         weight = 1 / (residual / brightness.mean() + 1e-2)
