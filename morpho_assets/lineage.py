@@ -51,6 +51,7 @@ _PLATE = (
         "normalized_profiles",
         ("plate_manifest", "image_quality", "masks", "single_cells"),
         lambda s: s.profiles,
+        "2",
     ),
 )
 _STUDY = (
