@@ -423,7 +423,7 @@ _TABLES = (
             Column("n", pl.Int64, "treatments (or other units) behind it"),
             Column("at_least", pl.Float64, "bound that the value must reach; of checks against known truth only"),
             Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
-            Column("holds", pl.Boolean, "whether it keeps its bound; null where it has none"),
+            Column("holds", pl.Boolean, "whether it keeps its bound, or raises no flag; null where it has neither"),
         ),
     ),
     Table(

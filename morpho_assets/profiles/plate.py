@@ -41,8 +41,8 @@ def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConf
 
     One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
     and no measurements. The cells that a rule of the single-cell quality control hits are listed in
-    `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the settings name) after
-    `well_profiles` is written.
+    `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the
+    settings name) after `well_profiles` is written.
     """
     cells = lake.scan("single_cells", [plate])
     wells = _imaged_wells(lake, plate).join(_site_counts(lake, plate), on=KEYS, how="left", maintain_order="left")
