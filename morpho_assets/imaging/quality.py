@@ -236,7 +236,7 @@ def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
     """Otsu's threshold of log intensity; with three classes the lower of the two.
 
     NaN for an image with fewer occupied bins of intensity than classes, such as a constant one.
-    CellProfiler bins by rank, this by intensity (finer), so the two agree to about the width of a bin.
+    CellProfiler bins by rank, this by intensity, so the two need not agree.
     """
     from skimage.filters import threshold_multiotsu, threshold_otsu
 

@@ -100,6 +100,23 @@ def test_fewer_grey_levels_than_classes_have_no_threshold(grey: list[int]) -> No
     assert np.isnan(found["ImageQuality_ThresholdOtsu_3FW"][0])
 
 
+def test_thresholds_are_otsu_s_of_the_logarithm() -> None:
+    from skimage.filters import threshold_multiotsu, threshold_otsu
+
+    rng = np.random.default_rng(0)
+    levels = np.repeat([0.02, 0.1, 0.5], 60 * 20).reshape(60, 60)
+    plane = (levels * np.exp(rng.normal(0, 0.15, levels.shape))).astype(np.float32)
+    found = measure_quality(plane[None], ["DNA"], QualityConfig(otsu_three_classes=("DNA",)))
+    two, three = (found[f"ImageQuality_ThresholdOtsu_{classes}"].item() for classes in ("2W", "3FW"))
+    logs = np.log(plane.astype(np.float64))
+    assert two == pytest.approx(np.exp(threshold_otsu(logs)), rel=1e-3)
+    assert three == pytest.approx(np.exp(threshold_multiotsu(logs, 3)[0]), rel=1e-3)
+    assert 0.025 < three < 0.08  # between the two darker classes
+    # Black pixels have no logarithm and are left out.
+    black = np.concatenate([plane, np.zeros_like(plane)])
+    assert measure_quality(black[None], ["DNA"])["ImageQuality_ThresholdOtsu_2W"].item() == pytest.approx(two)
+
+
 @pytest.mark.parametrize("scales", [(), (0,), (5, -1)])
 def test_scales_are_of_some_pixels(scales: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least one scale"):

@@ -26,7 +26,7 @@ from morpho_assets.imaging.segmentation import (
     make_segmenter,
 )
 from morpho_assets.imaging.segmentation.cellpose_network import _major
-from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, NucleiConfig, ThresholdConfig
+from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, NucleiConfig
 from morpho_assets.imaging.segmentation.nuclei import _local_maxima
 from morpho_assets.imaging.segmentation.own_thresholds import nuclei_by_own_thresholds, roundness
 from morpho_assets_tests.imaging.test_quality import CHANNELS, gallery_field
@@ -63,15 +63,6 @@ def test_drawn_cells_are_found_nuclei_and_whole(preset: str) -> None:
     assert found.count == 14
     assert instance_f1(truth, found.nuclei, 0.7) == 1
     assert np.bincount(found.cells.ravel())[1:].min() > 1.3 * np.pi * 11**2
-
-
-@pytest.mark.parametrize("method", ["minimum_cross_entropy", "otsu", "otsu_three_classes", "local"])
-@pytest.mark.parametrize("declump", ["shape", "intensity"])
-def test_every_threshold_and_way_of_declumping(method: str, declump: str) -> None:
-    image, truth = two_stains()
-    threshold = ThresholdConfig(method=method, smoothing_scale=2)
-    config = WatershedConfig(nuclei=NucleiConfig(threshold=threshold, declump=declump))
-    assert instance_f1(truth, make_segmenter(config).segment(image, ["DNA", "RNA"]).nuclei, 0.5) > 0.95
 
 
 @pytest.mark.parametrize("preset", PRESETS)
