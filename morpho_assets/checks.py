@@ -122,6 +122,7 @@ def stains_as_on_the_batch(context: dg.AssetCheckExecutionContext, workspace: Wo
     quality = lake.scan("image_quality", plates)
     if config.value not in quality.collect_schema().names():  # of plates without images
         return _warning([], "no images")
+    quality = quality.select("Metadata_Plate", "channel", config.value)  # of a large batch all columns would be heavy
     drift = stain_drift(quality.collect(), value=config.value, z=config.z, least_change=config.least_change)
     drift = drift.filter(Metadata_Plate=plate)
     faults = [

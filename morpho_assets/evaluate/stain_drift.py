@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,7 @@ def stain_drifts(readers: Mapping[str, SiteReader], config: StainDriftConfig, se
     is no column of `wells` or varies within a plate.
     """
     rows: list[dict[str, object]] = []
-    frames = [with_group(reader.lake, plate, config.group) for plate, reader in readers.items()]
+    frames = [_with_group(reader.lake, plate, config.group) for plate, reader in readers.items()]
     known = [frame for frame in frames if frame.height]
     if not known:
         return Evaluation(metrics_frame(rows))
@@ -66,7 +67,7 @@ def stain_drifts(readers: Mapping[str, SiteReader], config: StainDriftConfig, se
     return Evaluation(metrics_frame(rows))
 
 
-def with_group(lake: Lake, plate: str, group: Sequence[str]) -> pl.DataFrame:
+def _with_group(lake: Lake, plate: str, group: Sequence[str]) -> pl.DataFrame:
     """`image_quality` of a plate with the `group` columns of its wells."""
     wells = lake.read("wells", plate)
     missing = [name for name in group if name not in wells.columns]
@@ -83,11 +84,13 @@ def with_group(lake: Lake, plate: str, group: Sequence[str]) -> pl.DataFrame:
 
 def chance_of(z: float, others: int, seed: int) -> float:
     """How often a plate drawn from the same normal distribution as `others` plates has a robust z as far from 0."""
-    drawn = np.random.default_rng(seed).normal(size=(DRAWS, others + 1))
-    return float((1 + np.count_nonzero(np.abs(_robust_z(drawn)) >= abs(z))) / (DRAWS + 1))
+    return float((1 + np.count_nonzero(_null(others, seed) >= abs(z))) / (DRAWS + 1))
 
 
-def _robust_z(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Of the first column of (draws, plates) against the others, as `stain_drift` computes it."""
+@lru_cache(maxsize=64)
+def _null(others: int, seed: int) -> npt.NDArray[np.float64]:
+    """Distances from 0 of the robust z, as `stain_drift` computes it, of DRAWS plates against `others` like them."""
+    logs = np.random.default_rng(seed).normal(size=(DRAWS, others + 1))
     centre = np.median(logs[:, 1:], axis=1)
-    return (logs[:, 0] - centre) / (1.4826 * np.median(np.abs(logs[:, 1:] - centre[:, None]), axis=1))
+    mad = 1.4826 * np.median(np.abs(logs[:, 1:] - centre[:, None]), axis=1)
+    return np.asarray(np.abs(logs[:, 0] - centre) / mad)
