@@ -124,7 +124,7 @@ def test_a_channel_with_too_few_images_is_named(own):
 
 
 NEARLY_CONSTANT = {
-    "saturated but for a dead pixel": (65535, [0], "flag_saturated"),
+    "saturated but for a dead pixel": (65535, [900], "flag_saturated"),
     "black but for two hot pixels": (0, [65535, 40000], "flag_empty"),
     "two counts": (1, [2, 2, 2], "flag_empty"),
 }
