@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from morpho_assets.evaluate.stain_drift import StainDriftConfig
 from morpho_assets.evaluate.truth.checks import CHECKS as TRUTH_CHECKS
-from morpho_assets.imaging.quality import plate_faults
+from morpho_assets.imaging.quality import plate_faults, stain_drift
 from morpho_assets.lake.failures import failed_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.measure.stains import nuclear_channel, nuclear_contrast, stain_fault
@@ -109,6 +110,29 @@ def no_fault_of_the_plate(context: dg.AssetCheckExecutionContext, workspace: Wor
     opened, plate = workspace.open(), context.partition_key
     faults = plate_faults(opened.lake.read("image_quality", plate), opened.settings.quality)
     return _warning(faults, "no flag on many images, no field twice")
+
+
+@dg.asset_check(asset="image_quality")
+def stains_as_on_the_batch(context: dg.AssetCheckExecutionContext, workspace: WorkspaceResource) -> dg.AssetCheckResult:
+    """No stain of the plate is far brighter or dimmer than on the plates of its batch that are in the lake."""
+    lake, plate, config = workspace.open().lake, context.partition_key, StainDriftConfig()
+    batches = lake.scan("wells").select("Metadata_Plate", *config.group).unique().collect()
+    batch = batches.filter(Metadata_Plate=plate).drop("Metadata_Plate")
+    same = batches.join(batch, on=config.group, how="semi", nulls_equal=True)["Metadata_Plate"].to_list()
+    plates = [other for other in lake.partitions("image_quality") if other in same]
+    quality = lake.scan("image_quality", plates)
+    if config.value not in quality.collect_schema().names():  # of plates without images
+        return _warning([], "no images")
+    quality = quality.select("Metadata_Plate", "channel", config.value)  # of a large batch all columns would be heavy
+    drift = stain_drift(quality.collect(), value=config.value, z=config.z, least_change=config.least_change)
+    drift = drift.filter(Metadata_Plate=plate)
+    faults = [
+        f"{row['channel']} has {2 ** row['log2_ratio']:.2f} times the contrast of the batch's other {len(plates) - 1} "
+        "plates: was it stained or exposed as they were?"
+        for row in drift.filter("flag_stain_drift").iter_rows(named=True)
+    ]
+    good = "as on the other plates of the batch" if len(plates) > 3 else "fewer than three other plates to compare with"
+    return _warning(faults, good)
 
 
 @dg.asset_check(asset="well_profiles")
@@ -228,6 +252,7 @@ CHECKS = [
     wells_imaged_and_described,
     nuclear_stain_in_nuclei,
     no_fault_of_the_plate,
+    stains_as_on_the_batch,
     every_well_has_a_profile,
     normalised_on_its_reference,
     platemap_fits,

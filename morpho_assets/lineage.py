@@ -12,6 +12,8 @@ from typing import Any
 
 from morpho_assets.errors import LakeError
 from morpho_assets.gallery.manifest import SOURCE
+from morpho_assets.imaging.segmentation import made_with
+from morpho_assets.imaging.sites import complete_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance, digest
 
@@ -21,7 +23,8 @@ class Stage:
     """One asset: the table whose partition stands for it, the stages it reads, and its part of the settings.
 
     `settings` takes the platform's settings for a plate's stage and the study for a study's. `through` names the table
-    of an input that alone is read, where the input's stage writes several.
+    of an input that alone is read, where the input's stage writes several. `files` gives what the stage adds to its
+    inputs by itself, such as the checksums of files that no stage made, as they are now.
     """
 
     name: str
@@ -30,14 +33,21 @@ class Stage:
     settings: Callable[[Any], object] = lambda settings: None
     code_version: str = "1"
     through: Mapping[str, str] = field(default_factory=dict)
+    files: Callable[[Lake, str, Any], Mapping[str, str]] = lambda lake, plate, settings: {}
+
+
+def _mask_files(lake: Lake, plate: str, settings: Any) -> Mapping[str, str]:
+    config = settings.segmentation
+    sites = complete_sites(lake, plate) if config.method == "external" else []
+    return made_with(config, [site.names for site in sites])
 
 
 _PLATE = (
     Stage("plate_manifest", "wells", code_version="3"),
     Stage("raw_images", "image_files", ("plate_manifest",), through={"plate_manifest": "sites"}),
-    Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination),
-    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "2"),
-    Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "3"),
+    Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination, "2"),
+    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "3"),
+    Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "5", files=_mask_files),
     Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
     Stage(
         "well_profiles",
@@ -115,7 +125,7 @@ def part_of(stage: Stage) -> str:
 
 
 def is_current(lake: Lake, name: str, plate: str, settings: object) -> bool:
-    """Whether a plate's stage is there and made with these settings from what is in the lake now.
+    """Whether a plate's stage is there and made with these settings from what is in the lake, and in its files, now.
 
     Nothing is current after a manifest that is not: what it says may change. Made anew, it leaves current what does not
     read what changed: images do not mind other names of the controls.
@@ -127,6 +137,8 @@ def is_current(lake: Lake, name: str, plate: str, settings: object) -> bool:
     if name == "plate_manifest" and not source_is_current(lake, plate, settings):
         return False
     if any(made.inputs[before] != now for before, now in _plate_inputs(lake, stage, plate).items()):
+        return False
+    if not made.inputs.items() >= stage.files(lake, plate, settings).items():
         return False
     return all(is_current(lake, before, plate, settings) for before in stage.inputs)
 

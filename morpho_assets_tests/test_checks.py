@@ -143,6 +143,23 @@ def test_a_stain_that_is_empty_on_the_plate_is_named(project):
     assert result.description == "DNA: 4 of 4 images empty: was the stain left out, or the shutter closed?"
 
 
+def test_a_stain_that_differs_from_its_batch_is_named(project):
+    lake = project.workspace.lake
+    wells, quality = lake.read("wells", "P1"), lake.read("image_quality", "P1")
+    levels = {"P1": 0.18, "P2": 0.1, "P3": 0.101, "P4": 0.099, "P5": 0.102}
+    for plate, level in levels.items():
+        named = {"Metadata_Plate": pl.lit(plate), "ImageQuality_StdIntensity": pl.lit(level)}
+        lake.write("wells", plate, wells.with_columns(named["Metadata_Plate"].alias("Metadata_Plate")), MADE)
+        lake.write("image_quality", plate, quality.with_columns(**named), MADE)
+    result = evaluate(checks.stains_as_on_the_batch, project)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert "DNA has 1.79 times the contrast of the batch's other 4 plates" in result.description
+    other = lake.read("wells", "P1").with_columns(Metadata_Batch=pl.lit("another"))
+    lake.write("wells", "P1", other, MADE)
+    assert evaluate(checks.stains_as_on_the_batch, project).passed
+
+
 def test_an_exchanged_nuclear_stain_is_named(project):
     lake = project.workspace.lake
     exchanged = {name: name.replace("DNA", "x").replace("Mito", "DNA").replace("x", "Mito") for name in BRIGHTNESS}

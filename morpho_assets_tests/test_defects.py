@@ -1,6 +1,7 @@
 """Every named defect through the real graph: noticed where the catalogue says, with a message, and without spreading.
 
-Images are divided by the gallery's own functions here: those estimated from a plate's images feel every image of it.
+Images are divided by the gallery's own functions where wells are compared with those of a whole plate: functions that
+are estimated from a plate's images, as they are by default, feel every image of it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,6 @@ class Run:
 
 def run_plate(folder: Path, gallery: Path, **settings: object) -> Run:
     """All stages of the plate, one after the other in this process, as `morpho run` does."""
-    settings = {"illumination": {"method": "gallery"}, **settings}
     project = make_project(folder, gallery, **settings)
     job = build_defs(project.folder / "morpho.yaml").resolve_implicit_global_asset_job_def()
     stages = job.get_subset(asset_selection={dg.AssetKey(name) for name in PLATE_STAGES})
@@ -72,15 +72,21 @@ def run_plate(folder: Path, gallery: Path, **settings: object) -> Run:
     return Run(project.workspace.lake, outcome)
 
 
+GALLERY, ESTIMATED = {"illumination": {"method": "gallery"}}, {}
+METHODS = pytest.mark.parametrize("method", [GALLERY, ESTIMATED], ids=["gallery's functions", "estimated ones"])
+
+
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, tiny_gallery) -> Run:
-    return run_plate(tmp_path_factory.mktemp("clean"), tiny_gallery)
+    return run_plate(tmp_path_factory.mktemp("clean"), tiny_gallery, **GALLERY)
 
 
-def spoilt(tmp_path: Path, tiny_gallery: Path, name: str, seed: int = 1) -> tuple[Run, Damage]:
+def spoilt(
+    tmp_path: Path, tiny_gallery: Path, name: str, seed: int = 1, method: dict[str, object] = GALLERY
+) -> tuple[Run, Damage]:
     gallery = Path(shutil.copytree(tiny_gallery, tmp_path / "gallery"))
     damage = apply_defect(gallery, name, seed)
-    return run_plate(tmp_path / "project", gallery), damage
+    return run_plate(tmp_path / "project", gallery, **method), damage
 
 
 def of(outcome: str) -> list[str]:
@@ -151,15 +157,15 @@ def taken(damages: dict[str, Damage]) -> list[tuple[str, ...]]:
     return [damage.wells for damage in damages.values()]
 
 
-@pytest.fixture(scope="module")
-def spoilt_sites(tmp_path_factory, tiny_gallery) -> tuple[Run, dict[str, Damage]]:
+@pytest.fixture(scope="module", params=[GALLERY, ESTIMATED], ids=["gallery's functions", "estimated ones"])
+def spoilt_sites(request, tmp_path_factory, tiny_gallery) -> tuple[Run, dict[str, Damage]]:
     """One plate with every defect that costs a site, each in a well of its own, and where each one is."""
     folder = tmp_path_factory.mktemp("sites")
     gallery, damages = Path(shutil.copytree(tiny_gallery, folder / "gallery")), {}
     for name in sorted(of("site_failure"), key=lambda name: name == "missing_image"):  # last: it changes what is there
         seeds = (seed for seed in range(100) if where(name, seed, tiny_gallery, folder / "trial") not in taken(damages))
         damages[name] = apply_defect(gallery, name, next(seeds))
-    return run_plate(folder / "project", gallery, failed_sites=1.0), damages
+    return run_plate(folder / "project", gallery, failed_sites=1.0, **request.param), damages
 
 
 def test_site_failures_leave_every_other_well_as_it_was(spoilt_sites, clean):
@@ -171,7 +177,8 @@ def test_site_failures_leave_every_other_well_as_it_was(spoilt_sites, clean):
     lost = run.lake.read("well_profiles", PLATE).filter(Metadata_Count_Failed_Sites=1)
     assert set(lost["Metadata_Well"]) == set(hurt)
     assert (lost["Metadata_Count_Cells"] == 0).all()
-    assert_others_are_the_same(run, clean, Damage(PLATE, tuple(hurt), damages["missing_image"].path))
+    if set(run.lake.read("illumination_functions", PLATE)["method"]) == {"gallery"}:
+        assert_others_are_the_same(run, clean, Damage(PLATE, tuple(hurt), damages["missing_image"].path))
     assert_nothing_half_written(run.lake)
 
 
@@ -197,9 +204,10 @@ def test_a_shifted_platemap_changes_no_profile_and_six_controls_are_too_few_to_n
     assert not run.profiles("normalized_profiles", wells).equals(clean.profiles("normalized_profiles", wells))
 
 
+@METHODS
 @pytest.mark.parametrize("name", [name for name in of("flag") if name != "shifted_platemap"])
-def test_a_flag_says_what_looks_wrong_and_removes_nothing(name, tmp_path, tiny_gallery, clean):
-    run, damage = spoilt(tmp_path, tiny_gallery, name)
+def test_a_flag_says_what_looks_wrong_and_removes_nothing(name, method, tmp_path, tiny_gallery, clean):
+    run, damage = spoilt(tmp_path, tiny_gallery, name, method=method)
     defect = DEFECTS[name]
     assert run.outcome.success
     assert run.lake.read("site_failures", PLATE).is_empty()
@@ -214,5 +222,6 @@ def test_a_flag_says_what_looks_wrong_and_removes_nothing(name, tmp_path, tiny_g
         assert {well for well, _, _ in new} == set(damage.wells) | first
     if not sentences:
         assert not said
-    assert_others_are_the_same(run, clean, damage)
+    if method == GALLERY:
+        assert_others_are_the_same(run, clean, damage)
     assert_nothing_half_written(run.lake)

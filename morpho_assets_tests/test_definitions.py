@@ -77,6 +77,7 @@ def test_checks_stand_on_the_stages_they_guard(definitions):
         ("plate_manifest", "controls_present"),
         ("plate_manifest", "wells_imaged_and_described"),
         ("image_quality", "no_fault_of_the_plate"),
+        ("image_quality", "stains_as_on_the_batch"),
         ("single_cells", "nuclear_stain_in_nuclei"),
         ("well_profiles", "every_well_has_a_profile"),
         ("well_profiles", "finite_features"),

@@ -33,5 +33,5 @@ def illumination(
             row["channel"]: np.load(io.BytesIO(opened.lake.read_bytes(row["path"]))) for row in functions.to_dicts()
         }
         metadata["functions"] = picture(illumination_panel(arrays), "illumination functions")
-        metadata["range"] = small_table(functions.select("channel", "minimum", "maximum"))
+        metadata["range"] = small_table(functions.select("channel", "images", "minimum", "maximum"))
     return result(made.fingerprint, functions.height, metadata)

@@ -20,6 +20,7 @@ from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicabil
 from morpho_assets.evaluate.retrieval import RetrievalConfig, retrieval
 from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
 from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette
+from morpho_assets.evaluate.stain_drift import StainDriftConfig, stain_drifts
 from morpho_assets.evaluate.truth import TruthConfig, truth_checks
 from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
@@ -64,6 +65,7 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
 }
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
+    "stain_drift": (StainDriftConfig, stain_drifts),
 }
 TRUTH_EVALUATORS: dict[str, tuple[type[BaseModel], TruthEvaluator]] = {
     "truth": (TruthConfig, truth_checks),

@@ -6,7 +6,8 @@ way (average the images, smooth, rescale); `basic` fits rank by rank, which bear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,9 @@ from morpho_assets.errors import InputError
 
 Plane = NDArray[np.float32]
 
+LEAST_IMAGES = 3  # for `basic`: fewer have no ranks to speak of
+LEAST_LIGHT = 0.05  # of the mean: where less comes back there was nothing to see but noise to divide
+DARK_DEGREE = 2  # of the polynomial that a dark field is: the offset of a camera bends little
 _LOG_BINS = 512
 
 
@@ -35,10 +39,10 @@ class IlluminationConfig(BaseModel):
         default="mean", description="regular: what is taken over a plate's images"
     )
     smoothing: Literal["median", "gaussian", "none"] = Field(
-        default="median", description="regular: filter of the average"
+        default="gaussian", description="regular: filter of the average"
     )
     smoothing_size: float | None = Field(
-        default=None, gt=0, description="regular: width of the filter, pixels; none: an eighth of the shorter side"
+        default=None, gt=0, description="regular: width of the filter, pixels; none: a quarter of the shorter side"
     )
     rescale: Literal["minimum", "mean"] = Field(
         default="minimum",
@@ -48,7 +52,7 @@ class IlluminationConfig(BaseModel):
         default=128, ge=16, description="longer side, pixels, at which medians, large filters and basic are computed"
     )
     dark_field: bool = Field(default=False, description="basic: estimate an additive dark field too, and subtract it")
-    degree: int = Field(default=5, ge=1, le=10, description="basic: degree of the polynomial that a smooth field is")
+    degree: int = Field(default=5, ge=1, le=10, description="basic: degree of the polynomial that the flat field is")
     max_images: int = Field(
         default=384, ge=3, description="basic: images kept at working size, spread evenly over the plate"
     )
@@ -76,16 +80,23 @@ def estimate_illumination(images: Iterable[Plane], config: IlluminationConfig | 
     """The illumination of one channel from all images of a plate, read once, a few in memory at a time.
 
     `images` yields (H, W) float32 planes of one shape. Images without any signal (constant) are skipped: an empty
-    file says nothing about the lamp. A plate whose images are all constant, or with fewer than three images for
-    `basic`, is an InputError, as is an empty stack or method `gallery`, whose functions come with the plate.
+    file says nothing about the lamp. Where too few are left, or their average is 0 everywhere, nothing is estimated:
+    `flat` is 1 and `images` 0. An empty stack, fewer than three images for `basic`, images of several shapes, or method
+    `gallery`, whose functions come with the plate, are an InputError.
     """
     config = config or IlluminationConfig()
     if config.method in ("none", "gallery"):
         raise InputError(
             "illumination", "method", config.method, "regular or basic", "Nothing is estimated with this method."
         )
-    estimate = _regular if config.method == "regular" else _basic
-    return estimate(images, config)
+    signal = _Signal(images)
+    found = (_regular if config.method == "regular" else _basic)(signal, config)
+    least = 1 if config.method == "regular" else LEAST_IMAGES
+    if signal.seen < least:
+        found_images = f"{signal.seen} images"
+        todo = "Choose another method: none needs no image."
+        raise InputError("illumination", f"method {config.method}", found_images, f"at least {least}", todo)
+    return found or Illumination(np.ones(signal.shape, np.float32))
 
 
 def apply_illumination(image: Plane, functions: Sequence[Illumination | Plane | None]) -> Plane:
@@ -114,48 +125,47 @@ def _divide(plane: Plane, function: Illumination | Plane | None, channel: int) -
     return np.clip(light / flat.astype(np.float32, copy=False), 0, 1)
 
 
-def _regular(images: Iterable[Plane], config: IlluminationConfig) -> Illumination:
+@dataclass
+class _Signal:
+    """The images that are not constant, gone through once; `shape` and `seen` are of all that have come by."""
+
+    images: Iterable[Plane]
+    shape: tuple[int, ...] = ()
+    seen: int = 0
+
+    def __iter__(self) -> Iterator[Plane]:
+        for image in self.images:
+            self.seen += 1
+            if self.shape and image.shape != self.shape:
+                found, expected = (f"shape {shape}" for shape in (image.shape, self.shape))
+                raise InputError("illumination", f"image {self.seen}", found, expected, "Correct one size at a time.")
+            self.shape = image.shape
+            if np.ptp(image) > 0:
+                yield image
+
+
+def _regular(images: _Signal, config: IlluminationConfig) -> Illumination | None:
     """CellProfiler's CorrectIlluminationCalculate, Regular, All: statistic over images, smooth, rescale."""
     average, count = (_mean if config.statistic == "mean" else _median)(images, config)
-    flat = _rescaled(_smoothed(average, config), config.rescale)
-    return Illumination(flat.astype(np.float32), images=count)
+    smooth = None if average is None else _smoothed(average, config)
+    if smooth is None or not smooth.any():
+        return None
+    return Illumination(_rescaled(smooth, config.rescale).astype(np.float32), images=count)
 
 
-def _signal(images: Iterable[Plane]) -> Iterable[Plane]:
-    """Images that hold a signal; raises where shapes differ, or none is left."""
-    shape = None
-    for number, image in enumerate(images, start=1):
-        if shape is not None and image.shape != shape:
-            raise InputError(
-                "illumination", f"image {number}", f"shape {image.shape}", f"{shape}", "Correct one size at a time."
-            )
-        shape = image.shape
-        if np.ptp(image) > 0:
-            yield image
-
-
-def _none_left(config: IlluminationConfig, count: int, least: int) -> InputError:
-    found = f"{count} images with any signal"
-    return InputError("illumination", f"method {config.method}", found, f"at least {least}", "Choose method: none.")
-
-
-def _mean(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
+def _mean(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64] | None, int]:
     total, count = None, 0
-    for image in _signal(images):
+    for image in images:
         total = image.astype(np.float64) if total is None else np.add(total, image, out=total)
         count += 1
-    if total is None:
-        raise _none_left(config, 0, 1)
-    return total / count, count
+    return None if total is None else total / count, count
 
 
-def _median(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
+def _median(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64] | None, int]:
     """Per-pixel median at working size from histograms of log intensity (2 % bins, interpolated), enlarged again."""
     low = np.log(1 / 65535)
     counts, count = None, 0
-    shape: tuple[int, ...] = ()
-    for image in _signal(images):
-        shape = image.shape
+    for image in images:
         small = _shrunk(image, config.working_size)
         if counts is None:
             counts = np.zeros((small.size, _LOG_BINS), dtype=np.uint16)
@@ -163,37 +173,44 @@ def _median(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArra
         counts[np.arange(small.size), _LOG_BINS - 1 - bins.clip(0, _LOG_BINS - 1)] += 1
         count += 1
     if counts is None:
-        raise _none_left(config, 0, 1)
+        return None, 0
     below = np.cumsum(counts, axis=1, dtype=np.int64)
     place = (below < count / 2).sum(1)
     rows = np.arange(counts.shape[0])
     inside = (count / 2 - (below[rows, place] - counts[rows, place])) / counts[rows, place]
-    median = np.exp(low * (1 - (place + inside) / _LOG_BINS)).reshape(_small_shape(shape, config.working_size))
-    return _enlarged(median, shape), count
+    median = np.exp(low * (1 - (place + inside) / _LOG_BINS)).reshape(_small_shape(images.shape, config.working_size))
+    return _enlarged(median, images.shape), count
 
 
 def _smoothed(average: NDArray[np.float64], config: IlluminationConfig) -> NDArray[np.float64]:
-    """Smooth at working size where the filter is wider than the reduction, which loses nothing and saves minutes."""
+    """Smooth at working size where the filter is wider than the reduction, which loses nothing and saves minutes.
+
+    Beyond the image's edges its slope goes on: light falls off towards them, and a filter that met their own value
+    instead would level that off (CellProfiler's does).
+    """
     if config.smoothing == "none":
         return average
-    size = config.smoothing_size or min(average.shape) / 8
+    size = config.smoothing_size or min(average.shape) / 4
     factor = max(1.0, max(average.shape) / config.working_size)
     reduce = size >= 4 * factor
     small = _shrunk(average, config.working_size) if reduce else average
     width = size / factor if reduce else size
+    reach = math.ceil(2 * width if config.smoothing == "gaussian" else width / 2) + 1
+    padded = np.pad(small, reach, mode="reflect", reflect_type="odd")
     if config.smoothing == "gaussian":
         # CellProfiler's artefact width is the full width at half maximum.
-        smooth = ndimage.gaussian_filter(small, width / 2.35, mode="nearest")
+        smooth = ndimage.gaussian_filter(padded, width / 2.35)
     else:
         span = np.arange(-(width // 2), width // 2 + 1)
         disk = np.hypot(span[:, None], span[None, :]) <= max(width / 2, 1)
-        smooth = ndimage.median_filter(small, footprint=disk, mode="nearest")
+        smooth = ndimage.median_filter(padded, footprint=disk)
+    smooth = np.maximum(smooth[reach:-reach, reach:-reach], 0)
     return _enlarged(smooth, average.shape) if reduce else smooth
 
 
 def _rescaled(flat: NDArray[np.float64], rescale: str) -> NDArray[np.float64]:
     if rescale == "mean":
-        return np.maximum(flat / flat.mean(), 1e-3)
+        return np.maximum(flat / flat.mean(), LEAST_LIGHT)
     # CellProfiler's robust minimum: darker pixels are raised to it, so no pixel is ever brightened.
     floor = np.partition(flat, int(flat.size * 0.02), axis=None)[int(flat.size * 0.02)]
     return np.maximum(flat, floor) / floor if floor > 0 else np.maximum(flat / flat.mean(), 1.0)
@@ -234,38 +251,36 @@ def _interpolated(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArr
     return values[low] * (1 - part) + values[high] * part
 
 
-def _basic(images: Iterable[Plane], config: IlluminationConfig) -> Illumination:
+def _basic(images: _Signal, config: IlluminationConfig) -> Illumination | None:
     """Flat field (and dark field) such that each pixel's sorted intensities are rank brightness x flat + dark.
 
     After Peng et al. 2017, doi:10.1038/ncomms14836 (BaSiC): the stack is sorted along its images, fitted by a
     rank-one term with robust (L1) residuals, and the fields are smooth. Smooth means polynomial here (the paper shrinks
     cosines, which bend at the image's edges), solved by reweighted least squares (the paper: augmented Lagrangian).
     """
-    stack, shape, count = _sample(images, config)
-    if count < 3:
-        raise _none_left(config, count, 3)
+    stack, count = _sample(images, config)
+    if count < LEAST_IMAGES:
+        return None
     ranks = np.sort(stack.reshape(len(stack), -1), axis=0)
     small = stack.shape[1:]
     flat, dark = _fit_rank_one(ranks, small, config)
-    flat_full = np.maximum(_enlarged(flat.reshape(small), shape), 1e-3)
-    dark_full = _enlarged(dark.reshape(small), shape).astype(np.float32) if config.dark_field else None
+    flat_full = np.maximum(_enlarged(flat.reshape(small), images.shape), LEAST_LIGHT)
+    dark_full = _enlarged(dark.reshape(small), images.shape).astype(np.float32) if config.dark_field else None
     return Illumination(_rescaled(flat_full, config.rescale).astype(np.float32), dark_full, count)
 
 
-def _sample(images: Iterable[Plane], config: IlluminationConfig) -> tuple[NDArray[np.float64], tuple[int, ...], int]:
+def _sample(images: _Signal, config: IlluminationConfig) -> tuple[NDArray[np.float64], int]:
     """At most `max_images` shrunken images, evenly spread: every second kept one goes whenever the store is full."""
     kept: list[NDArray[np.float64]] = []
     stride, count = 1, 0
-    shape: tuple[int, ...] = ()
-    for image in _signal(images):
-        shape = image.shape
+    for image in images:
         if count % stride == 0:
             if len(kept) == config.max_images:
                 kept, stride = kept[::2], stride * 2
             if count % stride == 0:
                 kept.append(_shrunk(image, config.working_size))
         count += 1
-    return np.array(kept), shape, count
+    return np.array(kept), count
 
 
 def _fit_rank_one(
@@ -273,16 +288,18 @@ def _fit_rank_one(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """`ranks` (N, P) -> flat (P,), mean 1, and dark (P,), 0 where no dark field is asked for."""
     smooth = _polynomials(shape, config.degree)
+    coarse = _polynomials(shape, DARK_DEGREE)
     flat, dark = np.ones(ranks.shape[1]), np.zeros(ranks.shape[1])
     weight = np.ones_like(ranks)
     for _ in range(rounds):
         brightness = ((ranks - dark) * flat * weight).sum(1) / (flat**2 * weight).sum(1)
-        if config.dark_field:
-            flat, dark = _line_per_pixel(ranks, brightness, weight)
-        else:
-            flat = (ranks * brightness[:, None] * weight).sum(0) / (brightness[:, None] ** 2 * weight).sum(0)
+        # Where all images are equally bright, an offset cannot be told from light.
+        if config.dark_field and np.ptp(brightness) > 1e-6 * brightness.mean():
+            slope, dark = _line_per_pixel(ranks, brightness, weight)
+            dark = _evenest(coarse @ (coarse.T @ dark), coarse @ (coarse.T @ slope))
+        # Once the offset is known, a line through it is steadier than one with an intercept of its own.
+        flat = ((ranks - dark) * brightness[:, None] * weight).sum(0) / (brightness[:, None] ** 2 * weight).sum(0)
         flat = smooth @ (smooth.T @ flat)
-        dark = _evenest(smooth @ (smooth.T @ dark), flat)
         flat /= flat.mean()
         residual = np.abs(ranks - brightness[:, None] * flat - dark)
         weight = 1 / (residual / brightness.mean() + 1e-2)

@@ -38,6 +38,8 @@ def read_image(source: Source, *, shape: tuple[int, ...] | None = None, name: st
         raise ImageError(path, f"is no single plane but an array of shape {plane.shape}")
     if shape is not None and plane.shape != tuple(shape):
         raise ImageError(path, f"is {plane.shape[0]} x {plane.shape[1]} pixels, expected {shape[0]} x {shape[1]}")
+    if not plane.size:
+        raise ImageError(path, "has no pixels")
     return _unit_floats(path, plane)
 
 

@@ -65,7 +65,7 @@ def overlap(truth: Labels, predicted: Labels) -> Overlap:
 
 def _positions(labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """0-based position of each pixel's label in order of label (-1: background) and the area of each object."""
-    area = np.bincount(labels.ravel())
+    area = np.bincount(labels.ravel(), minlength=1)
     area[0] = 0
     present = np.flatnonzero(area)
     position = np.full(area.size, -1, dtype=np.int64)

@@ -16,8 +16,8 @@ from morpho_assets.imaging.fields import flag_fields, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
-from morpho_assets.imaging.segmentation import SegmentationConfig, made_with, make_segmenter
-from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, site_rows
+from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
+from morpho_assets.imaging.sites import Site, SiteReader, commonest_shape, complete_sites, site_rows
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
@@ -36,11 +36,13 @@ def illuminate_plate(
     """Write an illumination function per channel, and `illumination_functions`, which this returns.
 
     Method `none` writes no function, `gallery` takes the gallery's own (InputError where the plate has none); the
-    others estimate one from the plate's images, a few in memory at a time. An image that cannot be read is left out.
+    others estimate one from the plate's images, a few in memory at a time. An image that cannot be read, or has another
+    size than most, is left out. A channel without any signal gets a function of ones, from 0 images.
     """
     folder = f"illumination/plate={plate}/{made.fingerprint}"
     sites = complete_sites(lake, plate)
     channels = list(sites[0].channels) if sites and config.method != "none" else []
+    reader = replace(reader, shape=commonest_shape(reader, sites))
     uris = dict(lake.read("sites", plate).unique("channel").select("channel", "illumination_uri").iter_rows())
     function = partial(_illuminate, config, reader, sites, uris, folder)
     rows = [row for _, row in map_items(function, channels, compute, progress, "illumination")]
@@ -68,6 +70,7 @@ def grade_plate(
 ) -> Outcome:
     """Measure the quality of every raw image of a plate and write `image_quality` with its flags."""
     sites = complete_sites(lake, plate)
+    reader = replace(reader, shape=commonest_shape(reader, sites))
     work, failed = process_sites(
         lake, "image_quality", plate, made, sites, partial(_grade, config, reader), compute, progress
     )
@@ -94,11 +97,14 @@ def segment_plate(
 ) -> Outcome:
     """Segment every site of a plate: label images as TIFF, `objects` and `masks`; the rows are the cells.
 
-    The sha256 of a network's weights counts among the inputs: other weights under the same name make other masks.
+    What is in a network's weights or in label images that exist already counts among the inputs: other contents under
+    the same name make other masks, and what an earlier run has finished with the old ones is not taken up.
     """
     make_segmenter(config)  # settings that cannot work stop here, before any site
-    made = replace(made, inputs={**made.inputs, **made_with(config)})
+    fetch_weights(config)
     sites = complete_sites(lake, plate)
+    made = replace(made, inputs={**made.inputs, **made_with(config, [site.names for site in sites])})
+    reader = replace(reader, shape=commonest_shape(reader, sites))
     folder = f"label_images/plate={plate}/{made.fingerprint}"
     function = partial(_segment, config, reader, folder)
     work, failed = process_sites(lake, "masks", plate, made, sites, function, compute, progress)
@@ -117,7 +123,8 @@ _FUNCTIONS = {"channel": pl.String, "path": pl.String, "method": pl.String}
 
 @dataclass(frozen=True)
 class _ChannelImages:
-    """The images of one channel of a plate, read anew each time they are gone through; unreadable ones left out."""
+    """The images of one channel of a plate, read anew each time they are gone through; without those that cannot be
+    read or have another size than the reader's."""
 
     reader: SiteReader
     sites: Sequence[Site]
@@ -147,12 +154,19 @@ def _illuminate(
             raise InputError("illumination.method", "gallery", "a plate without one", expected, "Use method: regular.")
         function = _gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
     else:
-        function = estimate_illumination(images, config)
+        function = _estimated(images, config, channel)
     path = _save(reader.lake, f"{folder}/Illum{channel}.npy", function.flat)
     dark = None if function.dark is None else _save(reader.lake, f"{folder}/Illum{channel}_dark.npy", function.dark)
     extent = {"minimum": float(function.flat.min()), "maximum": float(function.flat.max())}
     row = {"channel": channel, "path": path, "dark_path": dark, "method": config.method}
     return {**row, "images": function.images, **extent}
+
+
+def _estimated(images: _ChannelImages, config: IlluminationConfig, channel: str) -> Illumination:
+    try:
+        return estimate_illumination(images, config)
+    except InputError as error:
+        raise InputError(error.file, f"{channel}, {error.where}", error.found, error.expected, error.do) from None
 
 
 def _gallery_function(uri: str, body: bytes, image: np.ndarray | None) -> Illumination:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy import fft
 
 from morpho_assets.imaging.fields import FIELD_FLAGS, FieldConfig
 
 GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
 MAD_TO_SD = 1.4826
+CLIPPED_FROM = 0.03  # intensity: a maximum that pixels share tells of clipping; below it 8 bits have too few levels
 
 FLAGS = ("flag_out_of_focus", "flag_saturated", "flag_empty", "flag_debris")
 ALL_FLAGS = (*FLAGS, *FIELD_FLAGS)
@@ -36,7 +37,13 @@ class QualityConfig(BaseModel):
     otsu_three_classes: tuple[str, ...] = Field(
         default=("RNA",), description="channels with a three-class Otsu threshold, middle class counted as foreground"
     )
-    full_scale: float = Field(default=65535.0, gt=0, description="grey value of intensity 1, reported as Scaling")
+    full_scale: float = Field(
+        default=65535.0,
+        gt=0,
+        le=65535,
+        description="grey value of a saturated pixel, reported as Scaling: 4095 for 12 bits in files of 16 bits; "
+        "255 or less: files of 8 bits",
+    )
     focus_slope: float = Field(default=-2.8, description="PowerLogLogSlope below which any image is out of focus")
     focus_z: float = Field(
         default=5.0,
@@ -44,7 +51,10 @@ class QualityConfig(BaseModel):
         description="robust z below the plate's median PowerLogLogSlope at which a site is out of focus",
     )
     saturated_percent: float = Field(
-        default=1.0, gt=0, le=100, description="percent of pixels at full scale from which a site is saturated"
+        default=1.0,
+        gt=0,
+        le=100,
+        description="percent of pixels at full scale, or at one maximum below it, from which a site is saturated",
     )
     empty_correlation: float = Field(
         default=0.2, description="Correlation at the smallest scale below which an image is noise without objects"
@@ -64,6 +74,18 @@ class QualityConfig(BaseModel):
         le=1,
         description="share of a channel's sites with the same flag from which the plate is at fault",
     )
+
+    @field_validator("scales")
+    @classmethod
+    def _some_pixels(cls, scales: tuple[int, ...]) -> tuple[int, ...]:
+        if not scales or min(scales) < 1:
+            raise ValueError("at least one scale, each of 1 pixel or more")
+        return scales
+
+    @property
+    def saturated_intensity(self) -> float:
+        """`full_scale` as an intensity in [0, 1], half a grey level less."""
+        return (self.full_scale - 0.5) / (255 if self.full_scale <= 255 else 65535)
 
 
 def measure_quality(
@@ -211,16 +233,20 @@ def _haralick_correlation(quantized: NDArray[np.intp], scale: int) -> float:
 
 
 def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
-    """Otsu's threshold of log intensity; with three classes the lower of the two. NaN for a constant image.
+    """Otsu's threshold of log intensity; with three classes the lower of the two.
 
-    CellProfiler bins by rank, this by intensity (finer), so the two agree to about the width of a bin.
+    NaN for an image with fewer occupied bins of intensity than classes, such as a constant one.
+    CellProfiler bins by rank, this by intensity, so the two need not agree.
     """
     from skimage.filters import threshold_multiotsu, threshold_otsu
 
     positive = plane[plane > 0]
     if positive.size == 0 or positive.min() == positive.max():
         return float("nan")
-    counts, edges = np.histogram(np.log(positive), bins=256)
+    # In double precision: two neighbouring floats leave no room for 256 bins between them.
+    counts, edges = np.histogram(np.log(positive).astype(np.float64), bins=256)
+    if np.count_nonzero(counts) < classes:
+        return float("nan")
     histogram = (counts, (edges[:-1] + edges[1:]) / 2)
     cut = threshold_otsu(hist=histogram) if classes == 2 else threshold_multiotsu(hist=histogram, classes=classes)[0]
     return float(np.exp(cut))
@@ -231,15 +257,18 @@ def flag_quality(frame: pl.DataFrame, config: QualityConfig | None = None) -> pl
 
     `frame` has a row per site and channel: `channel` and what `measure_quality` gives. Focus and debris are judged
     against the same channel of the plate (robust z: distance from the median in MAD x 1.4826) where it has
-    `least_sites` sites; saturation, emptiness and gross defocus need no plate. An empty image is only empty: its
-    focus says nothing, nor does it beside bright debris. Missing values flag nothing.
+    `least_sites` sites; saturation, emptiness and gross defocus need no plate. Saturated is an image with
+    `saturated_percent` of its pixels at its maximum, where that is full scale, or from 0.03 on the ceiling of a camera
+    of fewer bits: no image that is not clipped has so many brightest pixels, unless it is empty. An empty image is
+    only empty: its focus says nothing, nor does it beside bright debris. Missing values flag nothing.
     """
     config = config or QualityConfig()
     slope, spread = pl.col("ImageQuality_PowerLogLogSlope"), pl.col("ImageQuality_StdIntensity")
     correlation = pl.col(f"ImageQuality_Correlation_{min(config.scales)}")
-    at_full_scale = pl.col("ImageQuality_MaxIntensity") >= 1.0
+    brightest = pl.col("ImageQuality_MaxIntensity")
     empty = correlation.is_nan() | (correlation < config.empty_correlation)
-    saturated = at_full_scale & (pl.col("ImageQuality_PercentMaximal") >= config.saturated_percent)
+    clipped = (brightest >= config.saturated_intensity) | ((brightest >= CLIPPED_FROM) & ~empty)
+    saturated = clipped & (pl.col("ImageQuality_PercentMaximal") >= config.saturated_percent)
     blurred = (slope < config.focus_slope) | (_plate_z(slope, config.least_sites) < -config.focus_z)
     debris = _plate_z(spread.log(), config.least_sites) > config.debris_z
     flags = (

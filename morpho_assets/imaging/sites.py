@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +19,8 @@ from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.illumination import Illumination, apply_illumination
 from morpho_assets.imaging.images import read_image
 from morpho_assets.lake.lake import Lake
+
+SHAPE_SITES = 16  # enough for a majority unless a plate is half of one size; read in a second
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class SiteReader:
 
     `illumination` maps a channel to the lake's paths of its function and of its dark field, or None; without it images
     come as they were acquired.
+    `shape` is what every image must have (`commonest_shape` of a plate); without it a site's first channel says.
     A fetched image that is gone (policy stream) is read from its source again, and must have the same checksum.
     """
 
     lake: Lake
     store: Store
     illumination: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
 
     def read(self, site: Site) -> np.ndarray:
         """(C, H, W) float32 in [0, 1]. Raises ImageError for a file that cannot be used, or shapes that differ."""
@@ -78,7 +84,7 @@ class SiteReader:
 
     def read_channel(self, site: Site, index: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """(H, W) float32 in [0, 1] of one channel, divided by its illumination function where there is one."""
-        image = read_image(self._content(site, index), shape=shape, name=site.paths[index])
+        image = read_image(self._content(site, index), shape=self.shape or shape, name=site.paths[index])
         paths = self.illumination.get(site.channels[index])
         if paths is None:
             return image
@@ -112,6 +118,22 @@ def complete_sites(lake: Lake, plate: str) -> list[Site]:
             column = {name: tuple(by_channel[c][name] for c in channels) for name in ("path", "uri", "sha256")}
             sites.append(Site(plate, str(well), int(number), channels, column["path"], column["uri"], column["sha256"]))
     return sites
+
+
+def commonest_shape(reader: SiteReader, sites: Sequence[Site]) -> tuple[int, ...] | None:
+    """The (H, W) of most images of a plate, by all channels of `SHAPE_SITES` sites spread evenly over it.
+
+    The first met of equally common ones; None where no image can be read.
+    """
+    plain = replace(reader, illumination={}, shape=None)
+    counts: Counter[tuple[int, ...]] = Counter()
+    for site in sites[:: math.ceil(len(sites) / SHAPE_SITES) or 1]:
+        for index in range(len(site.channels)):
+            try:
+                counts[plain.read_channel(site, index).shape] += 1
+            except ImageError:
+                continue  # the stages that need this image report it
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def illumination_paths(lake: Lake, plate: str) -> dict[str, tuple[str, str | None]]:

@@ -279,6 +279,19 @@ _TABLES = (
         native=False,
     ),
     Table(
+        "implausible_cells",
+        "plate",
+        "One row per cell that a rule of the single-cell quality control hits; it is in `single_cells` all the same.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            OBJECT,
+            Column("implausible_in", pl.String, "the measurements that are implausible, with commas between"),
+        ),
+    ),
+    Table(
         "well_profiles",
         "plate",
         "One row per well of the platemap that was imaged: its cells' measurements, aggregated; empty wells are null.",
@@ -458,7 +471,7 @@ _TABLES = (
             Column("n", pl.Int64, "treatments (or other units) behind it"),
             Column("at_least", pl.Float64, "bound that the value must reach; of checks against known truth only"),
             Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
-            Column("holds", pl.Boolean, "whether it keeps its bound; null where it has none"),
+            Column("holds", pl.Boolean, "whether it keeps its bound, or raises no flag; null where it has neither"),
         ),
     ),
     Table(

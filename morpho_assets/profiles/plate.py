@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
-from morpho_assets.imaging.cell_quality import FLAG, CellQualityConfig, flag_cells
+from morpho_assets.imaging.cell_quality import FLAG, REASONS, CellQualityConfig, CellRule, flag_cells
 from morpho_assets.lake.failures import failed_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
-from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL
+from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL, table
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 
 KEYS = [PLATE.name, WELL.name]
+CELL = [*KEYS, SITE.name, OBJECT.name]
 
 
 class ProfilesConfig(BaseModel):
@@ -36,18 +40,23 @@ def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConf
     """Write `well_profiles`, then `normalized_profiles`; returns the latter.
 
     One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
-    and no measurements. A plate without enough control wells raises InputError (or takes the fallback that the
+    and no measurements. The cells that a rule of the single-cell quality control hits are listed in
+    `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the
     settings name) after `well_profiles` is written.
     """
     cells = lake.scan("single_cells", [plate])
     wells = _imaged_wells(lake, plate).join(_site_counts(lake, plate), on=KEYS, how="left", maintain_order="left")
     features = feature_columns(cells)
     if features:
-        cells, implausible = _judged(cells, config.cell_quality, set(features))
-        profiles = aggregate(cells, KEYS, config.aggregate, features)
-        for counted in (implausible, profiles):
+        implausible = _implausible(cells, wells, config.cell_quality, features)
+        lake.write("implausible_cells", plate, implausible, made)
+        if config.cell_quality.exclude:
+            cells = cells.join(implausible.lazy(), on=CELL, how="anti")
+        counts = implausible.group_by(KEYS).agg(pl.len().cast(pl.Int32).alias("Metadata_Count_Implausible_Cells"))
+        for counted in (counts, aggregate(cells, KEYS, config.aggregate, features)):
             wells = wells.join(counted, on=KEYS, how="left", maintain_order="left")
     else:
+        lake.write("implausible_cells", plate, table("implausible_cells").empty(), made)
         wells = wells.with_columns(Metadata_Count_Cells=pl.lit(None, pl.Int32))
     wells = wells.with_columns(pl.col("^Metadata_Count_.*$").fill_null(0))
     lake.write("well_profiles", plate, wells, made)
@@ -78,19 +87,38 @@ def import_profiles(
     return profiles
 
 
-def _judged(cells: pl.LazyFrame, config: CellQualityConfig, features: set[str]) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """The cells that go into profiles, and how many of each well are implausible.
+def _implausible(
+    cells: pl.LazyFrame, wells: pl.DataFrame, config: CellQualityConfig, features: Sequence[str]
+) -> pl.DataFrame:
+    """Keys of the implausible cells of a plate, and in which measurements. `wells` has the annotation by KEYS."""
+    rules = _applicable(config.rules, features)
+    annotation = [name for name in config.within if name in wells.columns and name not in CELL]
+    keyed = cells.select(*CELL, *dict.fromkeys(rule.feature for rule in rules))
+    if annotation:
+        keyed = keyed.join(wells.lazy().select(*KEYS, *annotation), on=KEYS, how="left", maintain_order="left")
+    flagged = flag_cells(keyed, config.model_copy(update={"rules": rules}))
+    return flagged.lazy().filter(FLAG).select(*CELL, REASONS).collect()
 
-    Rules on measurements that the plate does not have, because their module is switched off, are passed over.
-    """
-    rules = tuple(rule for rule in config.rules if rule.feature in features)
-    used = [rule.feature for rule in rules]
-    flagged = flag_cells(cells.select(*KEYS, SITE.name, OBJECT.name, *used), config.model_copy(update={"rules": rules}))
-    flags = flagged.lazy().select(*KEYS, SITE.name, OBJECT.name, FLAG).collect()
-    counts = flags.group_by(KEYS).agg(pl.col(FLAG).sum().cast(pl.Int32).alias("Metadata_Count_Implausible_Cells"))
-    if not config.exclude:
-        return cells, counts
-    return cells.join(flags.filter(FLAG).lazy(), on=[*KEYS, SITE.name, OBJECT.name], how="anti"), counts
+
+def _applicable(rules: Sequence[CellRule], features: Sequence[str]) -> tuple[CellRule, ...]:
+    """The rules on measurements that the plate has. What it lacks because a module is off or a stain was left out is
+    passed over; a measurement that no module gives is an InputError."""
+    missing = [rule.feature for rule in rules if rule.feature not in features]
+    if missing:
+        from morpho_assets.measure import feature_columns as measurable
+        from morpho_assets.measure.config import CorrelationConfig, CostesConfig, MeasurementConfig
+
+        everything = MeasurementConfig(correlation=CorrelationConfig(costes=CostesConfig()))
+        channels = {name.rsplit("_", 1)[-1] for name in features if "_Intensity_MeanIntensity_" in name}
+        stains = sorted(channels | {"DNA", "ER", "RNA", "AGP", "Mito"})
+        known = set(measurable(stains, ("Nuclei", "Cells", "Cytoplasm"), everything))
+        for feature in missing:
+            if feature not in known:
+                near = ", ".join(difflib.get_close_matches(feature, [*features, *known], 3)) or "the plate's"
+                todo = "Correct the name, or drop the rule."
+                where = "profiles.cell_quality.rules"
+                raise InputError(where, feature, "a measurement that no module gives", f"one such as {near}", todo)
+    return tuple(rule for rule in rules if rule.feature in features)
 
 
 def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:

@@ -17,7 +17,6 @@ from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.evaluate.retrieval import RetrievalConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES
-from morpho_assets.imaging.quality import stain_drift
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
@@ -164,13 +163,13 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
         "one plate than on the others changes every profile of that plate."
     )
     tables = [frame_table(table, "What stands behind the profiles", _COUNTS)]
-    images = [plate for plate in plates if lake.read("image_quality", plate).height]
-    if images:
-        drift = stain_drift(lake.scan("image_quality", images).collect()).sort("Metadata_Plate", maintain_order=True)
-        title = "Each stain of each plate against the other plates; three others at least are needed"
-        tables.append(frame_table(drift, title))
     tables += [frame_table(cells_grid(cells), f"Cells per well of {plate}") for plate, cells in counted.items()]
-    scores = results.metrics.filter(variant=PLATES).select("evaluator", "scope", "metric", "value", "chance", "n")
+    scores = results.metrics.filter(variant=PLATES)
+    of_stains = pl.col("metric").str.starts_with("stain_")
+    drift = scores.filter(of_stains).select("scope", "metric", "value", "p_value", "holds", "n")
+    if drift.height:
+        tables.append(frame_table(drift, "Each stain of each plate against the other plates of its batch"))
+    scores = scores.filter(~of_stains).select("evaluator", "scope", "metric", "value", "chance", "n")
     if scores.height:
         tables.append(frame_table(scores, "Scores of the plates themselves, beside what a trivial method gives"))
     return Section("Plates and cells", caption, pictures, tables)

@@ -2,29 +2,45 @@
 
 import hashlib
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import tifffile
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.images import fetch_images
 from morpho_assets.gallery.manifest import write_manifest
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.imaging.images import read_labels, write_labels
-from morpho_assets.imaging.plate import illuminate_plate, segment_plate
+from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
 from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, WatershedConfig
-from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig
+from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, ThresholdConfig
 from morpho_assets.imaging.sites import complete_sites
+from morpho_assets.lineage import is_current
 from morpho_assets_tests.project import make_project
 
 PLATE = "SYN00000001"
+UNCORRECTED = IlluminationConfig(method="none")
 
 
 @pytest.fixture
 def workspace(tmp_path, tiny_gallery):
     """A plate whose images are listed; nothing is estimated yet."""
-    workspace = make_project(tmp_path, tiny_gallery).workspace
+    return listed(tmp_path, tiny_gallery)
+
+
+@pytest.fixture
+def own(tmp_path, tiny_gallery):
+    """The same plate in a gallery of its own, whose images a test may spoil."""
+    return listed(tmp_path / "project", Path(shutil.copytree(tiny_gallery, tmp_path / "gallery")))
+
+
+def listed(folder, gallery):
+    workspace = make_project(folder, gallery).workspace
     write_manifest(workspace.lake, PLATE, workspace.provenance("plate_manifest", PLATE), workspace.source(PLATE))
     images = workspace.settings.images
     fetch_images(workspace.lake, PLATE, workspace.provenance("raw_images", PLATE), workspace.store(PLATE), images)
@@ -35,6 +51,101 @@ def illuminate(workspace, **settings):
     config, compute = IlluminationConfig(**settings), workspace.settings.compute
     made = workspace.provenance("illumination", PLATE)
     return illuminate_plate(workspace.lake, PLATE, made, config, workspace.reader(PLATE, corrected=False), compute)
+
+
+def paths(workspace, **where):
+    """Paths of the images of a plate with these values in `image_files`."""
+    return workspace.lake.read("image_files", PLATE).filter(**where)["path"].to_list()
+
+
+def spoil(paths, change):
+    for path in paths:
+        tifffile.imwrite(path, change(tifffile.imread(path)))
+
+
+def grade(workspace):
+    made, compute = workspace.provenance("image_quality", PLATE), workspace.settings.compute
+    reader = workspace.reader(PLATE, corrected=False)
+    return grade_plate(workspace.lake, PLATE, made, workspace.settings.quality, reader, compute)
+
+
+def failures(workspace, stage):
+    rows = workspace.lake.read("site_failures", PLATE).filter(stage=stage)
+    return set(rows.select("Metadata_Well", "channel", "error").iter_rows())
+
+
+@pytest.mark.parametrize("method", ["regular", "basic"])
+def test_an_image_of_another_size_is_left_out_even_if_it_comes_first(own, method):
+    first = paths(own, channel="DNA")[0]
+    whole = tifffile.imread(first)
+    spoil([first], lambda image: np.zeros_like(image))
+    expected = illuminate(own, method=method)
+    tifffile.imwrite(first, whole[::2, ::2])
+    found = illuminate(own, method=method)
+    assert found.filter(channel="DNA")["images"].to_list() == [17]
+    assert found.drop("path").equals(expected.drop("path"))
+
+
+def test_the_channel_of_another_size_is_blamed_and_not_those_of_the_right_one(own):
+    spoil(paths(own, channel="DNA", Metadata_Well="A01"), lambda image: image[::2, ::2])
+    assert grade(own).failed == 1
+    error = "is 80 x 80 pixels, expected 160 x 160"
+    assert failures(own, "image_quality") == {("A01", "DNA", error)}
+    illuminate(own)
+    segment(own, WatershedConfig())
+    assert failures(own, "masks") == {("A01", "DNA", error)}
+
+
+def test_a_site_all_of_another_size_fails(own):
+    spoil(paths(own, Metadata_Well="A02"), lambda image: image[:100])
+    assert grade(own).failed == 1
+    ((well, _, error),) = failures(own, "image_quality")
+    assert (well, error) == ("A02", "is 100 x 160 pixels, expected 160 x 160")
+
+
+def test_a_gallery_s_function_is_compared_with_the_size_of_most_images(own):
+    spoil(paths(own, channel="DNA")[:1], lambda image: image[::2, ::2])
+    assert illuminate(own, method="gallery").height == 5
+
+
+@pytest.mark.parametrize("method", ["regular", "basic"])
+def test_a_channel_without_signal_is_divided_by_one_and_the_plate_goes_on(own, method):
+    spoil(paths(own, channel="AGP"), lambda image: np.full_like(image, 300))
+    functions = {row["channel"]: row for row in illuminate(own, method=method).iter_rows(named=True)}
+    assert (functions["AGP"]["images"], functions["AGP"]["minimum"], functions["AGP"]["maximum"]) == (0, 1, 1)
+    assert functions["DNA"]["images"] == 18
+
+
+def test_a_channel_with_too_few_images_is_named(own):
+    files = own.lake.read("image_files", PLATE).filter(pl.col("Metadata_Well").is_in(["A01", "A02"]))
+    own.lake.write("image_files", PLATE, files, own.lake.provenance("image_files", PLATE))
+    with pytest.raises(InputError, match="illumination, DNA, method basic: found 2 images; expected at least 3"):
+        illuminate(own, method="basic")
+
+
+NEARLY_CONSTANT = {
+    "saturated but for a dead pixel": (65535, [900], "flag_saturated"),
+    "black but for two hot pixels": (0, [65535, 40000], "flag_empty"),
+    "two counts": (1, [2, 2, 2], "flag_empty"),
+}
+
+
+@pytest.mark.parametrize(("level", "pixels", "flag"), NEARLY_CONSTANT.values(), ids=NEARLY_CONSTANT)
+def test_a_nearly_constant_image_is_a_flag_and_the_plate_goes_on(own, level, pixels, flag):
+    def spoilt(image):
+        image = np.full_like(image, level)
+        image.flat[1 : 1 + len(pixels)] = pixels
+        return image
+
+    spoil(paths(own, channel="RNA", Metadata_Well="A03"), spoilt)
+    assert (grade(own).failed, failures(own, "image_quality")) == (0, set())
+    row = own.lake.read("image_quality", PLATE).filter(channel="RNA", Metadata_Well="A03").row(0, named=True)
+    assert [name for name in row if name.startswith("flag_") and row[name]] == [flag]
+    assert row["ImageQuality_ThresholdOtsu_3FW"] is None
+    illuminate(own)
+    three = ThresholdConfig(method="otsu_three_classes")
+    segment(own, WatershedConfig(cells=CellsConfig(threshold=three)))
+    assert failures(own, "masks") == set()
 
 
 def test_the_gallery_s_own_functions_are_taken_as_they_are(workspace, tiny_gallery):
@@ -88,6 +199,50 @@ def test_label_images_that_exist_already_are_taken_site_by_site(workspace, tmp_p
     outside = ExternalConfig(method="external", nuclei="{well}_nuclei.tif", cells="{well}_cells.tif", folder=tmp_path)
     assert segment(workspace, outside) == found
     assert workspace.lake.read("masks", PLATE)["Count_Cells"].to_list() == first["Count_Cells"].to_list()
+
+
+def test_other_label_images_under_the_same_names_make_the_masks_anew(workspace, tmp_path):
+    illuminate(workspace, method="none")
+    labels = np.zeros((160, 160), np.int32)
+    labels[20:60, 20:60], labels[90:140, 90:140] = 1, 2
+    for well in workspace.lake.read("sites", PLATE)["Metadata_Well"].unique():
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    outside = ExternalConfig(nuclei="{well}.tif", cells="{well}.tif", folder=tmp_path)
+    settings = workspace.settings.model_copy(update={"segmentation": outside, "illumination": UNCORRECTED})
+    workspace = replace(workspace, settings=settings)
+    illuminate(workspace, method="none")
+    assert segment(workspace, outside).rows == 36
+    before = workspace.lake.provenance("masks", PLATE).fingerprint
+    assert is_current(workspace.lake, "masks", PLATE, settings)
+    labels[labels == 2] = 0
+    (tmp_path / "A02.tif").write_bytes(write_labels(labels))
+    assert not is_current(workspace.lake, "masks", PLATE, settings)
+    assert segment(workspace, outside).rows == 35
+    assert workspace.lake.provenance("masks", PLATE).fingerprint != before
+    assert is_current(workspace.lake, "masks", PLATE, settings)
+
+
+def test_a_run_that_goes_on_takes_up_no_site_of_other_label_images(workspace, tmp_path, monkeypatch):
+    illuminate(workspace, method="none")
+    labels = np.zeros((160, 160), np.int32)
+    labels[20:60, 20:60] = 1
+    wells = sorted(workspace.lake.read("sites", PLATE)["Metadata_Well"].unique())
+    outside = ExternalConfig(nuclei="{well}.tif", cells="{well}.tif", folder=tmp_path)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    for well in wells:
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(workspace.lake), "write_stream", killed)  # every site is finished, none is published
+        with pytest.raises(KeyboardInterrupt):
+            segment(workspace, outside)
+    labels[100:140, 100:140] = 2
+    for well in wells:
+        (tmp_path / f"{well}.tif").write_bytes(write_labels(labels))
+    segment(workspace, outside)
+    assert workspace.lake.read("masks", PLATE)["Count_Cells"].to_list() == [2] * len(wells)
 
 
 @pytest.mark.slow

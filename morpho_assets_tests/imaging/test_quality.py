@@ -61,6 +61,68 @@ def test_constant_black_and_saturated_images() -> None:
     assert found["flag_empty"].to_list() == [True, False, True]
 
 
+@pytest.mark.parametrize("bits", [12, 14])
+def test_a_camera_of_fewer_bits_is_saturated_at_its_own_ceiling(bits: int) -> None:
+    ceiling = 2**bits - 1
+    grey = np.minimum(site(3)[0] * ceiling * 6, ceiling).astype(np.uint16)
+    image = grey[None] / np.float32(65535)
+    share = 100 * np.mean(grey == ceiling)
+    assert share > 20
+    assert flag_quality(measure_quality(image, ["DNA"]))["flag_saturated"].to_list() == [True]
+    strict = QualityConfig(saturated_percent=share * 1.01)
+    assert flag_quality(measure_quality(image, ["DNA"], strict), strict)["flag_saturated"].to_list() == [False]
+    constant = np.full((1, 64, 64), ceiling / 65535, np.float32)
+    known = QualityConfig(full_scale=ceiling)
+    for config, flag in ((QualityConfig(), "flag_empty"), (known, "flag_saturated")):
+        found = flag_quality(measure_quality(constant, ["DNA"], config), config)
+        assert [name for name in FLAGS if found[name][0]] == [flag]
+    assert measure_quality(constant, ["DNA"], known)["ImageQuality_Scaling"].to_list() == [ceiling]
+
+
+def test_a_dim_image_of_few_grey_levels_is_not_saturated() -> None:
+    """Of 8 bits, in five levels: many pixels share its maximum for want of finer ones."""
+    dim = np.round(site(3) / site(3).max() * 5) / np.float32(255)
+    found = flag_quality(measure_quality(dim, ["DNA"]))
+    assert found["ImageQuality_PercentMaximal"][0] > 1
+    assert not found["flag_saturated"][0]
+
+
+def test_full_scale_of_8_bit_files_is_in_their_own_grey_values() -> None:
+    assert QualityConfig(full_scale=255).saturated_intensity == pytest.approx(254.5 / 255)
+    assert QualityConfig(full_scale=4095).saturated_intensity == pytest.approx(4094.5 / 65535)
+
+
+@pytest.mark.parametrize("grey", [[65535, 900], [0, 65535, 40000], [1, 2]])
+def test_fewer_grey_levels_than_classes_have_no_threshold(grey: list[int]) -> None:
+    image = np.full((1, 32, 32), grey[0] / 65535, np.float32)
+    image.flat[: len(grey) - 1] = np.array(grey[1:]) / 65535
+    found = measure_quality(image, ["RNA"])
+    assert np.isnan(found["ImageQuality_ThresholdOtsu_3FW"][0])
+
+
+def test_thresholds_are_otsu_s_of_the_logarithm() -> None:
+    from skimage.filters import threshold_multiotsu, threshold_otsu
+
+    rng = np.random.default_rng(0)
+    levels = np.repeat([0.02, 0.1, 0.5], 60 * 20).reshape(60, 60)
+    plane = (levels * np.exp(rng.normal(0, 0.15, levels.shape))).astype(np.float32)
+    found = measure_quality(plane[None], ["DNA"], QualityConfig(otsu_three_classes=("DNA",)))
+    two, three = (found[f"ImageQuality_ThresholdOtsu_{classes}"].item() for classes in ("2W", "3FW"))
+    logs = np.log(plane.astype(np.float64))
+    assert two == pytest.approx(np.exp(threshold_otsu(logs)), rel=1e-3)
+    assert three == pytest.approx(np.exp(threshold_multiotsu(logs, 3)[0]), rel=1e-3)
+    assert 0.025 < three < 0.08  # between the two darker classes
+    # Black pixels have no logarithm and are left out.
+    black = np.concatenate([plane, np.zeros_like(plane)])
+    assert measure_quality(black[None], ["DNA"])["ImageQuality_ThresholdOtsu_2W"].item() == pytest.approx(two)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (5, -1)])
+def test_scales_are_of_some_pixels(scales: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="at least one scale"):
+        QualityConfig(scales=scales)
+
+
 def test_columns_and_which_channels_have_a_threshold() -> None:
     image = np.random.default_rng(0).random((2, 40, 50), np.float32)
     found = measure_quality(image, ["DNA", "Brightfield"], QualityConfig())

@@ -328,7 +328,8 @@ def fibre(plate: Plate, rng: np.random.Generator) -> Damage:
         rows, columns = np.indices(image.shape)
         height = image.shape[0]
         path = height / 2 + height / 5 * np.sin(columns / height * 4)
-        return np.where(np.abs(rows - path) < height / 20, 60000, image).astype(np.uint16)
+        light = rng.normal(55000, 1500, image.shape)  # as noisy as bright light is: a flat fibre would be a clipped one
+        return np.where(np.abs(rows - path) < height / 20, light, image).astype(np.uint16)
 
     return _change_image(plate, _pick(plate, rng), draw)
 

@@ -5,6 +5,7 @@ config.py              the settings of each method, and presets
 watershed.py           the classical method (nuclei.py, cells.py, thresholds.py, propagation.py)
 cellpose_network.py    the cellpose package
 external.py            labels that exist already
+files.py               what weights and label files hold, so that other ones make other masks
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
     "Segmenter",
     "WatershedConfig",
     "cytoplasm_of",
+    "fetch_weights",
     "made_with",
     "make_segmenter",
 ]
@@ -70,13 +72,27 @@ def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None
     return WatershedSegmenter(config)
 
 
-def made_with(config: SegmentationConfig) -> dict[str, str]:
-    """What the masks of a configuration depend on besides it: cellpose's version and the sha256 of each weights file.
+def fetch_weights(config: SegmentationConfig) -> None:
+    """Have the weights of the networks of a configuration on this machine; InputError where they cannot be had."""
+    if isinstance(config, CellposeConfig):
+        from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
 
-    Empty for methods that have no weights.
+        CellposeSegmenter(config).fetch()
+
+
+def made_with(config: SegmentationConfig, sites: Sequence[Mapping[str, object]] = ()) -> dict[str, str]:
+    """What the masks of these sites depend on besides the images and the settings, by name.
+
+    cellpose's version and the sha256 of each weights file that is on this machine; or one digest of the contents of
+    the sites' label images. Empty for the watershed. `sites` are those of `make_segmenter`; InputError where two of
+    them would have the same label image.
     """
-    if not isinstance(config, CellposeConfig):
-        return {}
-    from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
+    if isinstance(config, ExternalConfig):
+        from morpho_assets.imaging.segmentation.external import label_images_digest
 
-    return CellposeSegmenter(config).provenance()
+        return {"label images": label_images_digest(config, sites)}
+    if isinstance(config, CellposeConfig):
+        from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
+
+        return CellposeSegmenter(config).provenance()
+    return {}

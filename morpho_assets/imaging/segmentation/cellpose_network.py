@@ -1,46 +1,57 @@
-"""The real cellpose package (3.x) behind the segmenter's seam.
+"""The real cellpose package behind the segmenter's seam: version 3, or version 4 where that is installed.
 
-Stringer et al. 2021, doi:10.1038/s41592-020-01018-x. A network gives three maps per compartment (row flow, column
-flow, logit of being in an object); masks are where the flows lead. Importing cellpose takes seconds, so it happens
-at the first image; networks are kept per process.
+Stringer et al. 2021, doi:10.1038/s41592-020-01018-x; Pachitariu et al. 2025, doi:10.1101/2025.04.28.651001. A network
+gives three maps per compartment (row flow, column flow, probability of being in an object); masks are where the flows
+lead. Importing cellpose takes seconds, so it happens at the first image; networks are kept per process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+import socket
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from morpho_assets.errors import InputError
 from morpho_assets.imaging.segmentation.channels import plane_of
 from morpho_assets.imaging.segmentation.config import CellposeConfig, CellposeNetworkConfig, CellsConfig
+from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.objects import Labels, Segmentation, linked, selected
 from morpho_assets.imaging.segmentation.own_thresholds import nuclear_diameter
+from morpho_assets.imaging.segmentation.thresholds import is_flat
 from morpho_assets.imaging.segmentation.watershed import nuclei_with_cells
 
 Maps = NDArray[np.float32]
 
 SHIPPED = {"small-nuclei": Path(__file__).parent / "weights" / "small_nuclei.pt"}
 
+DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer: a firewall may drop packets in silence
+LEAST_SIDE = 4  # pixels at the network's scale
+SCALE_OF_4 = 30.0  # pixels: the diameter to which cellpose 4 brings objects of a given diameter
+
 _SETTINGS = "segmentation (cellpose)"
+_LEAST_PROBABILITY = 1e-9
 
 
 @dataclass(frozen=True)
 class CellposeSegmenter:
-    """See `CellposeConfig`. Weights files are looked for when this is made: a missing path is an InputError."""
+    """See `CellposeConfig`. A path of weights is looked for when this is made: a missing one is an InputError."""
 
     config: CellposeConfig
 
     def __post_init__(self) -> None:
         for network in self._networks:
-            _weights(network.model)
+            _own_file(network.model)
 
     @property
     def _networks(self) -> tuple[CellposeNetworkConfig, ...]:
@@ -52,17 +63,23 @@ class CellposeSegmenter:
         """Positions in `maps` of the (row, column) flows, which turn when the image is turned."""
         return tuple((3 * network, 3 * network + 1) for network in range(len(self._networks)))
 
-    def provenance(self) -> dict[str, str]:
-        """What the masks depend on besides the settings: cellpose's version and each weights file's sha256."""
-        record = {"cellpose": version("cellpose")}
+    def fetch(self) -> None:
+        """Have the weights of every model that is called by name on this machine; InputError where they cannot be."""
         for network in self._networks:
-            # A name's file is known once cellpose has found or fetched it.
-            path = _weights(network.model) or Path(_network(network.model, self.config.device).pretrained_model)
-            record[f"weights of {network.model}"] = sha256(path.read_bytes()).hexdigest()
-        return record
+            if not _known_file(network.model):
+                _fetch(network.model)
+
+    def provenance(self) -> dict[str, str]:
+        """What the masks depend on besides the settings: cellpose's version and the sha256 of each weights file.
+
+        Of weights that are not on this machine nothing is said.
+        """
+        files = {network.model: _known_file(network.model) for network in self._networks}
+        sums = {f"weights of {model}": file_sha256(path) for model, path in files.items() if path}
+        return {"cellpose": version("cellpose"), **sums}
 
     def maps(self, image: NDArray[np.float32], channels: Sequence[str]) -> Maps:
-        """(C, H, W) in [0, 1] -> (3 or 6, H, W): row flow, column flow and logit of nuclei, then of cells."""
+        """(C, H, W) in [0, 1] -> (3 or 6, H, W): row flow, column flow and probability of nuclei, then of cells."""
         return np.concatenate([self._maps_of(network, image, channels) for network in self._networks])
 
     def from_maps(self, maps: Maps, image: NDArray[np.float32], channels: Sequence[str]) -> Segmentation:
@@ -88,30 +105,33 @@ class CellposeSegmenter:
         second = np.zeros_like(main)
         if network.nuclear_channel is not None:
             second = plane_of(image, channels, (network.nuclear_channel,))
-        if np.ptp(main) == 0:
-            # Normalising a constant image divides by zero; there is nothing in it.
-            return np.stack([second * 0, second * 0, np.full_like(main, -10)])
-        model = _network(network.model, self.config.device)
+        nothing = np.zeros((3, *main.shape), np.float32)
+        if is_flat(main):
+            return nothing  # normalising it would divide by zero
+        model, diameter = _network(network.model, self.config.device), _diameter(network, main)
+        if min(main.shape) * model.diam_mean / (diameter or model.diam_labels) < LEAST_SIDE:
+            return nothing  # at the network's scale not even a part of an object
         _, (_, flow, logit), _ = model.eval(
             np.stack([main, second]),
             batch_size=self.config.batch_size,
-            channels=None,
             channel_axis=0,
-            diameter=_diameter(network, main),
+            diameter=diameter,
             compute_masks=False,
         )
-        return np.concatenate([flow, logit[None]]).astype(np.float32)
+        return np.concatenate([flow, special.expit(logit)[None]]).astype(np.float32)
 
     def _objects(
         self, network: CellposeNetworkConfig, maps: Maps, image: NDArray[np.float32], channels: Sequence[str]
     ) -> Labels:
         from cellpose import dynamics
 
+        if not maps.any():
+            return np.zeros(maps.shape[1:], np.int32)
         model = _network(network.model, self.config.device)
         diameter = _diameter(network, plane_of(image, channels, network.channels)) or model.diam_labels
         masks = dynamics.resize_and_compute_masks(
             maps[:2],
-            maps[2],
+            special.logit(maps[2].astype(np.float64).clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)),
             niter=int(200 * diameter / model.diam_mean),  # pixels that a flow needs to reach a centre
             cellprob_threshold=network.cellprob_threshold,
             flow_threshold=network.flow_threshold,
@@ -124,76 +144,149 @@ class CellposeSegmenter:
 def _diameter(network: CellposeNetworkConfig, plane: NDArray[np.float32]) -> float | None:
     """Objects' diameter in pixels, None for the model's own."""
     if network.diameter == "estimate":
-        return nuclear_diameter(plane) if np.ptp(plane) > 0 else None
+        return None if is_flat(plane) else nuclear_diameter(plane)
     return network.diameter
 
 
-def _weights(model: str) -> Path | None:
-    """The weights file of a shipped model or a path; None for a name that cellpose knows."""
+def _own_file(model: str) -> Path | None:
+    """The weights file of a shipped model or a path; None for what can only be a name that cellpose knows."""
     if model in SHIPPED:
         return SHIPPED[model]
     path = Path(model)
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
-        # cellpose itself would fall back to downloading cyto3 here.
+        # cellpose itself would fall back to downloading another model here.
         raise InputError(_SETTINGS, "model", f"no file {model}", "a weights file", "Correct the path.")
     return None
 
 
-@lru_cache(maxsize=4)
+def _known_file(model: str) -> Path | None:
+    """The weights file of a model where it is on this machine. Raises InputError for a name nobody knows."""
+    path = _own_file(model) or _cached_file(model)
+    return path if path.is_file() else None
+
+
+def _models() -> Any:
+    """The package's module of models. Raises InputError for a version that we do not know, or that does not import."""
+    installed = version("cellpose")
+    _major(installed)
+    try:
+        from cellpose import models
+    except (ImportError, RuntimeError, OSError) as error:  # of version 4 with a torchvision that is not of this torch
+        found = f"cellpose {installed}, which cannot be imported ({error})"
+        todo = "Install what it needs, or constraints.txt's version of it."
+        raise InputError(_SETTINGS, "package", found, "a package that works", todo) from error
+    return models
+
+
+def _cached_file(model: str) -> Path:
+    """Where cellpose keeps the weights of a model that it calls by name."""
+    models = _models()
+    if model not in models.MODEL_NAMES:
+        known = ", ".join([*SHIPPED, *models.MODEL_NAMES])
+        todo = "Correct the name; a model of another version of cellpose needs that version."
+        raise InputError(_SETTINGS, "model", repr(model), f"a path or one of {known}", todo)
+    old_name = model in ("cyto", "cyto2", "nuclei")  # of version 3: these alone have another file name
+    return Path(models.MODEL_DIR) / (f"{model}torch_0" if old_name else model)
+
+
+def _fetch(model: str) -> None:
+    """Have cellpose download the weights of a model that it calls by name."""
+    models, path = _models(), _cached_file(model)
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT):
+            models.cache_model_path(path.name)
+    except OSError as error:
+        found = f"{model}, whose weights are not in {models.MODEL_DIR} and cannot be downloaded ({error})"
+        todo = "Copy the weights file there or name its path; method watershed needs none."
+        raise InputError(_SETTINGS, "model", found, "weights on this machine", todo) from error
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _network(model: str, device: str) -> Any:
-    """A cellpose model ready to run, one per process."""
+    """A cellpose model ready to run, one per process and weights file."""
+    path = _known_file(model)
+    if path is None:
+        _fetch(model)
+        path = _cached_file(model)
+    return _loaded(path, path.stat().st_mtime_ns, model if _own_file(model) is None else None, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int, name: str | None, device: str) -> Any:
+    """The network of a weights file as it was when last `changed`; `name` where cellpose calls the model by one."""
     import torch
 
-    _check_version(version("cellpose"))
     if device == "gpu" and not torch.cuda.is_available():
         raise InputError(_SETTINGS, "device", "gpu", "a GPU that torch sees", "Set device: cpu.")
     place = torch.device("cuda" if device == "gpu" else "cpu")
-    path = _weights(model)
-    return _named(model, place) if path is None else _from_file(path, place)
-
-
-def _check_version(installed: str) -> None:
-    """Raise InputError for another cellpose than 3: version 4 has another network, other calls and other weights."""
-    if installed.split(".")[0] != "3":
-        raise InputError(
-            _SETTINGS, "package", f"cellpose {installed}", "cellpose 3", "Install constraints.txt's version of it."
-        )
-
-
-def _named(model: str, place: Any) -> Any:
-    from cellpose import models
-
-    if model == "cpsam":
-        raise InputError(
-            _SETTINGS,
-            "model",
-            "cpsam, a network of cellpose 4",
-            "a model of cellpose 3",
-            "Use cyto3 or nuclei, or label images that cellpose 4 made elsewhere (method external).",
-        )
-    if model not in models.MODEL_NAMES:
-        known = ", ".join([*SHIPPED, *models.MODEL_NAMES])
-        raise InputError(_SETTINGS, "model", repr(model), f"a path or one of {known}", "Correct the name.")
+    models, installed = _models(), _major(version("cellpose"))
+    weights = _weights(path, installed)
     try:
-        return models.CellposeModel(gpu=False, model_type=model, device=place)
-    except OSError as error:
-        raise InputError(
-            _SETTINGS,
-            "model",
-            f"{model}, whose weights are not in {models.MODEL_DIR} and cannot be downloaded ({error})",
-            "weights on this machine",
-            "Copy the weights file there or name its path; method watershed needs none.",
-        ) from error
+        if installed == 4:
+            return _network_of_4(models, path, place)
+        if name is None:
+            return _cpnet(models, path, weights, place)
+        return models.CellposeModel(gpu=False, model_type=name, device=place)
+    except (KeyError, RuntimeError, AttributeError, NameError, ValueError) as error:
+        raise _no_weights(path, installed, error) from error
 
 
-def _from_file(path: Path, place: Any) -> Any:
-    """A cellpose 3 network of any width from a file of its weights; the widths are read from the weights."""
-    import pickle
+def _major(installed: str) -> int:
+    """3 or 4; InputError for any other version of cellpose, which may have other networks and other calls."""
+    major = installed.split(".")[0]
+    if major not in ("3", "4"):
+        todo = "Install constraints.txt's version of it."
+        raise InputError(_SETTINGS, "package", f"cellpose {installed}", "cellpose 3 or 4", todo)
+    return int(major)
 
+
+def _weights(path: Path, installed: int) -> Mapping[str, Any]:
+    """The state dict of a weights file. Raises InputError for a broken file, or weights of the other version."""
     import torch
-    from cellpose import models, resnet_torch
+
+    try:
+        # What is not needed of a gigabyte is then not read; files of older versions of torch are no zip archives.
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        raise _no_weights(path, installed, error) from error
+    if not isinstance(weights, Mapping) or not weights:
+        raise _no_weights(path, installed, TypeError())
+    made_by = 4 if any(name.endswith("W2") for name in weights) else 3
+    if made_by != installed:
+        expected = f"those of cellpose {installed}, which is installed"
+        todo = f"Name other weights, or install cellpose {made_by} (docs/segmentation.md)."
+        raise InputError(_SETTINGS, str(path), f"weights of cellpose {made_by}", expected, todo)
+    return weights
+
+
+def _no_weights(path: Path, installed: int, error: Exception) -> InputError:
+    found = f"no cellpose {installed} weights ({type(error).__name__}): broken, or cut in a download"
+    todo = f"Restore the file, or name weights that cellpose {installed} saved; cellpose fetches what it knows by name."
+    return InputError(_SETTINGS, str(path), found, "a network's state dict", todo)
+
+
+def _network_of_4(models: Any, path: Path, place: Any) -> Any:
+    # Half precision is many times slower than single on a CPU.
+    model = models.CellposeModel(pretrained_model=str(path), device=place, use_bfloat16=place.type != "cpu")
+    model.diam_mean = model.diam_labels = SCALE_OF_4
+    return model
+
+
+def _cpnet(models: Any, path: Path, weights: Mapping[str, Any], place: Any) -> Any:
+    """A cellpose 3 network of any width; the widths are read from its weights."""
+    import torch
+    from cellpose import resnet_torch
 
     class Network(resnet_torch.CPnet):
         """cellpose keeps 256 numbers of each network's style; a narrower network has fewer."""
@@ -202,18 +295,11 @@ def _from_file(path: Path, place: Any) -> Any:
             output, style, levels = super().forward(data)
             return output, torch.nn.functional.pad(style, (0, 256 - style.shape[1])), levels
 
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        depth = sum(name.endswith("proj.1.weight") and "downsample" in name for name in weights)
-        first = weights["downsample.down.res_down_0.conv.conv_0.2.weight"].shape[1]
-        widths = [weights[f"downsample.down.res_down_{level}.proj.1.weight"].shape[0] for level in range(depth)]
-        network = Network([first, *widths], nout=3, sz=3)
-        network.load_state_dict(weights)
-    except (KeyError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        found = f"no cellpose 3 weights ({type(error).__name__})"
-        raise InputError(
-            _SETTINGS, str(path), found, "a CPnet state dict", "Name weights that cellpose 3 saved."
-        ) from error
+    depth = sum(name.endswith("proj.1.weight") and "downsample" in name for name in weights)
+    first = weights["downsample.down.res_down_0.conv.conv_0.2.weight"].shape[1]
+    widths = [weights[f"downsample.down.res_down_{level}.proj.1.weight"].shape[0] for level in range(depth)]
+    network = Network([first, *widths], nout=3, sz=3)
+    network.load_state_dict(weights)
     model = models.CellposeModel(gpu=False, pretrained_model=None, device=place, nchan=first)
     model.net = network.to(place).eval()
     model.pretrained_model = str(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AUGMENT = "segment eight flips and quarter turns and let them vote: eight times the work (docs/segmentation.md)"
 Border = Literal["discard", "keep"]
@@ -31,6 +31,12 @@ class ThresholdConfig(_Model):
     upper: float = Field(default=1.0, gt=0, le=1, description="largest threshold, intensity in [0, 1]")
     window: int = Field(default=101, ge=3, description="local: side of the window, pixels")
 
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> ThresholdConfig:
+        if self.lower > self.upper:
+            raise ValueError(f"lower ({self.lower}) is above upper ({self.upper})")
+        return self
+
 
 class NucleiConfig(_Model):
     """Nuclei on one channel."""
@@ -50,7 +56,7 @@ class NucleiConfig(_Model):
         default="shape", description="with a threshold: how clumps are split"
     )
     declump_smoothing: float = Field(
-        default=7.0, ge=0, description="with a threshold: smoothing before splitting, pixels"
+        default=7.0, ge=0, description="with a threshold and declump: intensity: smoothing before splitting, pixels"
     )
     declump_distance: float = Field(
         default=8.0, gt=0, description="with a threshold: least distance of two centres, pixels"
@@ -59,12 +65,18 @@ class NucleiConfig(_Model):
         default=None,
         gt=0,
         lt=1,
-        description="own thresholds: where the outline lies between background (0) and nucleus (1); none: from the size",
+        description="own thresholds: outline between background (0) and nucleus (1); none: by the size of the nuclei",
     )
     min_diameter: float | None = Field(default=None, gt=0, description="smallest nucleus, pixels; none: from the image")
     max_diameter: float | None = Field(default=None, gt=0, description="largest nucleus, pixels; none: no limit")
     fill_holes: bool = Field(default=True, description="fill holes within a nucleus")
     border: Border = Field(default="discard", description="nuclei that touch the image's edge")
+
+    @model_validator(mode="after")
+    def _diameters_in_order(self) -> NucleiConfig:
+        if self.min_diameter and self.max_diameter and self.min_diameter > self.max_diameter:
+            raise ValueError(f"min_diameter ({self.min_diameter}) is above max_diameter ({self.max_diameter})")
+        return self
 
 
 class CellsConfig(_Model):
@@ -106,7 +118,7 @@ class CellposeNetworkConfig(_Model):
     """One cellpose network and what it looks at."""
 
     model: str = Field(
-        description="a cellpose model's name, `small-nuclei` (shipped here), or the path of a weights file"
+        description="a cellpose model's name, `small-nuclei` (shipped here, version 3), or the path of a weights file"
     )
     channels: tuple[str, ...] = Field(min_length=1, description="channels it looks at; the first one present is used")
     nuclear_channel: str | None = Field(default=None, description="second channel given to the network; none: none")
@@ -121,7 +133,7 @@ class CellposeNetworkConfig(_Model):
 
 
 class CellposeConfig(_Model):
-    """The real cellpose package (version 3) for nuclei and, where a network is named, for cells."""
+    """The real cellpose package (3, or 4 where installed) for nuclei and, where a network is named, for cells."""
 
     method: Literal["cellpose"] = "cellpose"
     augment: bool = Field(default=False, description=AUGMENT)

@@ -11,7 +11,7 @@ from scipy import ndimage
 from morpho_assets.imaging.segmentation.config import NucleiConfig
 from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled
 from morpho_assets.imaging.segmentation.own_thresholds import nuclei_by_own_thresholds
-from morpho_assets.imaging.segmentation.thresholds import HALF_WITHIN, foreground
+from morpho_assets.imaging.segmentation.thresholds import HALF_WITHIN, foreground, is_flat
 
 Plane = NDArray[np.float32]
 
@@ -21,8 +21,8 @@ _FULL_WIDTH_AT_HALF = 2.35  # of a Gaussian, in standard deviations: CellProfile
 
 
 def find_nuclei(plane: Plane, config: NucleiConfig) -> Labels:
-    """All nuclei of (H, W), those at the border and of odd sizes included, numbered 1..n; none in a constant image."""
-    if np.ptp(plane) == 0:
+    """All nuclei of (H, W), those at the border and of odd sizes included, numbered 1..n; none in a flat image."""
+    if is_flat(plane):
         return np.zeros(plane.shape, dtype=np.int32)
     if config.background_size:
         plane = np.maximum(plane - _background(plane, config.background_size, config.background_block), 0)

@@ -75,7 +75,7 @@ def relabelled(labels: NDArray[np.integer], keep: NDArray[np.bool_]) -> Labels:
 
 def areas(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Pixels per label, entry 0 (background) set to 0."""
-    area = np.bincount(labels.ravel())
+    area = np.bincount(labels.ravel(), minlength=1)
     area[0] = 0
     return area
 
@@ -83,7 +83,7 @@ def areas(labels: NDArray[np.integer]) -> NDArray[np.int64]:
 def touching_border(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Per label: does it have a pixel in the outermost row or column?"""
     touching = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+    for edge in (labels[:1], labels[-1:], labels[:, :1], labels[:, -1:]):
         touching[edge] = True
     touching[0] = False
     return touching

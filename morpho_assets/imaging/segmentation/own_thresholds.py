@@ -29,6 +29,8 @@ SMOOTHING = 0.02  # standard deviation, in nuclear diameters
 BACKGROUND = 1.5  # side of the opening that takes the background, in nuclear diameters
 OUTSHONE = 4  # a nucleus's dim rim and halo never hold three times its own pixels
 CLEAR_OF_NOISE = 5  # standard deviations of the background
+SIGNAL = 2.5  # the same for there being nuclei at all: 1.1 to 1.3 in noise, 4.5 and more in fields with nuclei
+NO_DIAMETER = 20.0  # pixels, where no nucleus is found
 SIZING_BACKGROUND = 0.2  # the same before the diameter is known, in sides of the image
 
 Plane = NDArray[np.float32]
@@ -71,25 +73,31 @@ def _bright(nuclei: Labels, light: Plane) -> Labels:
 
 
 def nuclear_diameter(plane: Plane) -> float:
-    """Diameter, pixels, of the nucleus that half of the image's nuclear area is smaller than; 20 where none is found.
+    """Diameter, pixels, of the nucleus that half of the image's nuclear area is smaller than; `NO_DIAMETER` if none is.
 
     A wide opening flattens the image first: glare and out-of-focus light are smooth blobs, rounder than any nucleus.
     """
     smooth = ndimage.gaussian_filter(plane, 1.0)
     light, middle = _light(smooth, plane, SIZING_BACKGROUND * min(plane.shape))
-    pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2)) if middle > 0 else np.zeros(plane.shape, np.int32)
+    if middle <= 0:
+        return NO_DIAMETER
+    pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2))
     area, round_ = roundness(pieces, int(pieces.max(initial=0)))
     area = np.sort(area[round_ > 0.9])
     if area.size == 0:
-        return 20.0
+        return NO_DIAMETER
     return float(2 * np.sqrt(area[np.searchsorted(area.cumsum(), area.sum() / 2)] / np.pi))
 
 
 def _light(smooth: Plane, plane: Plane, window: float) -> tuple[Plane, float]:
-    """`smooth` without its background (an opening of `plane` over `window` pixels), and Otsu's threshold of it."""
+    """`smooth` without its background (an opening of `plane` over `window` pixels), and the threshold of nuclei.
+
+    The threshold is 0 where there are none: what is above it is then the upper half of the noise.
+    """
     light = smooth - _background(plane, window)
     light -= np.median(light[light <= _middle(light)])
-    return light, _middle(light)
+    middle = _middle(light)
+    return light, middle if _clearance(light, middle, middle) > SIGNAL else 0.0
 
 
 def _middle(light: Plane) -> float:
@@ -104,11 +112,15 @@ def _middle(light: Plane) -> float:
     plain = float(threshold_otsu(light))
     root = float(threshold_otsu(np.sqrt(np.maximum(light, 0))) ** 2)
     outshone = np.count_nonzero(light > root) > OUTSHONE * np.count_nonzero(light > plain)
-    if not outshone:
-        return plain
-    rest = light[light <= plain]
-    noise = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    return root if root - np.median(rest) > CLEAR_OF_NOISE * noise else plain
+    return root if outshone and _clearance(light, plain, root) > CLEAR_OF_NOISE else plain
+
+
+def _clearance(light: Plane, background: float, level: float) -> float:
+    """How far `level` lies above what is not above `background`, in (robust) standard deviations of that."""
+    rest = light[light <= background]
+    middle = float(np.median(rest))
+    noise = 1.4826 * float(np.median(np.abs(rest - middle))) or float(rest.std())
+    return (level - middle) / noise if noise else np.inf
 
 
 def _background(plane: Plane, window: float) -> Plane:

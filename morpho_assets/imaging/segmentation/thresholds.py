@@ -18,9 +18,14 @@ _LOG_DARKEST = np.log(_DARKEST)
 HALF_WITHIN = 0.6744 * 2  # a Gaussian has half of its weight within this many standard deviations across
 
 
+def is_flat(plane: Plane) -> bool:
+    """Whether (H, W) shows nothing: it has no pixels, or they differ by less than a tenth of a 16-bit grey level."""
+    return not plane.size or float(np.ptp(plane)) < 0.1 / 65535
+
+
 def foreground(plane: Plane, config: ThresholdConfig) -> NDArray[np.bool_]:
-    """Pixels of (H, W) at or above the threshold after smoothing; nothing of a constant image is foreground."""
-    if np.ptp(plane) == 0:
+    """Pixels of (H, W) at or above the threshold after smoothing; nothing of a flat image is foreground."""
+    if is_flat(plane):
         return np.zeros(plane.shape, dtype=bool)
     sigma = config.smoothing_scale / HALF_WITHIN
     smooth = ndimage.gaussian_filter(plane, sigma, mode="constant") if sigma else plane
@@ -28,7 +33,7 @@ def foreground(plane: Plane, config: ThresholdConfig) -> NDArray[np.bool_]:
 
 
 def threshold_of(plane: Plane, config: ThresholdConfig) -> float | Plane:
-    """The corrected and bounded threshold of a plane that is not constant; (H, W) for method local."""
+    """The corrected and bounded threshold of a plane that is not flat; (H, W) for method local."""
     if config.log:
         logs = np.log(np.maximum(plane, _DARKEST))
         # Minimum cross-entropy needs positive values.
@@ -48,19 +53,24 @@ def _minimum_cross_entropy(plane: Plane, config: ThresholdConfig) -> float:
 def _otsu(plane: Plane, config: ThresholdConfig) -> float:
     from skimage.filters import threshold_otsu
 
-    return float(threshold_otsu(plane))
+    # In double precision: a narrow range of floats leaves no room for the histogram's bins.
+    return float(threshold_otsu(plane.astype(np.float64)))
 
 
 def _otsu_three_classes(plane: Plane, config: ThresholdConfig) -> float:
     from skimage.filters import threshold_multiotsu
 
-    return float(threshold_multiotsu(plane, classes=3, nbins=128)[0])
+    counts, edges = np.histogram(plane.astype(np.float64), bins=128)
+    if np.count_nonzero(counts) < 3:
+        return _otsu(plane, config)  # too few grey levels for three classes
+    return float(threshold_multiotsu(hist=(counts, (edges[:-1] + edges[1:]) / 2), classes=3)[0])
 
 
 def _local(plane: Plane, config: ThresholdConfig) -> Plane:
     """Otsu's threshold within each window, interpolated; kept within 0.7 to 1.5 times that of the whole image."""
     from skimage.filters import threshold_otsu
 
+    plane = plane.astype(np.float64)
     whole = float(threshold_otsu(plane))
     counts = [max(1, round(extent / config.window)) for extent in plane.shape]
     grid = np.array(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from morpho_assets.imaging.images import read_labels
+from morpho_assets.imaging.overlap import overlap
+from morpho_assets.imaging.segmentation.config import NucleiConfig, ThresholdConfig
 from morpho_assets.imaging.segmentation.objects import Segmentation, cytoplasm_of, filled, linked, selected
 
 LABELS = arrays.arrays(np.int32, (12, 12), elements=st.integers(0, 5))
@@ -76,3 +78,25 @@ def test_a_segmentation_checks_itself() -> None:
         Segmentation(np.zeros((2, 2), np.int32), np.zeros((3, 2), np.int32))
     with pytest.raises(ValueError, match="int32"):
         Segmentation(np.zeros((2, 2)), np.zeros((2, 2), np.int32))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_images_without_pixels_have_no_objects(shape: tuple[int, int]) -> None:
+    nothing = np.zeros(shape, np.int32)
+    found = linked(nothing, nothing)
+    assert (found.count, found.nuclei.shape, dict(found.dropped)) == (0, shape, {})
+    assert selected(nothing, discard_border=True)[1] == {}
+    table = overlap(nothing, nothing)
+    assert table.truth_area.size == table.matches(0.5).size == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "message"),
+    [
+        (ThresholdConfig, {"lower": 0.5, "upper": 0.2}, r"lower \(0.5\) is above upper \(0.2\)"),
+        (NucleiConfig, {"min_diameter": 30, "max_diameter": 20}, "min_diameter .* is above max_diameter"),
+    ],
+)
+def test_limits_the_wrong_way_round_are_refused(make, settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
