@@ -253,7 +253,7 @@ def _pieces(labels: Labels) -> tuple[Labels, int]:
 
 
 def split_by_shape(labels: Labels) -> Labels:
-    """Objects larger than the median that rounder parts make up, cut at their necks (watershed of the edge distance).
+    """Objects no smaller than the median that rounder parts make up, cut at their necks (watershed of the edge distance).
 
     The larger an object for its image, the more likely it is several: each doubling of the median area stands for
     `CUT_GAIN_DOUBLED` of roundness.
@@ -264,7 +264,7 @@ def split_by_shape(labels: Labels) -> Labels:
     area, round_ = roundness(labels, count)
     doublings = np.log2(area / np.median(area))
     result, boxes = labels.copy(), ndimage.find_objects(labels)
-    for index in np.flatnonzero(doublings > 0):
+    for index in np.flatnonzero(doublings >= 0):
         wanted = round_[index] + CUT_GAIN - CUT_GAIN_DOUBLED * doublings[index]
         parts = _parts(labels[boxes[index]] == index + 1, area[index], wanted)
         result[boxes[index]] = np.where(parts > 1, count + parts - 1, result[boxes[index]])
