@@ -122,8 +122,8 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
     def score(evaluator: str, metric: str, variant: str = "cellprofiler") -> float:
         return scores.filter(evaluator=evaluator, metric=metric, variant=variant)["value"].item()
 
-    # Half of the 306 compounds; their published mAP among all controls is 0.665 (copairs agrees, test_retrieval).
-    assert scores.filter(evaluator="activity")["n"].unique().to_list() == [153]
+    # Without the quarter that was tuned on; their published mAP among all controls is 0.665 (copairs agrees, test_retrieval).
+    assert scores.filter(evaluator="activity")["n"].unique().to_list() == [230]
     for evaluator in ("activity", "distinctness"):
         assert score(evaluator, "fraction_retrieved") > 0.5
         assert score(evaluator, "fraction_retrieved", "cellprofiler, shuffled treatments") <= 0.05
@@ -139,14 +139,14 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
         project.workspace.settings.catalog,
         "SELECT count(*) AS n FROM treatments WHERE variant = 'cellprofiler' AND evaluator = 'activity' AND retrieved",
     )
-    assert treatments["n"].item() > 75
+    assert treatments["n"].item() > 115
     report = Path(project.workspace.settings.reports) / "cpjump1_compounds/report.html"
     page = report.read_text()
     assert "CPJUMP1 compounds" in page
     assert "Which treatments act: activity" in page
     assert "are retrieved at a false discovery rate of 5 % in the space cellprofiler, sphering" in page
     assert "Before and after each correction" in page
-    assert "of 6 values the best on 153 treatments" in page
+    assert "of 6 values the best on 76 treatments" in page
     curve = query_catalog(
         project.workspace.settings.catalog,
         "SELECT variant, metric, value FROM metrics WHERE evaluator = 'sweep'",
