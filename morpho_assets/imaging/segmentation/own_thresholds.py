@@ -253,7 +253,7 @@ def _pieces(labels: Labels) -> tuple[Labels, int]:
 
 
 def split_by_shape(labels: Labels) -> Labels:
-    """Objects no smaller than the median that rounder parts make up, cut at their necks (watershed of the edge distance).
+    """Objects no smaller than the median that rounder parts make up, cut at their necks (watershed of edge distance).
 
     The larger an object for its image, the more likely it is several: each doubling of the median area stands for
     `CUT_GAIN_DOUBLED` of roundness.
