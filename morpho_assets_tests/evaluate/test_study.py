@@ -122,7 +122,7 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
         lake.write(name, plate, wells.filter(Metadata_Plate=plate), MADE)
     for plate, name in product(plates, ("image_quality", "masks")):
         lake.write(name, plate, table(name).empty(), MADE)
-    for name in ("projections", "encoders"):
+    for name in ("projections", "encoders", "correction_notes"):
         lake.write(name, "s", table(name).empty(), MADE)
     settings = {**SETTINGS, "replicates": {"evaluator": "retrieval", "threshold": 0.01}}
     study = Study.model_validate({

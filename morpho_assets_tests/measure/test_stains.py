@@ -36,7 +36,7 @@ def test_contrast_is_over_the_background():
 
 def test_only_a_stain_that_another_outshines_is_at_fault():
     assert stain_fault({"DNA": 8, "Mito": 1.5}, "DNA") is None
-    assert "DNA and Mito seem to be exchanged" in stain_fault({"DNA": 1.5, "Mito": 4}, "DNA")
+    assert "may be exchanged with Mito" in stain_fault({"DNA": 1.5, "Mito": 4}, "DNA")
     assert "DNA does not look like a nuclear stain" in stain_fault({"DNA": 2, "Mito": 1.9}, "DNA")
     assert stain_fault({"DNA": 8}, "DNA") is None
     assert stain_fault({"ER": 8, "RNA": 8}, None) is None
@@ -54,7 +54,7 @@ def test_every_exchange_with_dna_is_noticed_in_a_real_field(reference_data):
     folder = next((reference_data / "gallery").rglob("Images"))
     numbers = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 2, "Mito": 1}
     image = np.stack([tifffile.imread(next(folder.glob(f"r04c14*-ch{n}sk*"))) for n in numbers.values()])
-    image = image[:, :640, :640] / np.float32(65535)
+    image = image / np.float32(65535)
     assert stain_fault(_contrast(image, list(numbers)), "DNA") is None
     for other in range(1, 5):
         order = list(range(5))

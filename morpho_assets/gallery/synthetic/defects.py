@@ -343,7 +343,7 @@ def foreign_channel(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(files[here], _well(files[here]))
 
 
-@defect("flag", "single_cells", "DNA and Mito seem to be exchanged", do="Correct load_data and run the plate again.")
+@defect("flag", "single_cells", "may be exchanged with Mito", do="Correct load_data and run the plate again.")
 def swapped_channels(plate: Plate, rng: np.random.Generator) -> Damage:
     """The DNA and Mito images of the whole plate were exchanged."""
     for dna, mito in zip(plate.files("DNA"), plate.files("Mito"), strict=True):
