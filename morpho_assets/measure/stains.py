@@ -66,9 +66,9 @@ def stain_fault(contrast: dict[str, float], nuclear: str | None) -> str | None:
     if own >= LEAST_FACTOR * best:
         return None
     return (
-        f"in the nuclei {nuclear} is {own:.1f} times as bright as in the cytoplasm, {rival} {best:.1f} times: {nuclear} "
-        f"does not look like a nuclear stain and may be exchanged with {rival}; compare their images, correct load_data "
-        "and run the plate again"
+        f"in the nuclei {nuclear} is {own:.1f} times as bright as in the cytoplasm, {rival} {best:.1f} times: "
+        f"{nuclear} does not look like a nuclear stain and may be exchanged with {rival}; compare their images, "
+        "correct load_data and run the plate again"
     )
 
 
