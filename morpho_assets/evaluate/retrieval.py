@@ -139,15 +139,19 @@ def _block_ap(
     """(block,) AP of each row; NaN without positives."""
     ap = np.full(len(similarity), np.nan)
     for row in np.flatnonzero(positive.any(axis=1)):
-        wanted, others = similarity[row, positive[row]], similarity[row, negative[row]]
-        values, alike = np.unique(wanted, return_counts=True)
-        if values.size > COUNTED_POSITIVES:
+        wanted, others = np.sort(similarity[row, positive[row]])[::-1], similarity[row, negative[row]]
+        if wanted.size > COUNTED_POSITIVES:
             others.sort()
-            above, reached = (others.size - np.searchsorted(others, values, side) for side in ("right", "left"))
+            above, reached = (others.size - np.searchsorted(others, wanted, side) for side in ("right", "left"))
         else:
-            above = np.count_nonzero(others > values[:, None], axis=1)
-            reached = np.count_nonzero(others >= values[:, None], axis=1)
-        ap[row] = mean_precision(alike[::-1], above[::-1], (reached - above)[::-1])
+            above = np.count_nonzero(others > wanted[:, None], axis=1)
+            reached = np.count_nonzero(others >= wanted[:, None], axis=1)
+        if (above == reached).all():  # no negative ties with a positive, as nearly always
+            place = np.arange(1, wanted.size + 1)
+            ap[row] = np.mean(place / (place + above))
+        else:
+            _, first, alike = np.unique(-wanted, return_index=True, return_counts=True)
+            ap[row] = mean_precision(alike, above[first], (reached - above)[first])
     return ap
 
 
