@@ -74,7 +74,7 @@ def aggregate(
     columns = require_features(frame, features, config.prefixes)
     parts = [frame.group_by(keys).agg(pl.len().cast(pl.Int64).alias(CELL_COUNT)).collect().sort(keys, nulls_last=True)]
     for block in _blocks(frame, columns, config.block_gb):
-        rows = frame.select(*steps[0][1], *block).collect(engine="in-memory")
+        rows = frame.select(*steps[0][1], *block).collect(engine="streaming")
         parts.append(_reduce(_without_infinities(rows, block), steps, config).drop(keys))
     return pl.concat(parts, how="horizontal")
 

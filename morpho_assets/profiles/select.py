@@ -174,9 +174,10 @@ def _correlation(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule:
     later, earlier = np.nonzero(np.tril(above, -1))
     values = correlation[later, earlier]
     size = np.abs(correlation, out=correlation)
-    if np.isnan(size.sum()):
-        size[np.isnan(size)] = 0
-    rank = np.argsort(np.argsort(size.sum(axis=0), kind="stable"), kind="stable")
+    sums = size.sum(axis=0)
+    if np.isnan(sums).any():
+        sums = np.nansum(size, axis=0)
+    rank = np.argsort(np.argsort(sums, kind="stable"), kind="stable")
     losers = np.where(rank[later] > rank[earlier], later, earlier)
     worst: Drop = {}
     for loser, value in zip(losers.tolist(), values.tolist(), strict=True):
@@ -185,7 +186,9 @@ def _correlation(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule:
 
 
 def correlations(matrix: Matrix, method: str = "pearson") -> Matrix:
-    """(features, features) correlation of the columns; NaN for a constant one. Pairs use the rows both know."""
+    """(features, features) correlation of the columns; NaN for a constant one. Pairs use the rows both know.
+
+    Rounding may leave the diagonal a few ulp above 1."""
     if method == "spearman":
         from scipy.stats import rankdata
 
@@ -196,9 +199,7 @@ def correlations(matrix: Matrix, method: str = "pearson") -> Matrix:
     norm = np.sqrt(np.einsum("ij,ij->j", centred, centred))
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = centred / norm
-    result = unit.T @ unit
-    np.clip(result, -1, 1, out=result)
-    return result
+    return np.asarray(unit.T @ unit)
 
 
 def _pairwise_correlations(matrix: Matrix) -> Matrix:
