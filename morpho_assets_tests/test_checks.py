@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from morpho_assets import checks
-from morpho_assets.imaging.quality import ALL_FLAGS
+from morpho_assets.imaging.fields import FIELD_FLAGS
+from morpho_assets.imaging.quality import FLAGS
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.resources import WorkspaceResource
@@ -32,7 +33,7 @@ def project(tmp_path):
     lake.write("wells", "P1", wells, MADE)
     sites = wells.select("Metadata_Plate", "Metadata_Well", Metadata_Site=1, channel=pl.lit("DNA"))
     lake.write("sites", "P1", sites, MADE)
-    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in ALL_FLAGS)
+    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in (*FLAGS, *FIELD_FLAGS))
     lake.write("image_quality", "P1", grey.with_columns(ImageQuality_MinIntensity=0.1), MADE)
     numbers = pl.DataFrame({"ObjectNumber": range(1, 11)})
     cells = sites.drop("channel").join(numbers, how="cross")

@@ -22,7 +22,6 @@ MAD_TO_SD = 1.4826
 CLIPPED_FROM = 0.03  # intensity: a maximum that pixels share tells of clipping; below it 8 bits have too few levels
 
 FLAGS = ("flag_out_of_focus", "flag_saturated", "flag_empty", "flag_debris")
-ALL_FLAGS = (*FLAGS, *FIELD_FLAGS)
 
 
 class QualityConfig(BaseModel):

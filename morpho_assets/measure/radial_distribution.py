@@ -19,7 +19,6 @@ from morpho_assets.measure.ties import places_of_maxima
 from morpho_assets.measure.zernike import intensity_zernikes, zernike_orders
 
 FEATURES = ("FracAtD", "MeanFrac", "RadialCV")
-WEDGES = 8
 
 
 def columns(compartment: str, channels: Sequence[str], config: RadialDistributionConfig) -> list[str]:
