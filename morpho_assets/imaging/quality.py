@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy import fft
 
-from morpho_assets.imaging.fields import FIELD_FLAGS, FieldConfig
+from morpho_assets.imaging.fields import FieldConfig
 
 GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
 MAD_TO_SD = 1.4826
