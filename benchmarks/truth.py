@@ -90,9 +90,7 @@ def broken(workspace: Workspace, seed: int) -> dict[str, Finding]:
     keep(parameters(normalised.rename(swap | {b: a for a, b in swap.items()}), planted), "er_intensity")
     keep(ranks(wrong, features, planted, seed))
     keep(lengths(wrong, features, planted))
-    # A null plate on which each label has its own picture: as if compounds had leaked into the controls.
-    same = profiles.with_columns(pl.lit(1.0).alias(name) for name in features)
-    keep(null_wells(same, features, planted, seed))
+    keep(null_wells(*_apart(profiles, features, planted), planted, seed))
     keep(mechanisms(wrong, features, planted, seed), "nsc")
     keep(mechanisms(_bent(profiles, features, rng), features, planted, seed), "nscb_drop")
     keep(correction(raw, *_swapped(standardised(raw, features), features), seed), "batch_removed")
@@ -107,6 +105,18 @@ def broken(workspace: Workspace, seed: int) -> dict[str, Finding]:
 def _swapped(scaled: tuple[pl.DataFrame, list[str]], features: list[str]) -> tuple[pl.DataFrame, list[str], list[str]]:
     """Profiles with all plates scaled together, never plate by plate, in the place of corrected ones."""
     return scaled[0], features, scaled[1]
+
+
+def _apart(profiles: pl.DataFrame, features: list[str], planted: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Inert wells, each in a direction of its own and each plate centred: what a sphering does that is fitted on as
+    many wells as features. Wells of other plates are then the nearest, whatever their label."""
+    acting = planted.filter("active")["Metadata_Perturbation"].to_list()
+    inert = profiles.filter(~pl.col("Metadata_Perturbation").is_in(acting))
+    own, plates = np.eye(inert.height), inert["Metadata_Plate"].to_numpy()
+    for plate in np.unique(plates):
+        own[plates == plate] -= own[plates == plate].mean(axis=0)
+    names = [f"Cells_{number}" for number in range(inert.height)]
+    return pl.concat([inert.drop(features), pl.DataFrame(own, schema=names)], how="horizontal"), names
 
 
 def _noise(profiles: pl.DataFrame, features: list[str], rng: np.random.Generator) -> pl.DataFrame:
