@@ -221,6 +221,8 @@ def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labe
     from skimage.segmentation import watershed
 
     count = int(seeds.max(initial=0))
+    if count == 0:
+        return seeds
     ground = watershed(-light, seeds, mask=(light > floor) | (seeds > 0))
     nuclei = seeds
     for _ in range(2):

@@ -73,6 +73,12 @@ def test_black_grey_and_saturated_fields_have_no_cells(preset: str, value: float
     assert found.cells.shape == (80, 90)
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (1, 40), (64, 17)])
+def test_noise_of_a_few_pixels_has_no_nuclei(shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).random(shape).astype(np.float32)
+    assert nuclei_by_own_thresholds(noise, None, fill_holes=True).max() == 0
+
+
 def test_two_touching_nuclei_of_unlike_brightness_are_two() -> None:
     row, column = np.mgrid[:80, :100]
     light = 0.02 + 0.6 * (np.hypot(row - 40, column - 35) < 14) + 0.35 * (np.hypot(row - 40, column - 62) < 14)
