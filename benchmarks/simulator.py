@@ -16,10 +16,10 @@ import numpy as np
 import tifffile
 
 from benchmarks.figures import Figures
-from morpho_assets.gallery.synthetic import SIZES, Technique, write_gallery
-from morpho_assets.gallery.synthetic.design import CHANNEL_NUMBERS, CHANNELS
-from morpho_assets.gallery.synthetic.layout import Treatment, Well
-from morpho_assets.gallery.synthetic.site import Site, simulate_site
+from morpho_assets.simulator import SIZES, Technique, write_gallery
+from morpho_assets.simulator.design import CHANNEL_NUMBERS, CHANNELS
+from morpho_assets.simulator.layout import Treatment, Well
+from morpho_assets.simulator.site import Site, simulate_site
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs/images"
 # One ordinary field of one plate: what differs between plates and what goes wrong is left out of the comparison.

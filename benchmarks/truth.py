@@ -26,9 +26,9 @@ from morpho_assets.evaluate.truth.batches import correction, mechanisms, positio
 from morpho_assets.evaluate.truth.evaluator import label_pairs
 from morpho_assets.evaluate.truth.images import quality_flags, segmentation, stains
 from morpho_assets.evaluate.truth.treatments import counting, lengths, null_wells, parameters, planted_lengths, ranks
-from morpho_assets.gallery.synthetic import SIZES
 from morpho_assets.profiles.features import to_matrix, with_matrix
 from morpho_assets.profiles.study import SELECTED, read_space, space_features
+from morpho_assets.simulator import SIZES
 from morpho_assets.studies.model import SHIPPED
 from morpho_assets.workspace import Workspace
 

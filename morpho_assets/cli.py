@@ -88,7 +88,7 @@ def _set_environment(settings: Path) -> None:
 
 
 def _workspace() -> Workspace:
-    from morpho_assets.resources import settings_file
+    from morpho_assets.assets.resources import settings_file
     from morpho_assets.workspace import Workspace
 
     return Workspace.open(settings_file())
@@ -104,7 +104,7 @@ def _open_instance() -> dg.DagsterInstance:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from morpho_assets.gallery.synthetic import write_gallery
+    from morpho_assets.simulator import write_gallery
     from morpho_assets.terminal import TerminalProgress
 
     workspace = _workspace()

@@ -19,11 +19,11 @@ from morpho_assets.assets import (
     single_cells,
     well_profiles,
 )
-from morpho_assets.automation import PLATE_JOB, STUDY_JOB, backfill_schedule, new_plates
-from morpho_assets.checks import CHECKS
+from morpho_assets.assets.automation import PLATE_JOB, STUDY_JOB, backfill_schedule, new_plates
+from morpho_assets.assets.checks import CHECKS
+from morpho_assets.assets.resources import LoggedProgress, ProgressTeller, WorkspaceResource, settings_file
 from morpho_assets.lake.provenance import digest
 from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
-from morpho_assets.resources import LoggedProgress, ProgressTeller, WorkspaceResource, settings_file
 from morpho_assets.settings import Settings, load_settings
 
 MODULES = [

@@ -11,7 +11,7 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `morpho` does, before a library reads it
 
-from morpho_assets.gallery.synthetic import write_gallery
+from morpho_assets.simulator import write_gallery
 from morpho_assets_tests.object_store import ObjectStore, serve
 from morpho_assets_tests.project import Project, make_project
 

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.assets.shared import small_table
 from morpho_assets.lake.catalog import publish_catalog
 from morpho_assets.lineage import PLATE_STAGES, settings_digest
-from morpho_assets.resources import WorkspaceResource
 
 
 @dg.asset(

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import picture, result, small_table, study_asset
 from morpho_assets.learn.study import embed_cells, train_encoders
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @study_asset("learned", {"torch"}, reads=("masks",))

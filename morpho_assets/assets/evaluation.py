@@ -3,10 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import result, small_table, study_asset
 from morpho_assets.evaluate.study import evaluate_study
 from morpho_assets.profiles.study import space_steps
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @study_asset("evaluation", {"parquet"})

@@ -3,11 +3,11 @@
 import dagster as dg
 import polars as pl
 
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.assets.shared import picture, result, small_table, study_asset
 from morpho_assets.evaluate.sweep import sweep
 from morpho_assets.learn.study import project_spaces
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces, space_steps
-from morpho_assets.resources import WorkspaceResource
 
 
 @study_asset("spaces", {"parquet", "polars"}, reads=("well_profiles",))

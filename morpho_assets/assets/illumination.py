@@ -5,9 +5,9 @@ import io
 import dagster as dg
 import numpy as np
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import picture, plate_asset, result, small_table
 from morpho_assets.imaging.plate import illuminate_plate
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @plate_asset("images", {"numpy"})

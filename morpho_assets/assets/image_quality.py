@@ -3,9 +3,9 @@
 import dagster as dg
 import polars as pl
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import plate_asset, result, small_table
 from morpho_assets.imaging.plate import grade_plate
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @plate_asset("images", {"parquet"})

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.assets.shared import plate_asset, result, small_table
 from morpho_assets.gallery.manifest import write_manifest
-from morpho_assets.resources import WorkspaceResource
 
 
 @plate_asset("source", {"parquet", "csv"})

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import plate_asset, result
 from morpho_assets.gallery.images import fetch_images
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @plate_asset("source", {"s3", "tiff"})

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from morpho_assets.assets.partitions import PLATES, STUDIES
 from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
-from morpho_assets.partitions import PLATES, STUDIES
 
 LARGEST_PICTURE = 150_000  # bytes: a picture stays in the event log for ever
 

@@ -4,11 +4,11 @@ from collections import Counter
 
 import dagster as dg
 
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import plate_asset, result, small_table
 from morpho_assets.gallery.images import delete_fetched
 from morpho_assets.imaging.sites import Site
 from morpho_assets.measure.plate import import_cells, measure_plate
-from morpho_assets.resources import ProgressTeller, WorkspaceResource
 
 
 @plate_asset("cells", {"parquet"})

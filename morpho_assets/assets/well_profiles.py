@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.assets.shared import picture, plate_asset, result
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.plate import import_profiles, profile_plate
-from morpho_assets.resources import WorkspaceResource
 
 
 @plate_asset("profiles", {"parquet", "polars"})

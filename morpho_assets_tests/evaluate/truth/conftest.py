@@ -11,9 +11,9 @@ import pytest
 
 from morpho_assets.evaluate.truth.treatments import TREATMENT, planted_lengths
 from morpho_assets.gallery.store import Store
-from morpho_assets.gallery.synthetic import GalleryDesign, write_gallery
-from morpho_assets.gallery.synthetic.design import CHANNELS
 from morpho_assets.gallery.truth import Truth, TruthFolder, read_truth
+from morpho_assets.simulator import GalleryDesign, write_gallery
+from morpho_assets.simulator.design import CHANNELS
 
 SMALL = GalleryDesign(pixels=64, scale=0.3, cells_per_site=2, illumination=False)
 OTHERS = 24  # features that read no parameter alone

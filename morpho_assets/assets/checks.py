@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.evaluate.stain_drift import StainDriftConfig
 from morpho_assets.evaluate.truth.checks import CHECKS as TRUTH_CHECKS
 from morpho_assets.imaging.quality import plate_faults, stain_drift
@@ -15,7 +16,6 @@ from morpho_assets.measure.stains import nuclear_channel, nuclear_contrast, stai
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.layout import map_fit
 from morpho_assets.profiles.normalize import NORMALIZED_ON
-from morpho_assets.resources import WorkspaceResource
 
 
 def _failed_sites_check(stage: str) -> dg.AssetChecksDefinition:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from morpho_assets.gallery.synthetic import GalleryDesign, write_gallery
+from morpho_assets.simulator import GalleryDesign, write_gallery
 
 SMALL = GalleryDesign(
     batches=1,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morpho_assets.gallery.synthetic.textures import SIDE, sample, tile
+from morpho_assets.simulator.textures import SIDE, sample, tile
 
 
 @pytest.mark.parametrize("sigma", [1.1, 4.0, 8.0])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.synthetic import SIZES, GalleryDesign, Technique
-from morpho_assets.gallery.synthetic.layout import Treatment, Well, compounds, conditions, plate_wells, treatments
+from morpho_assets.simulator import SIZES, GalleryDesign, Technique
+from morpho_assets.simulator.layout import Treatment, Well, compounds, conditions, plate_wells, treatments
 
 DEMO = SIZES["demo"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morpho_assets.gallery.synthetic.biology import NAMES, PARAMETERS
-from morpho_assets.gallery.synthetic.textures import SIDE, sample, tile
+from morpho_assets.simulator.biology import NAMES, PARAMETERS
+from morpho_assets.simulator.textures import SIDE, sample, tile
 
 STATES = ("interphase", "mitotic", "apoptotic", "binucleate", "elongated", "large")
 INTERPHASE, MITOTIC, APOPTOTIC, BINUCLEATE, ELONGATED, LARGE = range(len(STATES))

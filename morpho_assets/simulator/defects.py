@@ -18,7 +18,7 @@ import tifffile
 from scipy import ndimage
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.synthetic.design import CHANNEL_NUMBERS, CHANNELS
+from morpho_assets.simulator.design import CHANNEL_NUMBERS, CHANNELS
 
 Outcome = Literal["error", "site_failure", "flag"]
 

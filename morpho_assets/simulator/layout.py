@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.synthetic.biology import MECHANISMS, NAMES, Compound, draw_compound
-from morpho_assets.gallery.synthetic.design import CHANNELS, GalleryDesign, generator
+from morpho_assets.simulator.biology import MECHANISMS, NAMES, Compound, draw_compound
+from morpho_assets.simulator.design import CHANNELS, GalleryDesign, generator
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho_assets.gallery.synthetic import SIZES
-from morpho_assets.gallery.synthetic.layout import compounds, plate_wells
-from morpho_assets.gallery.synthetic.modalities import ASSAYS, GENES, assay_table, expression
+from morpho_assets.simulator import SIZES
+from morpho_assets.simulator.layout import compounds, plate_wells
+from morpho_assets.simulator.modalities import ASSAYS, GENES, assay_table, expression
 
 DEMO = SIZES["demo"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.simulator import DMSO, FIELD, QUANTILES, radial_power, real_field
-from morpho_assets.gallery.synthetic.design import CHANNELS
-from morpho_assets.gallery.synthetic.site import simulate_site
+from morpho_assets.simulator.design import CHANNELS
+from morpho_assets.simulator.site import simulate_site
 
 
 def test_a_synthetic_field_is_near_a_real_one(reference_data: Path) -> None:

@@ -3,9 +3,9 @@ from datetime import datetime
 import dagster as dg
 import pytest
 
-from morpho_assets.automation import backfill_schedule, new_plates
+from morpho_assets.assets.automation import backfill_schedule, new_plates
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.definitions import build_defs
-from morpho_assets.resources import WorkspaceResource
 from morpho_assets.settings import BackfillConfig
 from morpho_assets_tests.project import make_project
 from morpho_assets_tests.test_lineage import fill

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morpho_assets.gallery.synthetic.design import CHANNELS
-from morpho_assets.gallery.synthetic.population import APOPTOTIC, MITOTIC, Population
-from morpho_assets.gallery.synthetic.shapes import ANGLES, STRETCH, Outlines, polar
-from morpho_assets.gallery.synthetic.textures import SIDE, sample, tile
+from morpho_assets.simulator.design import CHANNELS
+from morpho_assets.simulator.population import APOPTOTIC, MITOTIC, Population
+from morpho_assets.simulator.shapes import ANGLES, STRETCH, Outlines, polar
+from morpho_assets.simulator.textures import SIDE, sample, tile
 
 # Each cell's own brightness, standard deviation of the log: cells differ in stain, not only in shape.
 UNEVEN = {"DNA": 0.05, "ER": 0.16, "RNA": 0.13, "AGP": 0.12, "Mito": 0.27}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from morpho_assets.gallery.synthetic.biology import MECHANISMS, NAMES, Compound
-from morpho_assets.gallery.synthetic.design import GalleryDesign, generator
-from morpho_assets.gallery.synthetic.layout import Well
+from morpho_assets.simulator.biology import MECHANISMS, NAMES, Compound
+from morpho_assets.simulator.design import GalleryDesign, generator
+from morpho_assets.simulator.layout import Well
 
 # What drives each assay: the parameters whose absolute effects are summed, at a saturating dose.
 ASSAYS: dict[str, tuple[str, ...]] = {

@@ -4,12 +4,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from morpho_assets import checks
+from morpho_assets.assets import checks
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.imaging.fields import FIELD_FLAGS
 from morpho_assets.imaging.quality import FLAGS
 from morpho_assets.lake.failures import write_failures
 from morpho_assets.lake.provenance import Provenance
-from morpho_assets.resources import WorkspaceResource
 from morpho_assets_tests.project import make_project
 
 MADE = Provenance("test", "1", "settings", {})

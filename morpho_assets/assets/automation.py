@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from morpho_assets.assets.partitions import PLATES, STUDIES
+from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES, is_current
-from morpho_assets.partitions import PLATES, STUDIES
-from morpho_assets.resources import WorkspaceResource
 from morpho_assets.settings import BackfillConfig
 
 PLATE_JOB = dg.define_asset_job("plate", list(PLATE_STAGES), description="One plate, from its manifest to its profiles")

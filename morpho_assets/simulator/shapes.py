@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from morpho_assets.gallery.synthetic.population import APOPTOTIC, BINUCLEATE, MITOTIC, Population
-from morpho_assets.gallery.synthetic.textures import SIDE, tile
+from morpho_assets.simulator.population import APOPTOTIC, BINUCLEATE, MITOTIC, Population
+from morpho_assets.simulator.textures import SIDE, tile
 
 ANGLES = 512
 REACH = 512  # pixels from a centre that an outline may have at most

@@ -20,12 +20,12 @@ import polars as pl
 import tifffile
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.synthetic.biology import NAMES, PARAMETERS, TARGETS
-from morpho_assets.gallery.synthetic.design import CHANNEL_NUMBERS, CHANNELS, GalleryDesign, as_design
-from morpho_assets.gallery.synthetic.layout import Well, compounds, conditions, plate_wells, treatments
-from morpho_assets.gallery.synthetic.modalities import assay_table, expression
-from morpho_assets.gallery.synthetic.optics import vignette
-from morpho_assets.gallery.synthetic.site import simulate_site
+from morpho_assets.simulator.biology import NAMES, PARAMETERS, TARGETS
+from morpho_assets.simulator.design import CHANNEL_NUMBERS, CHANNELS, GalleryDesign, as_design
+from morpho_assets.simulator.layout import Well, compounds, conditions, plate_wells, treatments
+from morpho_assets.simulator.modalities import assay_table, expression
+from morpho_assets.simulator.optics import vignette
+from morpho_assets.simulator.site import simulate_site
 
 BUCKET = "s3://cellpainting-gallery"
 PARTS = ".parts"

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morpho_assets.gallery.synthetic import SIZES
-from morpho_assets.gallery.synthetic.biology import MECHANISMS, NAMES, PARAMETERS, draw_compound, mechanism_vector
-from morpho_assets.gallery.synthetic.layout import compounds
+from morpho_assets.simulator import SIZES
+from morpho_assets.simulator.biology import MECHANISMS, NAMES, PARAMETERS, draw_compound, mechanism_vector
+from morpho_assets.simulator.layout import compounds
 
 DEMO = SIZES["demo"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from morpho_assets.gallery.synthetic.design import CHANNELS, Technique
-from morpho_assets.gallery.synthetic.layout import Conditions
-from morpho_assets.gallery.synthetic.textures import SIDE, tile
+from morpho_assets.simulator.design import CHANNELS, Technique
+from morpho_assets.simulator.layout import Conditions
+from morpho_assets.simulator.textures import SIDE, tile
 
 BACKGROUND = {"DNA": 690.0, "ER": 424.0, "RNA": 666.0, "AGP": 790.0, "Mito": 1160.0}  # mid-field, with the camera's
 GRAIN = {"DNA": 0.012, "ER": 0.015, "RNA": 0.015, "AGP": 0.015, "Mito": 0.025}  # of the film that dyes leave

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from morpho_assets.gallery.synthetic.biology import NAMES
-from morpho_assets.gallery.synthetic.population import BINUCLEATE, draw_population
-from morpho_assets.gallery.synthetic.shapes import ANGLES, draw_labels, draw_outlines, polar
+from morpho_assets.simulator.biology import NAMES
+from morpho_assets.simulator.population import BINUCLEATE, draw_population
+from morpho_assets.simulator.shapes import ANGLES, draw_labels, draw_outlines, polar
 
 
 def test_polar_gives_distance_and_direction() -> None:

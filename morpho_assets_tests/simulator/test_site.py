@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from morpho_assets.gallery.synthetic.biology import NAMES, PARAMETERS, Compound
-from morpho_assets.gallery.synthetic.design import CHANNELS, GalleryDesign, Technique
-from morpho_assets.gallery.synthetic.layout import Treatment, Well
-from morpho_assets.gallery.synthetic.optics import CAMERA, vignette
-from morpho_assets.gallery.synthetic.site import Site, simulate_site
+from morpho_assets.simulator.biology import NAMES, PARAMETERS, Compound
+from morpho_assets.simulator.design import CHANNELS, GalleryDesign, Technique
+from morpho_assets.simulator.layout import Treatment, Well
+from morpho_assets.simulator.optics import CAMERA, vignette
+from morpho_assets.simulator.site import Site, simulate_site
 
 CLEAN = GalleryDesign(pixels=400, scale=0.6, cells_per_site=30, technique=Technique.none())
 DNA, ER, RNA, AGP, MITO = range(5)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morpho_assets.gallery.synthetic.biology import NAMES
-from morpho_assets.gallery.synthetic.design import GalleryDesign, generator
-from morpho_assets.gallery.synthetic.layout import Well, conditions
-from morpho_assets.gallery.synthetic.optics import Faults, draw_faults, expose
-from morpho_assets.gallery.synthetic.population import STATES, draw_population
-from morpho_assets.gallery.synthetic.shapes import draw_labels, draw_outlines
-from morpho_assets.gallery.synthetic.stains import locate, paint
+from morpho_assets.simulator.biology import NAMES
+from morpho_assets.simulator.design import GalleryDesign, generator
+from morpho_assets.simulator.layout import Well, conditions
+from morpho_assets.simulator.optics import Faults, draw_faults, expose
+from morpho_assets.simulator.population import STATES, draw_population
+from morpho_assets.simulator.shapes import draw_labels, draw_outlines
+from morpho_assets.simulator.stains import locate, paint
 
 LEAST_NUCLEUS = 60.0  # square pixels at scale 1: a smaller rest of a nucleus at the border is no cell of the truth
 

@@ -10,11 +10,11 @@ import tifffile
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.sources import GallerySource
-from morpho_assets.gallery.synthetic import SIZES, write_gallery
-from morpho_assets.gallery.synthetic.design import CHANNELS
-from morpho_assets.gallery.synthetic.layout import plate_wells
-from morpho_assets.gallery.synthetic.site import simulate_site
-from morpho_assets_tests.gallery.synthetic.conftest import SMALL
+from morpho_assets.simulator import SIZES, write_gallery
+from morpho_assets.simulator.design import CHANNELS
+from morpho_assets.simulator.layout import plate_wells
+from morpho_assets.simulator.site import simulate_site
+from morpho_assets_tests.simulator.conftest import SMALL
 
 HOME = "cpg9999-synthetic/source_0"
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.synthetic.biology import MECHANISMS
+from morpho_assets.simulator.biology import MECHANISMS
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 # The channel numbers of CPJUMP1's microscope: a reader must take them from load_data, never from their order.

@@ -9,9 +9,9 @@ import pytest
 import morpho_assets
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.sources import GallerySource
-from morpho_assets.gallery.synthetic.defects import DEFECTS, apply_defect, defects_table
 from morpho_assets.imaging.images import read_image
-from morpho_assets_tests.gallery.synthetic.test_files import contents
+from morpho_assets.simulator.defects import DEFECTS, apply_defect, defects_table
+from morpho_assets_tests.simulator.test_files import contents
 
 
 @pytest.fixture

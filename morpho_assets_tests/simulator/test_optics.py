@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from morpho_assets.gallery.synthetic.design import Technique
-from morpho_assets.gallery.synthetic.optics import _enlarge, _haze, draw_faults
+from morpho_assets.simulator.design import Technique
+from morpho_assets.simulator.optics import _enlarge, _haze, draw_faults
 
 
 def test_haze_keeps_a_constant_and_spreads_a_point() -> None:
