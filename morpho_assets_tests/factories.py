@@ -1,12 +1,21 @@
-"""Small things that tests of several rooms make: a gallery's text files, a settings file, a plate's manifest frames."""
+"""Small things that tests of several rooms make: a gallery's text files, a settings file, a lake filled by hand and a
+piece of work on it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import tifffile
 import yaml
+
+from morpho_assets.lake.digests import digest
+from morpho_assets.lake.lake import Lake, Snapshot
+from morpho_assets.lake.ledger import Commit, Partition, Read, now
+from morpho_assets.lake.work import Work
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 
@@ -62,3 +71,79 @@ def write_settings(folder: Path, **changes: object) -> Path:
     file = folder / "morpho.yaml"
     file.write_text(yaml.safe_dump(settings))
     return file
+
+
+def plate(key: str, part: str = "") -> Partition:
+    return Partition("plate", key, part)
+
+
+def study(name: str, part: str = "") -> Partition:
+    return Partition("study", name, part)
+
+
+def tables_of(lake: Lake, stage: str, and_its_own: bool = False) -> Snapshot:
+    """What a stage reads, as it was committed last, of all plates and studies; for its checks with its own tables."""
+    from morpho_assets.stages import STAGES
+
+    names = {each.stage for each in STAGES[stage].inputs} if stage in STAGES else set()
+    wanted = names | ({stage} if and_its_own else set())
+    return lake.snapshot(commit for (name, _), commit in lake.ledger.state().commits.items() if name in wanted)
+
+
+def make_work(lake: Lake, stage: str, partition: Partition, settings: object = None, **fields: Any) -> Work:
+    """A piece of work on what was committed last; its own last commit is the one before. `fields` are others of Work's."""
+    given = {
+        "inputs": tables_of(lake, stage),
+        "method": digest([stage, getattr(settings, "__dict__", settings)]),
+        "previous": lake.ledger.latest(stage, partition),
+        **fields,
+    }
+    return Work(stage, partition, lake, settings=settings, **given)
+
+
+def commit_work(work: Work) -> Commit:
+    """Commit what a piece of work has written, as a run does."""
+    ledger = work.lake.ledger
+    before = max(ledger.numbers(work.stage, work.partition), default=None)
+    files = work.lake.sizes(work.named_files)
+    keys = {"sites": work.sites, "files": files, "basis": work.basis}
+    reads = (
+        Read(stage=name, kind=own.kind, key=own.key, part=own.part, number=commit.number,
+             tables={table: output.digest for table, output in commit.outputs.items()})
+        for (name, own), commit in work.inputs.commits.items()
+    )  # fmt: skip
+    return ledger.commit(
+        Commit(
+            stage=work.stage,
+            partition=work.partition,
+            number=(before or 0) + 1,
+            before=before,
+            recipe=work.method,
+            content=digest([{name: output.digest for name, output in work.outputs.items()}, sorted(files)]),
+            outputs=work.outputs,
+            files=ledger.write_keys(work.partition, keys) if any(keys.values()) else None,
+            reads=tuple(reads),
+            sources=work.sources,
+            settings=None,
+            code_version="1",
+            package_version="0",
+            sites=work.covered(),
+            verdicts=(),
+            notes=work.notes,
+            writer=ledger.writer,
+            who="somebody",
+            at=now(),
+        )
+    )
+
+
+def commit_tables(
+    lake: Lake, stage: str, partition: Partition, tables: Mapping[str, pl.DataFrame], failed: Mapping[str, str] | None = None
+) -> Commit:
+    """Commit tables of a stage by hand; those that are not named stay as its last commit has them."""
+    work = make_work(lake, stage, partition)
+    work.outputs = dict(work.previous.outputs) if work.previous else {}
+    work.failed = dict(failed or {})
+    for name, frame in tables.items():
+        work.outputs[name] = lake.write(stage, partition, name, frame)
+    return commit_work(work)
