@@ -11,7 +11,9 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `morpho` does, before a library reads it
 
+from morpho_assets.lake.lake import Lake
 from morpho_assets.simulator import write_gallery
+from morpho_assets_tests.factories import fill_plate
 from morpho_assets_tests.object_store import ObjectStore, serve
 from morpho_assets_tests.project import Project, make_project
 
@@ -34,6 +36,14 @@ def object_store() -> Iterator[ObjectStore]:
     with serve() as store:
         store.create("bucket")
         yield store
+
+
+@pytest.fixture
+def plate_lake(tmp_path: Path) -> Lake:
+    """A lake with the plate of `fill_plate`, which passes every check."""
+    lake = Lake(str(tmp_path / "lake"))
+    fill_plate(lake)
+    return lake
 
 
 @pytest.fixture(scope="session")

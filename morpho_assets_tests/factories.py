@@ -14,7 +14,8 @@ import yaml
 
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake, Snapshot
-from morpho_assets.lake.ledger import Commit, Partition, Read, now
+from morpho_assets.lake.ledger import Commit, Partition, Read, Verdict, now
+from morpho_assets.lake.tables import table as declared
 from morpho_assets.lake.work import Work
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
@@ -91,7 +92,7 @@ def tables_of(lake: Lake, stage: str, and_its_own: bool = False) -> Snapshot:
 
 
 def make_work(lake: Lake, stage: str, partition: Partition, settings: object = None, **fields: Any) -> Work:
-    """A piece of work on what was committed last; its own last commit is the one before. `fields` are others of Work's."""
+    """A piece of work on what was committed last, after the last commit of its own; `fields` are others of Work's."""
     given = {
         "inputs": tables_of(lake, stage),
         "method": digest([stage, getattr(settings, "__dict__", settings)]),
@@ -138,12 +139,64 @@ def commit_work(work: Work) -> Commit:
 
 
 def commit_tables(
-    lake: Lake, stage: str, partition: Partition, tables: Mapping[str, pl.DataFrame], failed: Mapping[str, str] | None = None
+    lake: Lake,
+    stage: str,
+    partition: Partition,
+    tables: Mapping[str, pl.DataFrame],
+    failed: Mapping[str, str] | None = None,
 ) -> Commit:
     """Commit tables of a stage by hand; those that are not named stay as its last commit has them."""
     work = make_work(lake, stage, partition)
     work.outputs = dict(work.previous.outputs) if work.previous else {}
-    work.failed = dict(failed or {})
+    work.failed = dict(failed)
     for name, frame in tables.items():
         work.outputs[name] = lake.write(stage, partition, name, frame)
     return commit_work(work)
+
+
+def verdict(lake: Lake, stage: str, name: str, key: str = "P1", settings: object = None) -> Verdict:
+    """What a check of a stage finds in what was committed last, with default settings."""
+    from morpho_assets.settings import Settings
+    from morpho_assets.stages import STAGES
+
+    function = next(check.function for check in STAGES[stage].checks if check.name == name)
+    return function(tables_of(lake, stage, and_its_own=True), key, settings or Settings())
+
+
+BRIGHTNESS = {
+    "Nuclei_Intensity_MeanIntensity_DNA": 0.9,
+    "Cytoplasm_Intensity_MeanIntensity_DNA": 0.2,
+    "Nuclei_Intensity_MeanIntensity_Mito": 0.3,
+    "Cytoplasm_Intensity_MeanIntensity_Mito": 0.3,
+}
+
+
+def fill_plate(lake: Lake) -> None:
+    """Commit plate P1: four imaged wells, the first two of them controls, each with ten cells and one feature."""
+    from morpho_assets.imaging.fields import FIELD_FLAGS
+    from morpho_assets.imaging.quality import FLAGS
+
+    p1 = plate("P1")
+    controls = ["negcon", "negcon", None, None]
+    wells = pl.DataFrame(
+        {"Metadata_Plate": "P1", "Metadata_Well": ["A01", "A02", "A03", "A04"], "Metadata_control_type": controls}
+    )
+    sites = wells.select("Metadata_Plate", "Metadata_Well", Metadata_Site=1, channel=pl.lit("DNA"))
+    commit_tables(lake, "plate_manifest", p1, {"wells": wells, "sites": sites})
+    commit_tables(lake, "raw_images", p1, {})
+    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in (*FLAGS, *FIELD_FLAGS))
+    commit_tables(lake, "image_quality", p1, {"image_quality": grey.with_columns(ImageQuality_MinIntensity=0.1)})
+    commit_tables(lake, "masks", p1, {})
+    cells = sites.drop("channel").join(pl.DataFrame({"ObjectNumber": range(1, 11)}), how="cross")
+    cells = cells.with_columns(pl.lit(value).alias(name) for name, value in BRIGHTNESS.items())
+    commit_tables(lake, "single_cells", p1, {"single_cells": cells})
+    counts = {"Metadata_Count_Cells": 10, "Metadata_Count_Sites": 1}
+    profiles = wells.with_columns(pl.lit(value).alias(name) for name, value in counts.items())
+    profiles = profiles.with_columns(Nuclei_AreaShape_Area=pl.int_range(1, 5).cast(pl.Float64))
+    commit_tables(lake, "well_profiles", p1, {"well_profiles": profiles, "normalized_profiles": profiles})
+
+
+def last(lake: Lake, stage: str, table: str, key: str = "P1") -> pl.DataFrame:
+    """A table of a plate's or a study's stage as it was committed last."""
+    partition = Partition("plate" if declared(table).partition == "plate" else "study", key)
+    return lake.latest([stage], [partition]).read(table, key)
