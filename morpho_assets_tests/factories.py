@@ -148,7 +148,7 @@ def commit_tables(
     """Commit tables of a stage by hand; those that are not named stay as its last commit has them."""
     work = make_work(lake, stage, partition)
     work.outputs = dict(work.previous.outputs) if work.previous else {}
-    work.failed = dict(failed)
+    work.failed = dict(failed or {})
     for name, frame in tables.items():
         work.outputs[name] = lake.write(stage, partition, name, frame)
     return commit_work(work)
