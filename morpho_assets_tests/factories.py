@@ -3,7 +3,8 @@ piece of work on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,18 @@ import polars as pl
 import tifffile
 import yaml
 
+from morpho_assets.gallery.sources import SamplesheetSource
+from morpho_assets.imaging.fields import FIELD_FLAGS
+from morpho_assets.imaging.quality import FLAGS
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.ledger import Commit, Partition, Read, Verdict, now
 from morpho_assets.lake.tables import table as declared
 from morpho_assets.lake.work import Work
+from morpho_assets.runs import Run
+from morpho_assets.settings import Settings
+from morpho_assets.stages import PLATE_STAGES, STAGES
+from morpho_assets.workspace import Workspace
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 
@@ -84,8 +92,6 @@ def study(name: str, part: str = "") -> Partition:
 
 def tables_of(lake: Lake, stage: str, and_its_own: bool = False) -> Snapshot:
     """What a stage reads, as it was committed last, of all plates and studies; for its checks with its own tables."""
-    from morpho_assets.stages import STAGES
-
     names = {each.stage for each in STAGES[stage].inputs} if stage in STAGES else set()
     wanted = names | ({stage} if and_its_own else set())
     return lake.snapshot(commit for (name, _), commit in lake.ledger.state().commits.items() if name in wanted)
@@ -154,11 +160,39 @@ def commit_tables(
     return commit_work(work)
 
 
+def write_rows(work: Work) -> None:
+    """A stage's function that takes no time: a row in each of its tables, made of its settings and of what it reads."""
+    wanted = {each.stage: each.tables for each in STAGES[work.stage].inputs}
+    read = {
+        f"{name} {own}": {table: out.digest for table, out in commit.outputs.items() if table in wanted[name]}
+        for (name, own), commit in work.inputs.commits.items()
+    }
+    made = digest([work.method, read])
+    for name in STAGES[work.stage].outputs:
+        types = {key: declared(name).dtype(key) for key in declared(name).keys}
+        row = {key: 1 if kind.is_integer() else made for key, kind in types.items()}
+        work.write(name, pl.DataFrame([{**row, declared(name).partition_column: work.key}]))
+
+
+def samplesheet(path: Path, **settings: Any) -> SamplesheetSource:
+    return SamplesheetSource(**{"kind": "samplesheet", "name": "lab", "path": str(path), **settings})
+
+
+def changed(workspace: Workspace, **settings: object) -> Workspace:
+    """The same workspace under other settings."""
+    return replace(workspace, settings=workspace.settings.model_copy(update=settings))
+
+
+def make_stages(
+    workspace: Workspace, key: str = "P1", stages: Sequence[str] = PLATE_STAGES, **how: bool
+) -> list[Commit]:
+    """The commits of stages of a plate, made in one run."""
+    run = Run(workspace, **how)
+    return [run.make(name, plate(key)) for name in stages]
+
+
 def verdict(lake: Lake, stage: str, name: str, key: str = "P1", settings: object = None) -> Verdict:
     """What a check of a stage finds in what was committed last, with default settings."""
-    from morpho_assets.settings import Settings
-    from morpho_assets.stages import STAGES
-
     function = next(check.function for check in STAGES[stage].checks if check.name == name)
     return function(tables_of(lake, stage, and_its_own=True), key, settings or Settings())
 
@@ -173,9 +207,6 @@ BRIGHTNESS = {
 
 def fill_plate(lake: Lake) -> None:
     """Commit plate P1: four imaged wells, the first two of them controls, each with ten cells and one feature."""
-    from morpho_assets.imaging.fields import FIELD_FLAGS
-    from morpho_assets.imaging.quality import FLAGS
-
     p1 = plate("P1")
     controls = ["negcon", "negcon", None, None]
     wells = pl.DataFrame(
