@@ -87,7 +87,6 @@ class SegmentationScoresConfig(BaseModel):
     folder: Path | None = Field(
         default=None,
         description="folder that relative paths start from, itself relative to the settings file; none: that file's",
-        description="folder that relative paths start from, itself relative to the settings file; none: that file's",
     )
     border: Literal["discard", "keep"] = Field(
         default="discard", description="objects that touch the image's edge, true or found: left out, or scored"
