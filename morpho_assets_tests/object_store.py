@@ -26,7 +26,7 @@ Fault = Literal[
     "truncated",  # it breaks in the middle of the answer
     "garbled",  # the answer's last byte is another
     "nonsense",  # another server answers, with a page
-    "late",  # the answer takes half a second longer
+    "late",  # the answer takes a tenth of a second longer
 ]
 _ANSWERS = {
     "refused": ("500 Internal Server Error", "InternalError"),
@@ -70,7 +70,7 @@ class Network:
         if fault in _ANSWERS:
             return _answer(environ, start, *_ANSWERS[fault])
         if fault == "late":
-            time.sleep(0.5)
+            time.sleep(0.1)
         status, headers, body = self._served(environ, method)
         if fault == "lost":
             return _broken(environ)

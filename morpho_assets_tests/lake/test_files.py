@@ -203,7 +203,7 @@ def remote(object_store, request, monkeypatch):
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_fault_of_the_network_that_passes_is_not_seen(remote, fault, operation):
     files, network = remote
-    with network.spoil(None, fault, fault, fault), network.spoil(fault, fault, fault):
+    with network.spoil(fault, fault, fault):
         assert OPERATIONS[operation](files)
 
 
