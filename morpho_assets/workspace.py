@@ -28,6 +28,7 @@ class Workspace:
 
     settings: Settings
     lake: Lake
+    root: Path
 
     @classmethod
     def open(cls, file: Path) -> Workspace:
@@ -38,7 +39,7 @@ class Workspace:
         settings = load_settings(file)
         lake = Lake(settings.lake, settings.lake_options)
         lake.check_format()
-        return cls(settings, lake)
+        return cls(settings, lake, file.resolve().parent)
 
     # Plates and studies
 
@@ -50,7 +51,7 @@ class Workspace:
         return sorted(study_files(Path(self.settings.studies)))
 
     def study(self, name: str) -> Study:
-        return load_study(name, Path(self.settings.studies))
+        return load_study(name, Path(self.settings.studies), self.root)
 
     def require(self, plates: Iterable[str], studies: Iterable[str]) -> None:
         """Raise InputError for a plate that no source has, or a study that nobody wrote."""

@@ -85,7 +85,8 @@ class SegmentationScoresConfig(BaseModel):
     )
     cells: str | None = Field(default=None, description="path of a site's true cells, likewise")
     folder: Path | None = Field(
-        default=None, description="folder that relative paths start from; none: the current one"
+        default=None,
+        description="folder that relative paths start from, itself relative to the settings file; none: that file's",
     )
     border: Literal["discard", "keep"] = Field(
         default="discard", description="objects that touch the image's edge, true or found: left out, or scored"
