@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def make_work(lake: Lake, stage: str, partition: Partition, settings: object = N
     """A piece of work on what was committed last, after the last commit of its own; `fields` are others of Work's."""
     given = {
         "inputs": tables_of(lake, stage),
-        "method": digest([stage, getattr(settings, "__dict__", settings)]),
+        "method": digest([stage, vars(settings) if isinstance(settings, SimpleNamespace) else settings]),
         "previous": lake.ledger.latest(stage, partition),
         **fields,
     }
