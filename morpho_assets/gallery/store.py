@@ -180,7 +180,7 @@ def _filesystem(protocol: str, endpoint_url: str | None, anonymous: bool) -> Any
     if protocol == "file":
         return fsspec.filesystem("file")
     client = {"endpoint_url": endpoint_url} if endpoint_url else {}
-    limits = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     files = fsspec.filesystem(
         "s3", anon=anonymous, client_kwargs=client, config_kwargs=limits, use_listings_cache=False
     )
