@@ -105,26 +105,24 @@ class Plate:
         damage = apply_defect(self.gallery, name, seed=1)
         return self.run(**tags), damage
 
-    def restore(self) -> None:
-        """Every file as it was, with its time."""
+    def restore(self, copy: str = "") -> Path:
+        """Every file of the gallery, or of another copy of it, as it was, with its time."""
+        gallery = self.gallery.with_name(copy or self.gallery.name)
         names = {path.relative_to(self.whole) for path in self.whole.rglob("*") if path.is_file()}
-        for path in [path for path in self.gallery.rglob("*") if path.is_file()]:
-            if path.relative_to(self.gallery) not in names:
+        for path in [path for path in gallery.rglob("*") if path.is_file()]:
+            if path.relative_to(gallery) not in names:
                 path.unlink()
         for name in names:
-            here, there = self.gallery / name, self.whole / name
+            here, there = gallery / name, self.whole / name
             if not here.exists() or here.stat().st_mtime_ns != there.stat().st_mtime_ns:
                 here.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(there, here)
+        return gallery
 
     def free(self, name: str, taken: Iterable[str]) -> int:
         """A seed with which a defect spoils none of these wells, found out on a copy."""
         for seed in range(100):
-            trial = self.gallery.with_name("trial")
-            shutil.copytree(self.whole, trial)
-            wells = apply_defect(trial, name, seed).wells
-            shutil.rmtree(trial)
-            if not set(wells) & set(taken):
+            if not set(apply_defect(self.restore("trial"), name, seed).wells) & set(taken):
                 return seed
         raise AssertionError(f"no well is free for {name}")
 
