@@ -1,6 +1,6 @@
 """The reference pages, made from the code: docs/tables.md from the registry of tables, docs/configuration.md's keys
-from the settings, docs/truth.md's checks from theirs. `python -m morpho_assets.reference` writes them; a test tells
-when they are old."""
+from the settings, docs/truth.md's checks from theirs, docs/architecture.md's stages from their list.
+`python -m morpho_assets.reference` writes them; a test tells when they are old."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from morpho_assets.evaluate.truth.checks import CHECKS
 from morpho_assets.lake.tables import TABLES, Table
 from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.settings import Settings
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import Study
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -45,6 +46,21 @@ def truth_page(page: str) -> str:
         bound = f"≥ {check.at_least:g}" if check.at_least is not None else f"≤ {check.at_most:g}"
         asks = check.asks.replace("|found - true|", "abs(found - true)")
         lines.append(f"| `{name}` | {asks} | {bound} | {check.because} |")
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
+
+
+def architecture_page(page: str) -> str:
+    """The page with its table of stages, between the two marks, made anew."""
+    before, rest = page.split(BEGIN, 1)
+    lines = ["| stage | of each | reads | writes | settings | code version | pool |", "|---|---|---|---|---|---|---|"]
+    for stage in STAGES.values():
+        reads = ", ".join(dict.fromkeys(f"`{each.stage}`" for each in stage.inputs)) or "its source"
+        writes = ", ".join(f"`{table}`" for table in stage.outputs) or "the page"
+        settings = f"`{stage.named}`" if stage.named else "of the study" if stage.kind == "study" else "none"
+        kind = f"{stage.kind} and encoder" if stage.parts else stage.kind
+        lines.append(
+            f"| `{stage.name}` | {kind} | {reads} | {writes} | {settings} | {stage.code_version} | {stage.pool or "none"} |"
+        )
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 
@@ -135,12 +151,14 @@ def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
 
 
 def main() -> None:
-    """Write the three pages."""
+    """Write the four pages."""
     (DOCS / "tables.md").write_text(tables_page())
     page = DOCS / "configuration.md"
     page.write_text(configuration_page(page.read_text()))
     truth = DOCS / "truth.md"
     truth.write_text(truth_page(truth.read_text()))
+    architecture = DOCS / "architecture.md"
+    architecture.write_text(architecture_page(architecture.read_text()))
 
 
 if __name__ == "__main__":

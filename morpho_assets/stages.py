@@ -114,7 +114,7 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
-    pool: Literal["cpu", "gpu"] = "cpu"
+    pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
 
@@ -232,7 +232,7 @@ _STAGES = (
         ("wells", "sites"),
         settings=_source_settings, named="source", code_version="3", sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
-        retries=2, kinds=frozenset({"parquet", "csv"}),
+        pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
     Stage(
         "raw_images", "plate", "source", fetch_images,
@@ -241,7 +241,7 @@ _STAGES = (
         "goes on without its site.",
         ("image_files", "site_failures"),
         (_SITES,), options=lambda target: target.settings.images, sources=_images_now, checks=(_FEW_FAILED,),
-        retries=2, kinds=frozenset({"s3", "tiff"}),
+        pool=None, retries=2, kinds=frozenset({"s3", "tiff"}),
     ),
     Stage(
         "illumination", "plate", "images", illuminate_plate,
