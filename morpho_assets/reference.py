@@ -58,9 +58,8 @@ def architecture_page(page: str) -> str:
         writes = ", ".join(f"`{table}`" for table in stage.outputs) or "the page"
         settings = f"`{stage.named}`" if stage.named else "of the study" if stage.kind == "study" else "none"
         kind = f"{stage.kind} and encoder" if stage.parts else stage.kind
-        lines.append(
-            f"| `{stage.name}` | {kind} | {reads} | {writes} | {settings} | {stage.code_version} | {stage.pool or "none"} |"
-        )
+        cells = (f"`{stage.name}`", kind, reads, writes, settings, stage.code_version, stage.pool or "none")
+        lines.append(f"| {' | '.join(cells)} |")
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 
