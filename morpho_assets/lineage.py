@@ -48,7 +48,7 @@ _PLATE = (
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination, "2"),
     Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "3"),
     Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "5", files=_mask_files),
-    Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
+    Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement, "2"),
     Stage(
         "well_profiles",
         "normalized_profiles",
