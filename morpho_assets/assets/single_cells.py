@@ -6,6 +6,7 @@ import dagster as dg
 
 from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.assets.shared import plate_asset, result, small_table
+from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.images import delete_fetched
 from morpho_assets.imaging.sites import Site
 from morpho_assets.measure.plate import import_cells, measure_plate
@@ -28,9 +29,9 @@ def single_cells(
         if settings.images.policy == "stream":
             delete_fetched(list(site.paths), settings.images.folder)
 
-    elsewhere = opened.measured_elsewhere(plate)
+    elsewhere, account = opened.measured_elsewhere(plate), Account()
     if elsewhere is not None:
-        outcome = import_cells(opened.lake, plate, made, elsewhere.cells(plate) or ())
+        outcome = import_cells(opened.lake, plate, made, elsewhere.cells(plate, account) or (), account)
     else:
         outcome = measure_plate(
             opened.lake,
@@ -46,6 +47,8 @@ def single_cells(
     modules = Counter(tuple(name.split("_")[:2]) for name in names if not name.startswith(("Metadata_", "Object")))
     families = [{"compartment": c, "module": m, "features": n} for (c, m), n in sorted(modules.items())]
     metadata: dict[str, object] = {"sites": outcome.sites, "failed sites": outcome.failed, "features": modules.total()}
+    if elsewhere is not None:
+        metadata["beside the cells"] = small_table(account.frame(), rows=100)
     if families:
         import polars as pl
 

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from morpho_assets.assets.resources import WorkspaceResource
-from morpho_assets.assets.shared import picture, plate_asset, result
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.assets.shared import picture, plate_asset, result, small_table
+from morpho_assets.gallery.account import Account
+from morpho_assets.profiles.features import FEATURES, feature_columns
 from morpho_assets.profiles.plate import import_profiles, profile_plate
 
 
@@ -21,16 +22,19 @@ def well_profiles(context: dg.AssetExecutionContext, workspace: WorkspaceResourc
     made = opened.provenance("well_profiles", plate)
     config = opened.settings.profiles
     elsewhere = opened.measured_elsewhere(plate)
-    published = elsewhere.profiles(plate) if elsewhere else None
+    account = Account()
+    published = elsewhere.profiles(plate, account) if elsewhere else None
     if elsewhere and published is not None:
         profiles = import_profiles(opened.lake, plate, made, config, published, elsewhere.normalized)
     else:
         profiles = profile_plate(opened.lake, plate, made, config)
     counts = profiles["Metadata_Count_Cells"]
     metadata: dict[str, object] = {
-        "features": len(feature_columns(profiles)),
+        "features": len(feature_columns(profiles, FEATURES)),
         "negative control wells": int((profiles["Metadata_control_type"] == "negcon").sum()),
     }
+    if published is not None:
+        metadata["beside the features"] = small_table(account.frame(), rows=100)
     if counts.null_count() < profiles.height:  # published profiles may not count their cells
         heatmap = plate_heatmap(profiles["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
         metadata |= {

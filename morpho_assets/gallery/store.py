@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -62,26 +62,18 @@ class Store:
 
         Raises ImageError that says what failed, and how often it was tried.
         """
-        path = self.resolve(path)
-        files = self._files(path)
-        fault = ""
-        for attempt in range(self.retries + 1):
-            if attempt:
-                time.sleep(min(0.2 * 2**attempt, 10))
-            try:
-                info = files.info(path)
-                body = bytes(files.cat_file(path))
-            except FileNotFoundError:
-                raise ImageError(path, "does not exist") from None
-            except PermissionError as error:
-                raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
-            except _faults(path) as error:
-                fault = f"{type(error).__name__}: {error}"
-                continue
-            fault = _defect(body, info)
-            if not fault:
-                return Content(body, hashlib.sha256(body).hexdigest())
-        raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
+
+        def whole(files: Any, path: str) -> tuple[bytes, str]:
+            info = files.info(path)
+            body = bytes(files.cat_file(path))
+            return body, _defect(body, info)
+
+        body = self._tried(path, whole)
+        return Content(body, hashlib.sha256(body).hexdigest())
+
+    def start(self, path: str, size: int) -> bytes:
+        """At most the first `size` bytes of a file. Raises ImageError as `read`."""
+        return self._tried(path, lambda files, path: (bytes(files.cat_file(path, start=0, end=size)), ""))
 
     def stamp(self, path: str) -> str:
         """Names a file's content without reading it: its path, size, and checksum or time of change."""
@@ -111,6 +103,27 @@ class Store:
         """Whether bytes that we hold are those of the file, by the size and checksum its store gives."""
         path = self.resolve(path)
         return not _defect(body, self._files(path).info(path))
+
+    def _tried(self, path: str, attempt: Callable[[Any, str], tuple[bytes, str]]) -> bytes:
+        """What an attempt reads, tried again while it says a defect or the store is at fault."""
+        path = self.resolve(path)
+        files = self._files(path)
+        fault = ""
+        for number in range(self.retries + 1):
+            if number:
+                time.sleep(min(0.2 * 2**number, 10))
+            try:
+                body, fault = attempt(files, path)
+            except FileNotFoundError:
+                raise ImageError(path, "does not exist") from None
+            except PermissionError as error:
+                raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+            except _faults(path) as error:
+                fault = f"{type(error).__name__}: {error}"
+                continue
+            if not fault:
+                return body
+        raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
 
     def _files(self, path: str) -> Any:
         return _filesystem("s3" if path.startswith("s3://") else "file", self.endpoint_url, self.anonymous)

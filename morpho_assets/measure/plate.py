@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import polars as pl
 
 from morpho_assets.compute import ComputeConfig, Progress, no_progress
+from morpho_assets.gallery.account import Account
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation import cytoplasm_of
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, site_rows
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Outcome, process_sites
 from morpho_assets.measure.config import MeasurementConfig
 
@@ -41,21 +43,21 @@ def measure_plate(
     function = partial(_measure, config, reader, labels)
     work, failed = process_sites(lake, "single_cells", plate, made, sites, function, compute, progress, after)
     rows = lake.write_stream("single_cells", plate, work.frames("single_cells", [site.key for site in sites]), made)
+    lake.write("measured_sites", plate, table("measured_sites").empty(), made)
     work.clear()
     return Outcome(rows, len(sites), failed)
 
 
-def import_cells(lake: Lake, plate: str, made: Provenance, frames: Iterable[pl.DataFrame]) -> Outcome:
-    """Write `single_cells` of a plate that was measured elsewhere, from frames that come one after the other."""
-    sites: set[tuple[str, int]] = set()
-
-    def counted() -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            sites.update(frame.select("Metadata_Well", "Metadata_Site").unique().rows())
-            yield frame
-
-    rows = lake.write_stream("single_cells", plate, counted(), made)
-    return Outcome(rows, len(sites), 0)
+def import_cells(
+    lake: Lake, plate: str, made: Provenance, frames: Iterable[pl.DataFrame], account: Account | None = None
+) -> Outcome:
+    """Write `single_cells` and `measured_sites` of a plate that was measured elsewhere, from frames that come one after
+    the other; `account` is what their reader was given."""
+    account = account or Account()
+    rows = lake.write_stream("single_cells", plate, frames, made)
+    places = [(plate, *place, cells) for place, cells in account.sites.items()]
+    lake.write("measured_sites", plate, pl.DataFrame(places, table("measured_sites").schema, orient="row"), made)
+    return Outcome(rows, len(account.sites), 0)
 
 
 def _measure(

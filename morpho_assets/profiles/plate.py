@@ -15,7 +15,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL, table
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.features import FEATURES, feature_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 
 KEYS = [PLATE.name, WELL.name]
@@ -39,10 +39,10 @@ class ProfilesConfig(BaseModel):
 def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConfig) -> pl.DataFrame:
     """Write `well_profiles`, then `normalized_profiles`; returns the latter.
 
-    One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
-    and no measurements. The cells that a rule of the single-cell quality control hits are listed in
-    `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the
-    settings name) after `well_profiles` is written.
+    One row per well that was imaged, here or elsewhere; a well without cells has its counts and no measurements. The
+    cells that a rule of the single-cell quality control hits are listed in `implausible_cells`. Raises InputError for a
+    well that the plate's map lacks. A plate without enough control wells raises InputError (or takes the fallback that
+    the settings name) after `well_profiles` is written.
     """
     cells = lake.scan("single_cells", [plate])
     wells = _imaged_wells(lake, plate).join(_site_counts(lake, plate), on=KEYS, how="left", maintain_order="left")
@@ -74,12 +74,9 @@ def import_profiles(
     as they are, and `well_profiles` has the wells without measurements, since nobody published them. Raises InputError
     for a well that the plate's map lacks.
     """
-    features = feature_columns(published)
+    features = feature_columns(published, FEATURES)
     wells = _annotation(lake, plate)
-    unknown = published.join(wells, on=KEYS, how="anti")
-    if unknown.height:
-        found = f"a profile of well {unknown['Metadata_Well'][0]}, which the platemap lacks"
-        raise InputError("profiles", f"plate {plate}", found, "wells of the platemap", "Check that it is the plate's.")
+    _require_known(published, wells, plate)
     profiles = wells.join(published, on=KEYS, how="inner", maintain_order="left")
     lake.write("well_profiles", plate, profiles.drop(features) if normalized else profiles, made)
     profiles = profiles if normalized else normalize(profiles, config.normalize, features)
@@ -122,8 +119,17 @@ def _applicable(rules: Sequence[CellRule], features: Sequence[str]) -> tuple[Cel
 
 
 def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:
-    imaged = _sites(lake, plate).select(KEYS).unique()
-    return _annotation(lake, plate).join(imaged, on=KEYS, how="semi", maintain_order="left")
+    imaged, wells = _sites(lake, plate).select(KEYS).unique(), _annotation(lake, plate)
+    _require_known(imaged, wells, plate)
+    return wells.join(imaged, on=KEYS, how="semi", maintain_order="left")
+
+
+def _require_known(measured: pl.DataFrame, wells: pl.DataFrame, plate: str) -> None:
+    """Raise InputError for a measured well that the platemap does not have."""
+    unknown = measured.join(wells, on=KEYS, how="anti")
+    if unknown.height:
+        found = f"well {unknown['Metadata_Well'].sort()[0]}, which the platemap lacks"
+        raise InputError("profiles", f"plate {plate}", found, "wells of the platemap", "Check that it is the plate's.")
 
 
 def _annotation(lake: Lake, plate: str) -> pl.DataFrame:
@@ -132,10 +138,10 @@ def _annotation(lake: Lake, plate: str) -> pl.DataFrame:
 
 
 def _sites(lake: Lake, plate: str) -> pl.DataFrame:
-    """Keys of the sites that were imaged; of a plate that was measured elsewhere, of those with cells."""
+    """Keys of the sites that were imaged, here or elsewhere."""
     site = [*KEYS, SITE.name]
     imaged = lake.scan("sites", [plate]).select(site).unique().collect()
-    return imaged if imaged.height else lake.scan("single_cells", [plate]).select(site).unique().collect()
+    return imaged if imaged.height else lake.read("measured_sites", plate).select(site)
 
 
 def _site_counts(lake: Lake, plate: str) -> pl.DataFrame:
