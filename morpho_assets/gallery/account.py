@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any
 
 import polars as pl
 
@@ -17,6 +18,9 @@ MISSING = frozenset([
     "#num!", "#value!", "#ref!",
 ])  # fmt: skip
 """Words, in small letters, that stand where a measurement has no value."""
+
+LISTED = 200
+"""Columns that a commit names."""
 
 
 @dataclass
@@ -83,6 +87,12 @@ class Account:
         ]
         schema = {"what": pl.String, "of": pl.String, "number": pl.Int64, "note": pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def notes(self) -> list[dict[str, Any]]:
+        """The rows of `frame`, as many as fit a commit: the rest is counted."""
+        rows = self.frame().to_dicts()
+        more = {"what": "further columns, not listed", "of": "", "number": len(rows) - LISTED, "note": ""}
+        return rows if len(rows) <= LISTED else [*rows[:LISTED], more]
 
 
 def as_numbers(frame: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:

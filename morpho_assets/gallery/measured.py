@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.account import Account
-from morpho_assets.gallery.analysis_csv import TABLES, read_analysis
+from morpho_assets.gallery.analysis_csv import read_analysis
 from morpho_assets.gallery.cytotable import read_cytotable
 from morpho_assets.gallery.image_table import CellProfilerConfig
 from morpho_assets.gallery.platemap import annotate_wells
@@ -73,6 +73,15 @@ class MeasuredSource(SourceModel):
     def plates(self) -> list[str]:
         return sorted(self._found())
 
+    def has(self, plate: str) -> bool:
+        return plate in self._found(plate)
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        maps = tuple(f"{self.platemaps}/{file}" for file in ("*", "platemap/*")) if self.platemaps is not None else ()
+        tables = (self.metadata,) if self.metadata is not None else ()
+        everywhere = (*maps, *tables, self.files.format(plate=plate, batch="*"))
+        return tuple(path.replace("{batch}", "*") for path in everywhere)
+
     def manifest(self, plate: str) -> Manifest:
         file, batch = self._file(plate)
         store = self.store()
@@ -91,11 +100,18 @@ class MeasuredSource(SourceModel):
             files.append(known)
         wells = annotate_wells(wells, self.perturbation, self.negative_controls)
         check_wells(wells["Metadata_Well"], files[0], self.wells)
-        stamps = tuple(store.stamp(path) for path in self._contents(file))
-        if self.content != "profiles":
-            stamps = (*stamps, self.cellprofiler.model_dump_json())
         sites = table("sites").empty()
-        return Manifest(place_wells(wells, plate, self.name, batch), sites, (*files, file), stamps)
+        watched = tuple(files) + ((self.metadata.format(batch=batch),) if self.metadata is not None else ())
+        return Manifest(place_wells(wells, plate, self.name, batch), sites, (*files, file), watched)
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        file, _ = self._file(plate)
+        if self.content != "analysis":
+            return (file,)
+        return tuple(f"{file}/**/*.{kind}" for kind in ("csv", "csv.gz", "txt", "txt.gz"))
+
+    def reading(self) -> list[Any]:
+        return [self.content, self.cellprofiler.model_dump(mode="json"), self.features, self.normalized]
 
     def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
         """The cells of a plate, a site (or some thousand cells) at a time; None for published profiles.
@@ -157,11 +173,6 @@ class MeasuredSource(SourceModel):
             found = f"wells of {', '.join(others)}" if others else "a header without wells"
             raise InputError(file, "column Metadata_Plate", found, plate, "Check `files`.")
         return mine
-
-    def _contents(self, file: str) -> list[str]:
-        if self.content != "analysis":
-            return [file]
-        return [path for path in self.store().glob(f"{file}/**/*") if TABLES.search(path)]
 
     def _file(self, plate: str) -> tuple[str, str]:
         """The plate's file (or folder) and its batch. Raises InputError where there is none, or several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -10,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.platemap import join_metadata, platemap_name, read_platemap
 from morpho_assets.gallery.store import Store
 from morpho_assets.gallery.wells import FORMATS, fits, well_position
@@ -22,13 +24,13 @@ class Manifest:
     """A plate as its files describe it.
 
     `wells` and `sites` fit the lake's tables; `sites` has no rows where a plate was measured elsewhere. `files` were
-    read for them. `stamps` name the content of files that later stages read as they lie, and how they read it.
+    read for them; `watched` are the paths and patterns (`*`) among which they were found: what would change them.
     """
 
     wells: pl.DataFrame
     sites: pl.DataFrame
     files: tuple[str, ...]
-    stamps: tuple[str, ...] = ()
+    watched: tuple[str, ...]
 
 
 class PlateSource(Protocol):
@@ -46,8 +48,26 @@ class PlateSource(Protocol):
     def plates(self) -> list[str]:
         """Barcodes of the plates it has, sorted."""
 
+    def has(self, plate: str) -> bool:
+        """Whether it has a plate."""
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        """Paths and patterns of all files that could say something of a plate, whether they can be read or not."""
+
     def manifest(self, plate: str) -> Manifest:
         """Everything its files say of a plate, validated. Raises InputError for the first defect."""
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        """Paths and patterns of the files with its cells or profiles, where it was measured elsewhere; else none."""
+
+    def reading(self) -> Any:
+        """The settings that its cells or profiles are read with, where it was measured elsewhere."""
+
+    def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
+        """Its cells, where they were measured elsewhere; what the tables said beside them goes to the account."""
+
+    def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
+        """Its profiles, where they were published."""
 
 
 class SourceModel(BaseModel):
@@ -66,6 +86,18 @@ class SourceModel(BaseModel):
     perturbation: tuple[str, ...] = Field((), description="columns that name a treatment; default: sample and dose")
     negative_controls: tuple[str, ...] = Field(("DMSO",), description="treatments that are negative controls")
     wells: Literal[6, 12, 24, 48, 96, 384, 1536] | None = Field(None, description="wells of a plate; default: any")
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        return ()
+
+    def reading(self) -> Any:
+        return None
+
+    def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
+        return None
+
+    def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
+        return None
 
     def contents(self) -> dict[str, Any]:
         """All settings but those that only say how files are fetched and which other plates there are."""

@@ -54,6 +54,16 @@ class GallerySource(SourceModel):
     def plates(self) -> list[str]:
         return sorted({path.rsplit("/", 2)[-2] for path in self._load_data_files("*")})
 
+    def has(self, plate: str) -> bool:
+        return bool(self._load_data_files(plate))
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        metadata = f"{self.base}/workspace/metadata"
+        batches = self.batches or ("*",)
+        load_data = tuple(f"{self.base}/workspace/load_data_csv/{batch}/{plate}/load_data*" for batch in batches)
+        maps = tuple(f"{metadata}/platemaps/{batch}/{file}" for batch in batches for file in ("*", "platemap/*"))
+        return (*load_data, *maps, f"{metadata}/external_metadata/*")
+
     def manifest(self, plate: str) -> Manifest:
         load_data = self._load_data(plate)
         batch = load_data.rsplit("/", 3)[-3]
@@ -65,7 +75,9 @@ class GallerySource(SourceModel):
         check_wells(wells["Metadata_Well"], platemap, self.wells)
         _check_imaged(sites, load_data, wells, platemap)
         files = tuple(file for file in (load_data, barcodes, platemap, metadata) if file)
-        return Manifest(place_wells(wells, plate, self.source, batch), sites, files)
+        external = f"{self.base}/workspace/metadata/external_metadata/*"
+        watched = (f"{load_data.rpartition('/')[0]}/load_data*", barcodes, platemap, external)
+        return Manifest(place_wells(wells, plate, self.source, batch), sites, files, watched)
 
     def _load_data(self, plate: str) -> str:
         found = self._load_data_files(plate)
@@ -101,6 +113,12 @@ class SamplesheetSource(SourceModel):
     def plates(self) -> list[str]:
         return sorted(set(self._sheet()["plate"]))
 
+    def has(self, plate: str) -> bool:
+        return plate in self.plates()
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        return (self.path,)
+
     def manifest(self, plate: str) -> Manifest:
         sheet = self._sheet()
         mine = sheet.filter(pl.col("plate") == plate)
@@ -114,7 +132,8 @@ class SamplesheetSource(SourceModel):
         wells = annotate_wells(
             wells.with_columns(Metadata_Well=pl.Series(names)), self.perturbation, self.negative_controls
         )
-        return Manifest(place_wells(wells, plate, mine["source"][0], mine["batch"][0]), sites, (self.path,))
+        files = (self.path,)
+        return Manifest(place_wells(wells, plate, mine["source"][0], mine["batch"][0]), sites, files, files)
 
     def _sheet(self) -> pl.DataFrame:
         return read_samplesheet(read_file(self.store(), self.path), self.path)
@@ -126,7 +145,7 @@ Source = Annotated[GallerySource | SamplesheetSource | MeasuredSource, Field(dis
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
     """The one source that has a plate. Raises InputError where none has, or two do: a barcode names one plate."""
     sources = list(sources)
-    holders = [source for source in sources if plate in source.plates()]
+    holders = [source for source in sources if source.has(plate)]
     if len(holders) != 1:
         names = ", ".join(source.name for source in (holders or sources)) or "none"
         found = f"the plate in {names}" if holders else f"no such plate in the sources {names}"

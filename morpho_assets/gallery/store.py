@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.retry import faults, may_pass, retried
 
+Had = TypeVar("Had")
 GALLERY = "s3://cellpainting-gallery"
 """The public bucket of the Cell Painting Gallery; load_data files name their images under it."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file that was read and verified: its bytes and their sha256 (hex)."""
+    """A file that was read and verified: its bytes, their sha256 (hex), and the stamp it had then."""
 
     body: bytes
     sha256: str
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -47,39 +49,51 @@ class Store:
         return path
 
     def glob(self, pattern: str) -> list[str]:
-        """The files that match, sorted, each a path that `read` takes. A bucket that does not exist has none."""
-        pattern = self.resolve(pattern)
-        scheme = "s3://" if pattern.startswith("s3://") else ""
+        """The files and folders that match, sorted, a file's path as `read` takes it. A bucket that is not there has
+        none.
+
+        `*` stands for any part of a name and `**` for any folders; every other sign is itself.
+        """
+        return list(self._matching(pattern))
+
+    def stamps(self, pattern: str) -> dict[str, str]:
+        """The files that match, sorted, each with a stamp that changes with its content: its size, and its checksum or
+        time of change. Raises InputError where the store does not answer."""
+        return {path: _stamp(info) for path, info in self._matching(pattern).items() if info["type"] == "file"}
+
+    def listing(self, folder: str) -> dict[str, str]:
+        """The files in one folder, each with its stamp; none where there is no such folder."""
+        folder = self.resolve(folder)
+        scheme = "s3://" if _remote(folder) else ""
         try:
-            found = self._files(pattern).glob(pattern)
-        except _faults(pattern) as error:
-            todo = "Check the network, `root`, `endpoint_url` and `anonymous`."
-            raise InputError(pattern, "", f"{type(error).__name__}: {error}", "a store that answers", todo) from None
-        return sorted(scheme + str(path) for path in found)
+            found = self._asked(folder, lambda files: files.ls(folder, detail=True))
+        except FileNotFoundError:
+            return {}
+        return {scheme + str(info["name"]): _stamp(info) for info in found if info["type"] == "file"}
 
     def read(self, path: str) -> Content:
         """A whole file. Network faults are tried again with growing pauses; a body of the wrong size or checksum too.
 
         Raises ImageError that says what failed, and how often it was tried.
         """
+        path = self.resolve(path)
+        files = self._files(path)
 
-        def whole(files: Any, path: str) -> tuple[bytes, str]:
+        def whole() -> Content:
             info = files.info(path)
             body = bytes(files.cat_file(path))
-            return body, _defect(body, info)
+            fault = _defect(body, info)
+            if fault:
+                raise _Broken(fault)
+            return Content(body, hashlib.sha256(body).hexdigest(), _stamp(info))
 
-        body = self._tried(path, whole)
-        return Content(body, hashlib.sha256(body).hexdigest())
+        return self._had(path, whole)
 
     def start(self, path: str, size: int) -> bytes:
         """At most the first `size` bytes of a file. Raises ImageError as `read`."""
-        return self._tried(path, lambda files, path: (bytes(files.cat_file(path, start=0, end=size)), ""))
-
-    def stamp(self, path: str) -> str:
-        """Names a file's content without reading it: its path, size, and checksum or time of change."""
         path = self.resolve(path)
-        info = self._files(path).info(path)
-        return f"{path} {info['size']} {info.get('ETag') or info.get('mtime')}"
+        files = self._files(path)
+        return self._had(path, lambda: bytes(files.cat_file(path, start=0, end=size)))
 
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
@@ -94,49 +108,70 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             copy = os.path.join(folder, path.rsplit("/", 1)[-1])
             try:
-                self._files(path).get_file(path, copy)
-            except _faults(path) as error:
+                retried(lambda: self._files(path).get_file(path, copy), _remote(path), self.retries + 1)
+            except faults(_remote(path)) as error:
                 raise ImageError(path, f"cannot be copied ({type(error).__name__}: {error})") from None
             yield copy
 
-    def matches(self, path: str, body: bytes) -> bool:
-        """Whether bytes that we hold are those of the file, by the size and checksum its store gives."""
+    def matches(self, path: str, body: bytes) -> str | None:
+        """The stamp of a file whose bytes we hold already, by the size and checksum its store gives; None where they
+        are others, or the store gives no checksum."""
         path = self.resolve(path)
-        return not _defect(body, self._files(path).info(path))
+        try:
+            info = retried(lambda: self._files(path).info(path), _remote(path), self.retries + 1)
+        except faults(_remote(path)) as error:
+            raise ImageError(path, f"{type(error).__name__}: {error}", lasting=False) from None
+        return None if _defect(body, info) else _stamp(info)
 
-    def _tried(self, path: str, attempt: Callable[[Any, str], tuple[bytes, str]]) -> bytes:
-        """What an attempt reads, tried again while it says a defect or the store is at fault."""
-        path = self.resolve(path)
-        files = self._files(path)
-        fault = ""
-        for number in range(self.retries + 1):
-            if number:
-                time.sleep(min(0.2 * 2**number, 10))
-            try:
-                body, fault = attempt(files, path)
-            except FileNotFoundError:
-                raise ImageError(path, "does not exist") from None
-            except PermissionError as error:
-                raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
-            except _faults(path) as error:
-                fault = f"{type(error).__name__}: {error}"
-                continue
-            if not fault:
-                return body
-        raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
+    def _had(self, path: str, call: Callable[[], Had]) -> Had:
+        """What a call gives of a file. Raises ImageError that says what failed, and how often it was tried."""
+        try:
+            return retried(call, _remote(path), self.retries + 1)
+        except FileNotFoundError:
+            raise ImageError(path, "does not exist") from None
+        except PermissionError as error:
+            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+        except _Broken as error:
+            raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
+        except faults(_remote(path)) as error:
+            passing = may_pass(error, _remote(path))
+            tried = f" (tried {self.retries + 1} times)" if passing else ""
+            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
+
+    def _matching(self, pattern: str) -> dict[str, Any]:
+        """What the store says of each file and folder that matches."""
+        pattern = self.resolve(pattern)
+        scheme = "s3://" if _remote(pattern) else ""
+        literal = pattern.replace("[", "[[]").replace("?", "[?]")
+        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
+        return {scheme + str(path): info for path, info in sorted(found.items())}
+
+    def _asked(self, path: str, question: Callable[[Any], Any]) -> Any:
+        """The answer of the store to a listing. Raises InputError where there is none."""
+        try:
+            return retried(lambda: question(self._files(path)), _remote(path), self.retries + 1)
+        except FileNotFoundError:
+            raise
+        except faults(_remote(path)) as error:
+            todo = "Check the network, `root`, `endpoint_url` and `anonymous`."
+            raise InputError(path, "", f"{type(error).__name__}: {error}", "a store that answers", todo) from None
 
     def _files(self, path: str) -> Any:
-        return _filesystem("s3" if path.startswith("s3://") else "file", self.endpoint_url, self.anonymous)
+        return _filesystem("s3" if _remote(path) else "file", self.endpoint_url, self.anonymous)
 
 
-def _faults(path: str) -> tuple[type[Exception], ...]:
-    """What a store raises when the network or the disk is at fault."""
-    if not path.startswith("s3://"):
-        return (OSError,)
-    from aiohttp import ClientError
-    from botocore.exceptions import BotoCoreError
+class _Broken(ConnectionError):
+    """A body that is not what its store says of it: the transfer failed, and may succeed when it is tried again."""
 
-    return (OSError, TimeoutError, BotoCoreError, ClientError)
+
+def _remote(path: str) -> bool:
+    return path.startswith("s3://")
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    """Names the content of a file by what its store says of it."""
+    etag = str(info.get("ETag", "")).strip('"')
+    return f"{info['size']} {etag or info.get('mtime')}"
 
 
 def _defect(body: bytes, info: Mapping[str, Any]) -> str:
@@ -156,7 +191,7 @@ def _filesystem(protocol: str, endpoint_url: str | None, anonymous: bool) -> Any
     if protocol == "file":
         return fsspec.filesystem("file")
     client = {"endpoint_url": endpoint_url} if endpoint_url else {}
-    limits = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     files = fsspec.filesystem(
         "s3", anon=anonymous, client_kwargs=client, config_kwargs=limits, use_listings_cache=False
     )
