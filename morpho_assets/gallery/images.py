@@ -82,7 +82,8 @@ def _fetch(store: Store, row: dict[str, Any], folder: str) -> dict[str, Any]:
         body = store.read(uri).body if present is None else present
         if present is None:
             _write_aside(path, body)
-    place = {key: row[key] for key in ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel", "uri")}
+    kept = ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel", "uri", "series", "frame")
+    place = {key: row[key] for key in kept}
     return {**place, "path": path, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
 
