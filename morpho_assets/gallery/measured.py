@@ -22,7 +22,6 @@ from morpho_assets.gallery.cellprofiler import (
     same_columns,
     scan_cytotable,
 )
-from morpho_assets.gallery.platemap import annotate_wells
 from morpho_assets.gallery.source import Manifest, SourceModel, check_wells, join_external, place_wells, read_layout
 from morpho_assets.gallery.store import Store
 from morpho_assets.lake.tables import table
@@ -89,7 +88,7 @@ class MeasuredSource(SourceModel):
                 todo = "Check `metadata`, or leave it out."
                 raise InputError(self.metadata, "", "no table that knows the treatments", "one", todo)
             files.append(known)
-        wells = annotate_wells(wells, self.perturbation, self.negative_controls)
+        wells = self.annotated(wells, (files[1:] or files)[0])
         check_wells(wells["Metadata_Well"], files[0], self.wells)
         stamps = tuple(store.stamp(path) for path in self._contents(file))
         if self.content != "profiles":

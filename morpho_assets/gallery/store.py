@@ -18,6 +18,9 @@ GALLERY = "s3://cellpainting-gallery"
 """The public bucket of the Cell Painting Gallery; load_data files name their images under it."""
 
 
+_REMOTE = ("s3://", "https://", "http://")
+
+
 @dataclass(frozen=True)
 class Content:
     """A file that was read and verified: its bytes and their sha256 (hex)."""
@@ -69,7 +72,7 @@ class Store:
             if attempt:
                 time.sleep(min(0.2 * 2**attempt, 10))
             try:
-                info = files.info(path)
+                info = self._info(path)
                 body = bytes(files.cat_file(path))
             except FileNotFoundError:
                 raise ImageError(path, "does not exist") from None
@@ -82,6 +85,14 @@ class Store:
             if not fault:
                 return Content(body, hashlib.sha256(body).hexdigest())
         raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there. A store that does not answer is no proof that it is not: then it counts as there."""
+        path = self.resolve(path)
+        try:
+            return bool(self._files(path).exists(path))
+        except _faults(path):
+            return True
 
     def stamp(self, path: str) -> str:
         """Names a file's content without reading it: its path, size, and checksum or time of change."""
@@ -110,15 +121,21 @@ class Store:
     def matches(self, path: str, body: bytes) -> bool:
         """Whether bytes that we hold are those of the file, by the size and checksum its store gives."""
         path = self.resolve(path)
-        return not _defect(body, self._files(path).info(path))
+        return not _defect(body, self._info(path))
+
+    def _info(self, path: str) -> dict[str, Any]:
+        """Size and checksum, as the store tells them; what a web server calls an ETag is no checksum."""
+        info = self._files(path).info(path)
+        return info if path.startswith("s3://") else {key: value for key, value in info.items() if key != "ETag"}
 
     def _files(self, path: str) -> Any:
-        return _filesystem("s3" if path.startswith("s3://") else "file", self.endpoint_url, self.anonymous)
+        scheme = path.split("://", 1)[0] if path.startswith(_REMOTE) else "file"
+        return _filesystem(scheme, self.endpoint_url, self.anonymous)
 
 
 def _faults(path: str) -> tuple[type[Exception], ...]:
     """What a store raises when the network or the disk is at fault."""
-    if not path.startswith("s3://"):
+    if not path.startswith(_REMOTE):
         return (OSError,)
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
@@ -128,7 +145,7 @@ def _faults(path: str) -> tuple[type[Exception], ...]:
 
 def _defect(body: bytes, info: Mapping[str, Any]) -> str:
     """What is wrong with a body, by the size and the checksum its store gives; empty where nothing is."""
-    if len(body) != info["size"]:
+    if info["size"] is not None and len(body) != info["size"]:
         return f"truncated: {len(body)} of {info['size']} bytes came"
     etag = str(info.get("ETag", "")).strip('"')
     if len(etag) == 32 and etag != hashlib.md5(body, usedforsecurity=False).hexdigest():
@@ -142,6 +159,8 @@ def _filesystem(protocol: str, endpoint_url: str | None, anonymous: bool) -> Any
 
     if protocol == "file":
         return fsspec.filesystem("file")
+    if protocol != "s3":
+        return fsspec.filesystem(protocol, use_listings_cache=False)
     client = {"endpoint_url": endpoint_url} if endpoint_url else {}
     limits = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     files = fsspec.filesystem(

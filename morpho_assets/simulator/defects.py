@@ -252,7 +252,8 @@ def colour_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image is a colour picture."""
 
     def colour(image: np.ndarray) -> np.ndarray:
-        return np.stack([(image >> 8).astype(np.uint8)] * 3, axis=-1)
+        grey = (image >> 8).astype(np.uint8)
+        return np.stack([grey, grey, 255 - grey], axis=-1)
 
     return _change_image(plate, _pick(plate, rng), colour, "rgb")
 
@@ -532,9 +533,9 @@ def shifted_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
 
 @defect(
     "error",
-    "well_profiles",
-    "found 0 rows where negcon",
-    do="Mark the controls, or choose other reference rows (`profiles.normalize`).",
+    "plate_manifest",
+    "found no negative control among the treatments",
+    do="Name the controls (`negative_controls`); `[]` for a plate that has none.",
 )
 def no_controls(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap has a compound where the negative controls were: nothing to normalise to."""

@@ -89,7 +89,7 @@ def test_other_content_gives_another_fingerprint(tmp_path, lake, remote, object_
 
 def test_local_images_are_used_where_they_lie_and_never_deleted(tmp_path, lake):
     root = tmp_path / "mirror"
-    write_mirror(root, {"A01": "BRD-1"})
+    write_mirror(root, {"A01": ""})
     source = GallerySource(kind="gallery", name="s", root=str(root), project="cpg", source="source_1")
     write_manifest(lake, "P1", MADE, source)
     files = fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
