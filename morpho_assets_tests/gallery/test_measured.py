@@ -15,6 +15,7 @@ from morpho_assets_tests.object_store import ObjectStore
 
 
 def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate}/{plate}.csv", **more: object):
+    more = {"negative_controls": ("empty",), **more}
     return MeasuredSource(kind="measured", name="lab", content=content, files=f"{folder}/{files}", **more)  # type: ignore[arg-type]
 
 
@@ -29,7 +30,7 @@ def published(folder: Path, plate: str = "P1", batch: str = "B1", rows: str | No
 def platemap(folder: Path, plate: str = "P1") -> str:
     (folder / "maps/platemap").mkdir(parents=True)
     (folder / "maps/barcode_platemap.csv").write_text(f"Assay_Plate_Barcode,Plate_Map_Name\n{plate},map\n")
-    (folder / "maps/platemap/map.txt").write_text("well_position\tbroad_sample\nA01\tDMSO\nA02\tBRD-1\nB03\tBRD-2\n")
+    (folder / "maps/platemap/map.txt").write_text("well_position\tbroad_sample\nA01\t\nA02\tBRD-1\nB03\tBRD-2\n")
     return str(folder / "maps")
 
 
