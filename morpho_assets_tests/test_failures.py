@@ -78,7 +78,7 @@ def test_a_plate_without_controls_keeps_its_profiles_and_says_what_is_missing(tm
 
 def test_a_wrong_load_data_stops_before_any_work(tmp_path, gallery):
     for file in gallery.rglob(f"{PLATE}/load_data*.csv"):
-        file.write_text(file.read_text().replace("Metadata_Well", "Vessel"))
+        file.write_text(file.read_text().replace("Metadata_Well", "Vessel").replace("Metadata_Row", "Shelf"))
     project = make_project(tmp_path / "project", gallery)
     message = fails(project, "run", "--plate", PLATE)
     assert "load_data" in message
