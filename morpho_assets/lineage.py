@@ -43,10 +43,10 @@ def _mask_files(lake: Lake, plate: str, settings: Any) -> Mapping[str, str]:
 
 
 _PLATE = (
-    Stage("plate_manifest", "wells", code_version="3"),
+    Stage("plate_manifest", "wells", code_version="4"),
     Stage("raw_images", "image_files", ("plate_manifest",), through={"plate_manifest": "sites"}),
     Stage("illumination", "illumination_functions", ("raw_images",), lambda s: s.illumination, "2"),
-    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "3"),
+    Stage("image_quality", "image_quality", ("raw_images",), lambda s: s.quality, "4"),
     Stage("masks", "masks", ("raw_images", "illumination"), lambda s: s.segmentation, "5", files=_mask_files),
     Stage("single_cells", "single_cells", ("illumination", "masks"), lambda s: s.measurement),
     Stage(

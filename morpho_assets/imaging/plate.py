@@ -12,9 +12,10 @@ import polars as pl
 
 from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress
 from morpho_assets.errors import ImageError, InputError
-from morpho_assets.imaging.fields import flag_fields, measure_field
+from morpho_assets.imaging.fields import flag_fields, flag_same_picture, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
+from morpho_assets.imaging.planes import ONLY
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
 from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
 from morpho_assets.imaging.sites import Site, SiteReader, commonest_shape, complete_sites, site_rows
@@ -81,6 +82,7 @@ def grade_plate(
         fingerprints = pl.concat(work.frames("fingerprints", keys))
         frame = flag_quality(pl.concat(frames), config)
         frame = flag_fields(frame, fingerprints, config.fields, config.least_sites)
+        frame = flag_same_picture(frame, pl.concat(_pictures(site) for site in sites))
     lake.write("image_quality", plate, frame, made)
     work.clear()
     return Outcome(frame.height, len(sites), failed)
@@ -117,6 +119,7 @@ def segment_plate(
 
 
 _KEYS = {"Metadata_Plate": pl.String, "Metadata_Well": pl.String, "Metadata_Site": pl.Int32}
+_PICTURES = {"channel": pl.String, "sha256": pl.String, "series": pl.Int32, "frame": pl.Int32}
 _QUALITY = {**_KEYS, "channel": pl.String}
 _FUNCTIONS = {"channel": pl.String, "path": pl.String, "method": pl.String}
 
@@ -198,6 +201,17 @@ def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, p
         "fingerprints": site_rows(site, fingerprints),
         "image_quality": site_rows(site, quality.hstack(field)),
     }
+
+
+def _pictures(site: Site) -> pl.DataFrame:
+    """What tells the images of a site apart, in `flag_same_picture`'s columns."""
+    planes = site.planes or (ONLY,) * len(site.channels)
+    columns = {
+        "sha256": site.sha256,
+        "series": [plane.series for plane in planes],
+        "frame": [plane.frame for plane in planes],
+    }
+    return site_rows(site, pl.DataFrame({"channel": site.channels, **columns}, schema=_PICTURES))
 
 
 def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: Site) -> dict[str, pl.DataFrame]:

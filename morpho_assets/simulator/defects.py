@@ -197,6 +197,14 @@ def empty_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
+@defect("site_failure", "image_quality", "zero bytes and nothing else", do="Fetch or export the image again.")
+def zeroed_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
+    """An image's file has its full size, and every byte is zero."""
+    path = _pick(plate, rng)
+    path.write_bytes(bytes(path.stat().st_size))
+    return plate.damage(path, _well(path))
+
+
 @defect("site_failure", "raw_images", "does not exist", do="Restore the file, or take its row out of load_data.")
 def missing_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image that load_data names is not there."""
@@ -282,6 +290,20 @@ def missing_image_folder(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(plate.images.parent)
 
 
+@defect(
+    "error",
+    "plate_manifest",
+    "where the first is not",
+    "images_projected has it",
+    do="Set the `replace` that the message shows, or correct load_data.",
+)
+def projected_images(plate: Plate, rng: np.random.Generator) -> Damage:
+    """load_data says images where the folder is called images_projected: raw and projected were exchanged."""
+    folder = plate.source / "images"
+    folder.rename(folder.with_name("images_projected"))
+    return plate.damage(folder)
+
+
 # What is in the images
 
 
@@ -342,6 +364,21 @@ def foreign_channel(plate: Plate, rng: np.random.Generator) -> Damage:
     here, there = (int(index) for index in rng.choice(len(files), 2, replace=False))
     shutil.copyfile(files[there], files[here])
     return plate.damage(files[here], _well(files[here]))
+
+
+@defect(
+    "flag",
+    "image_quality",
+    "flag_same_picture",
+    "DNA and RNA are one picture at 1 of 18 sites",
+    do="Correct load_data, or export the channel again.",
+)
+def copied_channel(plate: Plate, rng: np.random.Generator) -> Damage:
+    """The RNA image of a site is a copy of its DNA image."""
+    dna, rna = (plate.files(channel) for channel in ("DNA", "RNA"))
+    index = int(rng.integers(len(dna)))
+    shutil.copyfile(dna[index], rna[index])
+    return plate.damage(rna[index], _well(rna[index]))
 
 
 @defect("flag", "single_cells", "may be exchanged with Mito", do="Correct load_data and run the plate again.")
