@@ -18,7 +18,7 @@ from morpho_assets.learn.encoders import EncoderConfig
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.study import SpaceConfig, tuning_share
-from morpho_assets.settings import read_yaml
+from morpho_assets.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent
 
