@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from morpho_assets.errors import InputError, MorphoError
 
@@ -37,14 +38,17 @@ QUERIES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; a mistake of ours or the user's is one message and exit status 1."""
+    """Run one command; a mistake of ours or the user's is one message and exit status 1, Ctrl-C is 130."""
     options = _parser().parse_args(arguments)
-    _set_environment(Path(options.settings).resolve())
+    _set_environment(Path(options.settings).expanduser().resolve())
     try:
         return int(options.run(options) or 0)
     except MorphoError as error:
         print(f"morpho: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("morpho: cancelled. What is finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,16 +64,30 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
+    def named(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--plate", action="append", default=[], help="a barcode; may be repeated")
+        added.add_argument("--study", action="append", default=[], help="a study; may be repeated")
+        return added
+
     demo = command("demo", _demo, "make a synthetic gallery, run every asset on it, and query the result")
     demo.add_argument("--size", default="demo", help="tiny, demo or plate384 (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="seed of the simulator")
-    plates = command("plates", _plates, "list plates, or register some so that the UI shows them")
-    plates.add_argument("action", choices=["list", "add"])
-    plates.add_argument("plate", nargs="*", help="barcodes to add; none adds all that the sources have")
-    run = command("run", _run, "materialise plates and studies, and the catalog")
-    run.add_argument("--plate", action="append", default=[], help="a barcode; may be repeated")
-    run.add_argument("--study", action="append", default=[], help="a study; may be repeated")
-    run.add_argument("--force", action="store_true", help="also what is up to date")
+    plates = command("plates", _plates, "list plates, or register some so that the UI shows them, or take some out")
+    plates.add_argument("action", choices=["list", "add", "remove"])
+    plates.add_argument("plate", nargs="*", help="barcodes; `add` without any adds all that the sources have")
+    plan = named(command("plan", _plan, "what would be made, and why; of all registered plates unless some are named"))
+    plan.add_argument("--look", action="store_true", help="look at the sources first; else what was seen last counts")
+    named(command("status", _status, "one row per plate: stage, sites done and failed, flags, gate, next step"))
+    run = named(command("run", _run, "make what is stale of plates and studies, and the catalog"))
+    run.add_argument("--force", action="store_true", help="also what is up to date, from nothing")
+    named(command("retry", _retry, "try again what failed: sites, and stages that are being backed off from"))
+    waive = command("waive", _waive, "let a closed gate of a plate pass")
+    waive.add_argument("check", help="name of the check, such as few_failed_sites")
+    waive.add_argument("--plate", required=True, help="the barcode")
+    waive.add_argument("--reason", required=True, help="why; it is kept beside the commit")
+    command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
+    clean = command("clean", _clean, "remove files that no commit names any more")
+    clean.add_argument("--days", type=float, default=1.0, help="only those older than this (default: %(default)s)")
     sql = command("sql", _sql, "ask the published database")
     sql.add_argument("query", help='a statement, such as "SHOW TABLES"')
     ui = command("ui", _ui, "start the Dagster UI on this machine")
@@ -84,26 +102,23 @@ def _set_environment(settings: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("DAGSTER_HOME", str(settings.parent))
     os.environ.setdefault("MORPHO_STATE_DIR", str(settings.parent / "data" / "dagster"))
-    Path(os.environ["MORPHO_STATE_DIR"]).mkdir(parents=True, exist_ok=True)
 
 
 def _workspace() -> Workspace:
-    from morpho_assets.assets.resources import settings_file
     from morpho_assets.workspace import Workspace
 
-    return Workspace.open(settings_file())
+    return Workspace.open(Path(os.environ["MORPHO_SETTINGS"]))
 
 
-def _open_instance() -> dg.DagsterInstance:
-    """Dagster's instance. Processes take turns to open it: the first creates the tables, and two at once collide."""
-    import dagster as dg
-    from filelock import FileLock
+def _instance() -> dg.DagsterInstance:
+    from morpho_assets.assets.launching import open_instance
 
-    with FileLock(Path(os.environ["MORPHO_STATE_DIR"]) / "instance.lock"):
-        return dg.DagsterInstance.get()
+    state = Path(os.environ["MORPHO_STATE_DIR"])
+    state.mkdir(parents=True, exist_ok=True)
+    return open_instance(state)
 
 
-def _demo(options: argparse.Namespace) -> None:
+def _demo(options: argparse.Namespace) -> int:
     from morpho_assets.simulator import write_gallery
     from morpho_assets.terminal import TerminalProgress
 
@@ -120,34 +135,117 @@ def _demo(options: argparse.Namespace) -> None:
             lambda done, total: progress("gallery", done, total),
             workspace.settings.compute.processes,
         )
-    _materialise(workspace, plates, ["demo"], force=False)
+    failed = _make(workspace, plates, ["demo"])
     print(f"\nReport:   {Path(workspace.settings.reports) / 'demo' / 'report.html'}")
     print(f"Database: {workspace.settings.catalog}\n")
     for question, query in QUERIES:
         print(f'{question}\n  morpho sql "{query}"')
         _print_table(query)
+    return failed
 
 
 def _plates(options: argparse.Namespace) -> None:
     workspace = _workspace()
     known = workspace.plates()
-    with _open_instance() as instance:
-        if options.action == "add":
-            unknown = sorted(set(options.plate) - set(known))
-            if unknown:
-                found = f"the plates {', '.join(known[:10]) or 'none'}"
-                raise InputError("sources", f"plate {unknown[0]}", found, "a plate of a source", "Check the barcode.")
-            instance.add_dynamic_partitions("plate", options.plate or known)
+    with _instance() as instance:
         registered = set(instance.get_dynamic_partitions("plate"))
+        if options.action == "add":
+            workspace.require(options.plate, [])
+            instance.add_dynamic_partitions("plate", options.plate or known)
+        if options.action == "remove":
+            for plate in options.plate:
+                if plate not in registered:
+                    found = ", ".join(sorted(registered)[:10]) or "none"
+                    raise InputError("plates", plate, "no registered plate", f"one of {found}", "Check the barcode.")
+                instance.delete_dynamic_partition("plate", plate)
+        registered = set(instance.get_dynamic_partitions("plate"))
+    profiled = {own.key for name, own in workspace.lake.ledger.state().commits if name == "well_profiles"}
     for plate in sorted(registered | set(known)):
-        done = "profiles" if workspace.lake.parts("normalized_profiles", plate) else ""
-        print(f"{plate}\t{'registered' if plate in registered else 'not registered'}\t{done}".rstrip())
+        done = "profiles" if plate in profiled else ""
+        source = "" if plate in known else "no source has it"
+        print(f"{plate}\t{'registered' if plate in registered else 'not registered'}\t{done}{source}".rstrip())
 
 
-def _run(options: argparse.Namespace) -> None:
+def _plan(options: argparse.Namespace) -> None:
+    workspace = _workspace()
+    plates, studies = _named(workspace, options)
+    tasks = workspace.plan(plates, studies, look=options.look)
+    state = workspace.state(plates, studies)
+    for key in [*plates, *studies]:
+        mine = [task for task in tasks if task.partition.key == key]
+        print(f"{key}: {'up to date' if not mine else ''}{_seen(state, key) if key in plates else ''}")
+        for task in mine:
+            part = f" ({task.partition.part})" if task.partition.part else ""
+            held = f"; held: {task.held}" if task.held else ""
+            print(f"  {task.stage + part:<24} {'; '.join(task.reasons)}{held}")
+
+
+def _seen(state: Any, plate: str) -> str:
+    """How old what is known of a plate's sources is."""
+    from datetime import UTC, datetime
+
+    from morpho_assets.lake.ledger import Partition
+
+    seen = state.observations.get(Partition("plate", plate))
+    if seen is None:
+        return " (nobody has looked at its sources: `morpho plan --look`)"
+    hours = (datetime.now(UTC) - datetime.fromisoformat(seen.at)).total_seconds() / 3600
+    return f" (its sources were looked at {hours:.1f} hours ago)"
+
+
+def _status(options: argparse.Namespace) -> None:
+    from morpho_assets.status import status_table
+
+    workspace = _workspace()
+    plates, _ = _named(workspace, options)
+    _print_frame(status_table(workspace, plates))
+
+
+def _run(options: argparse.Namespace) -> int:
     if not options.plate and not options.study:
         raise InputError("morpho run", "", "neither --plate nor --study", "at least one", "Name a plate or a study.")
-    _materialise(_workspace(), options.plate, options.study, options.force)
+    workspace = _workspace()
+    workspace.require(options.plate, options.study)
+    return _make(workspace, options.plate, options.study, "force" if options.force else "")
+
+
+def _retry(options: argparse.Namespace) -> int:
+    workspace = _workspace()
+    workspace.require(options.plate, options.study)
+    plates, studies = _named(workspace, options)
+    state = workspace.state(plates, studies)
+    failed = {own.key for (_, own), commit in state.commits.items() if commit.sites.failed}
+    failed |= {own.key for _, own in state.attempts}
+    return _make(workspace, [plate for plate in plates if plate in failed], options.study, "retry")
+
+
+def _waive(options: argparse.Namespace) -> None:
+    workspace = _workspace()
+    closed = [
+        commit
+        for (_, own), commit in workspace.state([options.plate]).commits.items()
+        if own.key == options.plate and options.check in {verdict.check for verdict in commit.closed}
+    ]
+    if not closed:
+        raise InputError("morpho waive", options.check, "no such gate is closed", f"a closed gate of {options.plate}",
+                         "`morpho status` shows them.")  # fmt: skip
+    for commit in closed:
+        workspace.lake.ledger.waive(commit, options.check, options.reason)
+        print(f"{commit.stage} of {options.plate}, commit {commit.number}: {options.check} is waived")
+
+
+def _catalog(options: argparse.Namespace) -> int:
+    from morpho_assets.terminal import TerminalProgress
+
+    with _instance() as instance, TerminalProgress() as progress:
+        return _publish(instance, progress)
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from morpho_assets.lake.sweep import sweep
+
+    swept = sweep(_workspace().lake, days=options.days)
+    print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 
 def _sql(options: argparse.Namespace) -> None:
@@ -157,7 +255,11 @@ def _sql(options: argparse.Namespace) -> None:
 def _ui(options: argparse.Namespace) -> None:
     """Replaces this process by `dagster dev`, bound to loopback."""
     _workspace()  # a wrong settings file is one message here, not a stack of them in the UI
-    _open_instance().dispose()  # its tables stand before the UI's processes look for them at once
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            raise InputError("morpho ui", f"port {options.port}", "somebody who answers there already", "a free port",
+                             "Open it in the browser if it is yours, or choose another with --port.")  # fmt: skip
+    _instance().dispose()  # its tables stand before the UI's processes look for them at once
     root = Path(os.environ["MORPHO_SETTINGS"]).parent
     place = ["-w", "workspace.yaml"] if (root / "workspace.yaml").exists() else ["-m", "morpho_assets.definitions"]
     os.chdir(root)
@@ -166,76 +268,72 @@ def _ui(options: argparse.Namespace) -> None:
     )
 
 
-def _materialise(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], force: bool) -> None:
-    """Plates that are not up to date, then studies, then the catalog; the first failure ends it.
+def _named(workspace: Workspace, options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The plates and studies that a command names; without any, all registered plates."""
+    workspace.require(options.plate, options.study)
+    if options.plate or options.study:
+        return options.plate, options.study
+    with _instance() as instance:
+        return sorted(instance.get_dynamic_partitions("plate")), []
 
-    A stale manifest is read first: only what it says decides whether images and cells are stale too.
-    """
-    from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
+
+def _make(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], how: str = "") -> int:
+    """Make plates, then studies, then the catalog, one after the other whatever fails; the exit status."""
+    from morpho_assets.assets.launching import launch
+    from morpho_assets.assets.resources import FORCE, RETRY
+    from morpho_assets.stages import PLATE_STAGES, STUDY_STAGES
     from morpho_assets.terminal import TerminalProgress
 
-    with _open_instance() as instance, TerminalProgress() as progress:
+    tags = {"force": {FORCE: "true"}, "retry": {RETRY: "true"}}.get(how, {})
+    failed: list[str] = []
+    with _instance() as instance, TerminalProgress() as progress:
         instance.add_dynamic_partitions("plate", list(plates))
         instance.add_dynamic_partitions("study", list(studies))
-        for number, plate in enumerate(plates, start=1):
-            stages = list(PLATE_STAGES) if force else _stale(workspace, plate)
-            if not force and "plate_manifest" in stages and workspace.lake.parts("wells", plate):
-                _launch(instance, progress, ["plate_manifest"], plate)
-                stages = _stale(workspace, plate)
-            progress.title(f"plate {plate} ({number} of {len(plates)})" + ("" if stages else ": up to date"))
-            if stages:
-                _launch(instance, progress, stages, plate)
-        for study in studies:
-            progress.title(f"study {study}")
-            _launch(instance, progress, [*STUDY_STAGES, "report"], study)
-        progress.title("catalog")
-        _launch(instance, progress, ["catalog"], None)
+        for kind, keys, every in (("plate", plates, PLATE_STAGES), ("study", studies, STUDY_STAGES)):
+            for number, key in enumerate(keys, start=1):
+                place = f" ({number} of {len(keys)})" if len(keys) > 1 else ""
+                try:
+                    tasks = workspace.plan(**{"plates" if kind == "plate" else "studies": [key]})  # type: ignore[arg-type]
+                except MorphoError as error:
+                    progress.title(f"{kind} {key}{place}")
+                    failed.append(f"{kind} {key}: {error}")
+                    continue
+                stale = {task.stage for task in tasks}
+                stages = [name for name in every if how or name in stale]
+                held = next((task.held for task in tasks if task.held and not task.waits), None)
+                progress.title(f"{kind} {key}{place}" + ("" if stages else ": up to date"))
+                problem = (
+                    held if held and not how else launch(instance, progress, stages, key, tags) if stages else None
+                )
+                if problem:
+                    failed.append(f"{kind} {key}: {problem}")
+                    print(f"morpho: {failed[-1]}", file=sys.stderr)
+        problem_of_catalog = _publish(instance, progress)
+    if len(failed) > 1:
+        print(f"morpho: {len(failed)} of {len(plates) + len(studies)} did not end well", file=sys.stderr)
+    return 1 if failed or problem_of_catalog else 0
 
 
-def _stale(workspace: Workspace, plate: str) -> list[str]:
-    from morpho_assets.lineage import PLATE_STAGES, is_current
+def _publish(instance: dg.DagsterInstance, progress: Any) -> int:
+    from morpho_assets.assets.launching import launch
 
-    return [stage for stage in PLATE_STAGES if not is_current(workspace.lake, stage, plate, workspace.settings)]
-
-
-def _launch(instance: dg.DagsterInstance, progress: object, assets: list[str], partition: str | None) -> None:
-    """Materialise assets in this process, as one run that the UI shows."""
-    import dagster as dg
-
-    from morpho_assets.definitions import build_defs
-
-    definitions = build_defs(progress=progress)  # type: ignore[arg-type]
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    job = definitions.resolve_implicit_global_asset_job_def()
-    chosen = job.get_subset(asset_selection={dg.AssetKey(name) for name in assets})
-    outcome = chosen.execute_in_process(
-        run_config=quiet, instance=instance, partition_key=partition, raise_on_error=False
-    )
-    if not outcome.success:
-        raise MorphoError(_first_failure(outcome))
-
-
-def _first_failure(outcome: dg.ExecuteInProcessResult) -> str:
-    """What stopped a run: the check that did not hold, or the message of the asset that failed."""
-    for check in outcome.get_asset_check_evaluations():
-        if check.blocking and not check.passed:
-            return f"{check.asset_key.to_user_string()}: {check.description}"
-    for event in outcome.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            cause = error.cause if error and error.cause else error
-            text = (cause.message if cause else "").strip()
-            return f"{event.step_key} failed: {text}"
-    return "the run failed; the UI (`morpho ui`) shows where"
+    progress.title("catalog")
+    problem = launch(instance, progress, ["catalog"], None)
+    if problem:
+        print(f"morpho: {problem}", file=sys.stderr)
+    return 1 if problem else 0
 
 
 def _print_table(query: str) -> None:
-    import polars as pl
-
     from morpho_assets.lake.catalog import query_catalog
 
     workspace = _workspace()
-    frame = query_catalog(workspace.settings.catalog, query, workspace.lake)
+    _print_frame(query_catalog(workspace.settings.catalog, query, workspace.lake))
+
+
+def _print_frame(frame: Any) -> None:
+    import polars as pl
+
     with pl.Config(tbl_rows=100, tbl_cols=20, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True,
                    tbl_hide_column_data_types=True):  # fmt: skip
         print(frame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -31,7 +30,10 @@ class ComputeConfig(BaseModel):
 
     @property
     def processes(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
+        """How many work side by side; by default as many as this process may use, whatever the machine has."""
+        from joblib import cpu_count  # affinity, and the limits of a container
+
+        return self.workers or int(cpu_count())
 
 
 def map_items(

@@ -46,14 +46,17 @@ def raise_first(faults: Sequence[InputError]) -> None:
 
 
 class ImageError(MorphoError):
-    """One image cannot be read or used; `path` says which, the message why."""
+    """One image cannot be read or used; `path` says which, the message why.
 
-    def __init__(self, path: object, reason: str) -> None:
-        self.path, self.reason = str(path), reason
+    Not `lasting` is a fault of the network: the image itself may be good, and is tried again by the next run.
+    """
+
+    def __init__(self, path: object, reason: str, lasting: bool = True) -> None:
+        self.path, self.reason, self.lasting = str(path), reason, lasting
         super().__init__(f"{path}: {reason}")
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, bool]]:
+        return type(self), (self.path, self.reason, self.lasting)
 
 
 class LakeError(MorphoError):

@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from morpho_assets.compute import ComputeConfig
+from morpho_assets.errors import InputError
 from morpho_assets.gallery.images import ImagesConfig
 from morpho_assets.gallery.sources import Source
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.imaging.quality import QualityConfig
-from morpho_assets.imaging.segmentation import SegmentationConfig, WatershedConfig
+from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, SegmentationConfig, WatershedConfig
 from morpho_assets.measure.config import PROFILES, MeasurementConfig
 from morpho_assets.measure.config import resolve as measurement_profile
 from morpho_assets.profiles.plate import ProfilesConfig
@@ -66,8 +67,9 @@ def load_settings(file: Path) -> Settings:
     root = file.resolve().parent
 
     def absolute(path: str) -> str:
-        return path if "://" in path or path.startswith("/") else str(root / path)
+        return resolved(path, root)
 
+    _check_places(settings, file)
     sources = []
     for source in settings.sources:
         places = {name: getattr(source, name, None) for name in ("root", "path", "files", "platemaps", "metadata")}
@@ -75,4 +77,39 @@ def load_settings(file: Path) -> Settings:
         sources.append(source.model_copy(update=found))
     paths = {name: absolute(getattr(settings, name)) for name in ("lake", "catalog", "reports", "studies")}
     images = settings.images.model_copy(update={"folder": absolute(settings.images.folder)})
-    return settings.model_copy(update={**paths, "sources": tuple(sources), "images": images})
+    segmentation = _located(settings.segmentation, root)
+    return settings.model_copy(
+        update={**paths, "sources": tuple(sources), "images": images, "segmentation": segmentation}
+    )
+
+
+def resolved(path: str, root: Path) -> str:
+    """A path as it is meant: an address as it stands, `~` as the home folder, a relative one from `root`."""
+    return path if "://" in path else str(root / Path(path).expanduser())
+
+
+def _check_places(settings: Settings, file: Path) -> None:
+    """Two sources of one name, and a catalog that is no local file, are errors: raises InputError."""
+    names = [source.name for source in settings.sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        todo = "Give each source a name of its own: a plate remembers its source by it."
+        raise InputError(file, "key sources", f"two sources named {twice}", "names that differ", todo)
+    if "://" in settings.catalog:
+        todo = "Name a local file; the lake itself may lie in an object store."
+        raise InputError(file, "key catalog", settings.catalog, "a path on this machine", todo)
+
+
+def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:
+    """The configuration with the places of its files as they are meant: label images, weights of one's own."""
+    if isinstance(config, ExternalConfig):
+        return config.model_copy(update={"folder": Path(resolved(str(config.folder or "."), root))})
+    if isinstance(config, CellposeConfig):
+        parts = {"nuclei": config.nuclei, "cells": config.cells}
+        found = {
+            name: part.model_copy(update={"model": resolved(part.model, root)})
+            for name, part in parts.items()
+            if hasattr(part, "model") and Path(resolved(part.model, root)).is_file()
+        }
+        return config.model_copy(update=found)
+    return config

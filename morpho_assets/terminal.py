@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-
-import dagster as dg
+from typing import Any
 
 from morpho_assets.compute import Progress
 
@@ -19,7 +18,7 @@ class TerminalProgress:
         self._began = 0.0
         self._live = sys.stdout.isatty()
 
-    def of(self, context: dg.AssetExecutionContext) -> Progress:
+    def of(self, context: Any) -> Progress:
         """The same for every asset: their labels tell them apart."""
         return self
 

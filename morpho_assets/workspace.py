@@ -1,23 +1,25 @@
-"""Settings and lake together: what a command or an asset opens to do its work."""
+"""Settings, lake and studies together: what a command or an asset opens, and what it asks of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.evaluators import TRUTH_EVALUATORS
-from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets.errors import InputError, LakeError, MorphoError
 from morpho_assets.gallery.source import PlateSource
-from morpho_assets.gallery.sources import GallerySource, find_source
-from morpho_assets.gallery.store import Store
-from morpho_assets.gallery.truth import Truth, TruthFolder, read_truth
-from morpho_assets.imaging.sites import SiteReader, illumination_paths
+from morpho_assets.gallery.sources import find_source
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-from morpho_assets.lineage import PLATE_STAGES, plate_provenance, settings_digest, source_is_current, study_provenance
+from morpho_assets.lake.ledger import Observation, Partition, State, now
+from morpho_assets.plan import Task, plan_target, reads_of, why
 from morpho_assets.settings import Settings, load_settings
-from morpho_assets.studies.model import Study, load_study, study_files, study_plates
+from morpho_assets.stages import PLATE_STAGES, STAGES, STUDY_STAGES, Look, Target
+from morpho_assets.studies.model import Study, load_study, study_files
+
+_LISTED_FROM = 16  # plates from which on files are looked up by listing whole tables
+_LOOKERS = 8  # plates whose sources are looked at side by side
 
 
 @dataclass(frozen=True)
@@ -26,83 +28,201 @@ class Workspace:
 
     settings: Settings
     lake: Lake
+    root: Path
 
     @classmethod
     def open(cls, file: Path) -> Workspace:
-        """Read the settings and open the lake they name; nothing is created yet."""
-        settings = load_settings(file)
-        return cls(settings, Lake(settings.lake, settings.lake_options))
+        """Read the settings and open the lake they name; nothing is created yet.
 
-    # Plates
+        Raises InputError for wrong settings, and LakeError for a lake of the form before the ledger.
+        """
+        settings = load_settings(file)
+        lake = Lake(settings.lake, settings.lake_options)
+        lake.check_format()
+        return cls(settings, lake, file.resolve().parent)
+
+    # Plates and studies
 
     def plates(self) -> list[str]:
         """Barcodes of all plates of all sources, sorted."""
         return sorted({plate for source in self.settings.sources for plate in source.plates()})
 
-    def source(self, plate: str) -> PlateSource:
-        return find_source(self.settings.sources, plate)
-
-    def measured_elsewhere(self, plate: str) -> MeasuredSource | None:
-        """The source of a plate without images, which has its cells or profiles; None for a plate with images."""
-        if self.lake.read("sites", plate).height:
-            return None
-        source = self.source(plate)
-        return source if isinstance(source, MeasuredSource) else None
-
-    def store(self, plate: str) -> Store:
-        """How the images of a plate are read, from the source its manifest names."""
-        sites = self.lake.read("sites", plate)
-        if not sites.height:
-            return Store()
-        name = sites["source"][0]
-        for source in self.settings.sources:
-            if source.name == name:
-                return source.store()
-        known = ", ".join(source.name for source in self.settings.sources) or "none"
-        raise InputError(
-            "sources", f"plate {plate}", f"the sources {known}", name, "Restore it, or read the plate anew."
-        )
-
-    def reader(self, plate: str, corrected: bool = True) -> SiteReader:
-        """Reads the plate's sites, divided by its illumination functions or as they were acquired."""
-        return SiteReader(self.lake, self.store(plate), illumination_paths(self.lake, plate) if corrected else {})
-
-    def provenance(self, stage: str, plate: str) -> Provenance:
-        """What a stage of a plate would be made from now."""
-        return plate_provenance(self.lake, stage, plate, self.settings)
-
-    # Studies
-
     def studies(self) -> list[str]:
         return sorted(study_files(Path(self.settings.studies)))
 
     def study(self, name: str) -> Study:
-        return load_study(name, Path(self.settings.studies))
+        return load_study(name, Path(self.settings.studies), self.root)
 
-    def study_plates(self, study: Study) -> list[str]:
-        """The study's plates; `all` means all with profiles made with the present settings."""
-        wanted = settings_digest(PLATE_STAGES["well_profiles"], self.settings, PLATE_STAGES)
-        made = {
-            plate: self.lake.provenance("normalized_profiles", plate)
-            for plate in self.lake.partitions("normalized_profiles")
-        }
-        current = [plate for plate, by in made.items() if by and by.settings == wanted]
-        return study_plates(study, [plate for plate in current if source_is_current(self.lake, plate, self.settings)])
+    def require(self, plates: Iterable[str], studies: Iterable[str]) -> None:
+        """Raise InputError for a plate that no source has, or a study that nobody wrote."""
+        for plate in plates:
+            find_source(self.settings.sources, plate)
+        for study in studies:
+            self.study(study)
 
-    def truth(self, study: Study) -> Truth | None:
-        """What is known of the study's plates, if it has an evaluator that asks and some of them are simulated."""
-        if not any(settings["evaluator"] in TRUTH_EVALUATORS for settings in study.evaluators.values()):
-            return None
-        sources = {source.name: source for source in self.settings.sources}
-        folders = {}
-        for plate in self.study_plates(study):
-            sites = self.lake.read("sites", plate)
-            source = sources.get(sites["source"][0]) if sites.height else None
-            if isinstance(source, GallerySource):
-                batch = self.lake.read("wells", plate)["Metadata_Batch"][0]
-                folders[plate] = TruthFolder(source.store(), source.base, batch, plate)
-        return read_truth(folders)
+    def study_plates(self, study: Study, state: State) -> list[str]:
+        """The plates of a study: those it names, or all whose profiles were made with the settings in force.
 
-    def study_provenance(self, stage: str, study: Study, reads: tuple[str, ...] = ()) -> Provenance:
-        """What a stage of a study would be made from now, with the plate stages that it reads."""
-        return study_provenance(self.lake, stage, study, self.study_plates(study), reads, self.settings)
+        Raises LakeError where a named one is not there, or was made with other settings: they never mix.
+        """
+        if study.plates == "all":
+            made = sorted(p.key for name, p in state.commits if name == "well_profiles" and p.kind == "plate")
+            plates = [plate for plate in made if not self.unsettled(plate, state)]
+            if not plates:
+                raise InputError(
+                    f"study {study.name}", "plates", "no plate with profiles that were made with these settings",
+                    "at least one", "Materialise plates.",
+                )  # fmt: skip
+            return plates
+        for plate in study.plates:
+            problem = self.unsettled(plate, state)
+            if problem:
+                raise LakeError(
+                    f"study {study.name}: {problem}. Two settings never mix in one study: "
+                    f"materialise the plate again (`morpho run --plate {plate}`)"
+                )
+        return list(study.plates)
+
+    def unsettled(self, plate: str, state: State) -> str | None:
+        """Which stage of a plate is not there or was made with other settings or code than those in force, and which;
+        None where the whole chain of its commits was made with them."""
+        partition = Partition("plate", plate)
+        try:
+            target = self.target(partition, state)
+        except InputError as error:
+            return str(error)
+        for name in PLATE_STAGES:
+            reasons = why(STAGES[name], target, state.commits.get((name, partition)), state.commits)
+            if reasons:
+                return f"{name} of plate {plate} is not as the settings in force would make it ({'; '.join(reasons)})"
+        return None
+
+    # Targets
+
+    def target(self, partition: Partition, state: State, plates: Sequence[str] | None = None) -> Target:
+        """A partition with what is in force for it; `plates` are those of a study where they are known already."""
+        if partition.kind == "plate":
+            return Target(partition, self.settings, source=self.source(partition.key, state))
+        study = self.study(partition.key)
+        chosen = self.study_plates(study, state) if plates is None else plates
+        sources = {plate: self.source(plate, state) for plate in chosen}
+        return Target(partition, self.settings, study=study, sources=sources)
+
+    def source(self, plate: str, state: State) -> PlateSource:
+        """The source that a plate's manifest was read from, else the one that has it. Raises InputError for none."""
+        made = state.commits.get(("plate_manifest", Partition("plate", plate)))
+        known = self._sources.get(made.notes.get("source", "")) if made is not None else None
+        return known or find_source(self.settings.sources, plate)
+
+    @cached_property
+    def _sources(self) -> Mapping[str, PlateSource]:
+        return {source.name: source for source in self.settings.sources}
+
+    def targets(self, target: Target) -> list[tuple[str, Target]]:
+        """The stages of a plate's or a study's job with the target of each, in order; of a stage with parts one each.
+
+        A study also asks for the embeddings that its spaces are of, after its encoders.
+        """
+        if target.study is None:
+            return [(name, target) for name in PLATE_STAGES]
+        found: list[tuple[str, Target]] = []
+        for name in STUDY_STAGES:
+            stage = STAGES[name]
+            for each in stage.inputs:
+                if each.asked:
+                    asked = [partition for (asked, partition) in reads_of(stage, target) if asked == each.stage]
+                    found += [
+                        (each.stage, Target(partition, self.settings, source=target.sources[partition.key]))
+                        for partition in asked
+                    ]
+            parts = stage.parts(target.study) if stage.parts else [""]
+            found += [(name, replace(target, partition=target.partition._replace(part=part))) for part in parts]
+        return found
+
+    # What is stale
+
+    def plan(
+        self, plates: Sequence[str] = (), studies: Sequence[str] = (), look: bool = True, state: State | None = None
+    ) -> list[Task]:
+        """What would be made of plates and studies, in order, and why.
+
+        With `look` their sources are looked at now and what was seen is recorded; without, the last record stands (of
+        a study's few files there is none: they are always looked at). `state` is the ledger where it was read already.
+        """
+        state = state or self.state(plates, studies)
+        if look:
+            state = self.observe(plates, state)
+        sizes = self._sizes() if len(plates) >= _LISTED_FROM else None
+        tasks: list[Task] = []
+        for plate in plates:
+            partition = Partition("plate", plate)
+            target = self.target(partition, state)
+            seen = state.observations.get(partition)
+            stages = self.targets(target)
+            tasks += plan_target(state, stages, seen.seen if seen else {}, self._damage(stages, state, sizes))
+        for name in studies:
+            tasks += self._study_tasks(name, state)
+        return tasks
+
+    def _study_tasks(self, name: str, state: State) -> list[Task]:
+        partition = Partition("study", name)
+        try:
+            target = self.target(partition, state)
+        except MorphoError as error:
+            return [Task(stage, partition, ("its plates are not ready",), held=str(error)) for stage in STUDY_STAGES]
+        stages = self.targets(target)
+        seen = {stage: self.look(stage, each, state) for stage, each in stages if each.study is not None}
+        return plan_target(state, stages, seen, self._damage(stages, state, None))
+
+    def state(self, plates: Sequence[str] = (), studies: Sequence[str] = ()) -> State:
+        """The ledger as it stands: of these plates and studies and of what they read; of everything for many."""
+        named = [self.study(name) for name in studies]
+        if len(plates) >= _LISTED_FROM or any(study.plates == "all" for study in named):
+            return self.lake.ledger.state()
+        keys = [*plates, *(plate for study in named for plate in study.plates)]
+        partitions = [Partition("plate", key) for key in keys] + [Partition("study", name) for name in studies]
+        return self.lake.ledger.state(partitions)
+
+    def look(self, stage: str, target: Target, state: State) -> dict[str, str]:
+        """How the sources of a stage look now. What it reads must be there."""
+        commits = [state.commits[each] for each in reads_of(STAGES[stage], target) if each in state.commits]
+        commit = state.commits.get((stage, target.partition))
+        return STAGES[stage].sources(Look(target, self.lake.snapshot(commits), commit))
+
+    def observe(self, plates: Sequence[str], state: State) -> State:
+        """Look at the sources of plates, record what was seen, and return the state with it."""
+
+        def one(plate: str) -> Observation:
+            partition = Partition("plate", plate)
+            target = self.target(partition, state)
+            seen = {name: self.look(name, target, state) for name in self._observable(partition, state)}
+            self.lake.ledger.observe(partition, seen)
+            return Observation(partition=partition, seen=seen, at=now())
+
+        with ThreadPoolExecutor(_LOOKERS) as threads:
+            found = {each.partition: each for each in threads.map(one, plates)}
+        return replace(state, observations={**state.observations, **found})
+
+    def _observable(self, partition: Partition, state: State) -> list[str]:
+        """The stages of a plate whose sources can be looked at: those whose inputs are there."""
+        there = {name for name, own in state.commits if own == partition}
+        return [name for name in PLATE_STAGES if all(each.stage in there for each in STAGES[name].inputs)]
+
+    def _damage(
+        self, stages: Sequence[tuple[str, Target]], state: State, sizes: Mapping[str, int] | None
+    ) -> dict[tuple[str, Partition], str]:
+        """What is wrong with the files of commits, by stage and partition."""
+        damage = {}
+        for name, target in stages:
+            commit = state.commits.get((name, target.partition))
+            found = self.lake.damage(commit, sizes, deep=sizes is None) if commit is not None else None
+            if found is not None:
+                damage[name, target.partition] = found
+        return damage
+
+    def _sizes(self) -> dict[str, int]:
+        """The bytes of every file of every table."""
+        tables = {table for stage in STAGES.values() for table in stage.outputs}
+        with ThreadPoolExecutor(_LOOKERS) as threads:
+            found = threads.map(self.lake.files.find, sorted(tables))
+            return {path: entry.size for entries in found for path, entry in entries.items()}

@@ -1,18 +1,27 @@
-"""Resources: the workspace that assets open, and how their progress is told. The environment is read here alone."""
+"""Resources: the run that an asset works in, and how its progress is told. The environment is read here alone."""
 
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 
 from morpho_assets.compute import Progress
+from morpho_assets.runs import Run
 from morpho_assets.workspace import Workspace
 
 SETTINGS_FILE = "MORPHO_SETTINGS"
 """Environment variable with the path of the settings file; without it, `morpho.yaml` in the working directory."""
+FORCE = "morpho/force"
+"""Run tag: make again what is current."""
+RETRY = "morpho/retry"
+"""Run tag: make again what has failed sites."""
+
+_RUNS: OrderedDict[str, Run] = OrderedDict()
+_KEPT = 4  # of a process that runs one after the other, as tests and the command line do
 
 
 def settings_file() -> Path:
@@ -21,24 +30,35 @@ def settings_file() -> Path:
 
 
 class WorkspaceResource(dg.ConfigurableResource):
-    """Opens the workspace of a settings file."""
+    """Opens the workspace of a settings file; a run of Dagster's reads it once and keeps what it pinned."""
 
     file: str
 
     def open(self) -> Workspace:
         return Workspace.open(Path(self.file))
 
+    def run(self, context: dg.AssetExecutionContext, progress: Progress) -> Run:
+        """The run of which this step is one: settings, plates and commits are those it began with."""
+        name = context.run_id
+        if name not in _RUNS:
+            tags = context.run_tags
+            _RUNS[name] = Run(self.open(), force=tags.get(FORCE) == "true", retry=tags.get(RETRY) == "true")
+            while len(_RUNS) > _KEPT:
+                _RUNS.popitem(last=False)
+        _RUNS[name].progress = progress
+        return _RUNS[name]
+
 
 class ProgressTeller(Protocol):
     """Where the progress of an asset is told."""
 
-    def of(self, context: dg.AssetExecutionContext) -> Progress: ...
+    def of(self, context: Any) -> Progress: ...
 
 
 class LoggedProgress:
     """Tells progress in the run's log, at most ten times for each piece of work."""
 
-    def of(self, context: dg.AssetExecutionContext) -> Progress:
+    def of(self, context: Any) -> Progress:
         tenths: dict[str, int] = {}
 
         def progress(label: str, done: int, total: int) -> None:

@@ -24,7 +24,7 @@ from morpho_assets.evaluate.stain_drift import StainDriftConfig, stain_drifts
 from morpho_assets.evaluate.truth import TruthConfig, truth_checks
 from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.profiles.features import require_features
 
 Kind = TypeVar("Kind")
@@ -37,10 +37,10 @@ class Evaluator(Protocol):
 
 
 class PlateEvaluator(Protocol):
-    """A study's plates (plate to reader, which holds the lake), the evaluator's own config model and a seed in;
+    """Tables, a study's plates (plate to reader), the evaluator's own config model and a seed in;
     metrics out. For what is true of the plates whatever the feature space, and so is measured once."""
 
-    def __call__(self, readers: Mapping[str, SiteReader], config: Any, seed: int) -> Evaluation: ...
+    def __call__(self, inputs: Snapshot, readers: Mapping[str, SiteReader], config: Any, seed: int) -> Evaluation: ...
 
 
 class TruthEvaluator(Protocol):
@@ -48,7 +48,7 @@ class TruthEvaluator(Protocol):
     own config model and a seed in; metrics and the detail `points` out."""
 
     def __call__(
-        self, lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: Any, seed: int
+        self, inputs: Snapshot, study: str, spaces: Sequence[str], truth: Truth | None, config: Any, seed: int
     ) -> Evaluation: ...
 
 
@@ -101,20 +101,20 @@ def evaluate(
 
 
 def evaluate_plates(
-    readers: Mapping[str, SiteReader], config: BaseModel | Mapping[str, Any], seed: int = 0
+    inputs: Snapshot, readers: Mapping[str, SiteReader], config: BaseModel | Mapping[str, Any], seed: int = 0
 ) -> Evaluation:
     """`evaluate` for what is measured on plates (plate to reader)."""
     model, evaluator = _chosen(config, PLATE_EVALUATORS, "plates")
-    return evaluator(readers, model, seed)
+    return evaluator(inputs, readers, model, seed)
 
 
 def evaluate_truth(
-    lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: BaseModel | Mapping[str, Any],
+    inputs: Snapshot, study: str, spaces: Sequence[str], truth: Truth | None, config: BaseModel | Mapping[str, Any],
     seed: int = 0,
 ) -> Evaluation:  # fmt: skip
     """`evaluate` for what is measured against known truth."""
     model, evaluator = _chosen(config, TRUTH_EVALUATORS, "truth")
-    return evaluator(lake, study, spaces, truth, model, seed)
+    return evaluator(inputs, study, spaces, truth, model, seed)
 
 
 def _chosen(

@@ -21,6 +21,7 @@ from morpho_assets.imaging.overlap import Labels, Overlap, overlap
 from morpho_assets.imaging.segmentation.external import site_path
 from morpho_assets.imaging.segmentation.objects import EIGHT, areas, relabelled, touching_border
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites
+from morpho_assets.lake.lake import Snapshot
 
 DSB_THRESHOLDS = tuple(float(t) for t in np.arange(50, 100, 5) / 100)
 LEAST_AREA = 20  # pixels: smaller pieces of the trivial baseline are noise
@@ -84,7 +85,8 @@ class SegmentationScoresConfig(BaseModel):
     )
     cells: str | None = Field(default=None, description="path of a site's true cells, likewise")
     folder: Path | None = Field(
-        default=None, description="folder that relative paths start from; none: the current one"
+        default=None,
+        description="folder that relative paths start from, itself relative to the settings file; none: that file's",
     )
     border: Literal["discard", "keep"] = Field(
         default="discard", description="objects that touch the image's edge, true or found: left out, or scored"
@@ -97,7 +99,9 @@ class SegmentationScoresConfig(BaseModel):
         return self
 
 
-def segmentation_scores(readers: Mapping[str, SiteReader], config: SegmentationScoresConfig, seed: int) -> Evaluation:
+def segmentation_scores(
+    inputs: Snapshot, readers: Mapping[str, SiteReader], config: SegmentationScoresConfig, seed: int
+) -> Evaluation:
     """Scores of the masks of these plates (plate to reader), by plate and compartment, where true labels exist.
 
     F1 at IoU 0.5 and 0.7, mAP_DSB and Dice are means over sites with a bootstrap interval over them; the count error
@@ -109,7 +113,7 @@ def segmentation_scores(readers: Mapping[str, SiteReader], config: SegmentationS
     for plate, reader in readers.items():
         for compartment in ("nuclei", "cells"):
             pattern = getattr(config, compartment)
-            scored = [] if pattern is None else list(_scored_sites(reader, plate, compartment, pattern, config))
+            scored = [] if pattern is None else list(_scored_sites(inputs, reader, plate, compartment, pattern, config))
             if scored:
                 rows += _rows(f"{plate}, {compartment}", scored, seed)
     if not rows:
@@ -122,12 +126,12 @@ _Scores = dict[str, float]  # of one site: the scores that are averaged, and `co
 
 
 def _scored_sites(
-    reader: SiteReader, plate: str, compartment: str, pattern: str, config: SegmentationScoresConfig
+    inputs: Snapshot, reader: SiteReader, plate: str, compartment: str, pattern: str, config: SegmentationScoresConfig
 ) -> Iterator[tuple[int, _Scores, _Scores]]:
     """Of each site with a true label image: its true objects, the scores of the masks and those of the baseline."""
     masks = {(row["Metadata_Well"], row["Metadata_Site"]): row for row in
-             reader.lake.read("masks", plate).iter_rows(named=True)}  # fmt: skip
-    for site in complete_sites(reader.lake, plate):
+             inputs.read("masks", plate).iter_rows(named=True)}  # fmt: skip
+    for site in complete_sites(inputs, plate):
         row = masks.get((site.well, site.site))
         path = site_path(pattern, config.folder, site.names)
         if row is None or not path.is_file():

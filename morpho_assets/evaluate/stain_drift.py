@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
-from morpho_assets.imaging.quality import stain_drift
+from morpho_assets.imaging.quality import STAIN_VALUE, stain_drift
 from morpho_assets.imaging.sites import SiteReader
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Snapshot
 
 DRAWS = 9999
 
@@ -26,9 +26,7 @@ class StainDriftConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     evaluator: Literal["stain_drift"] = "stain_drift"
-    value: str = Field(
-        default="ImageQuality_StdIntensity", description="column of image_quality whose median over sites is compared"
-    )
+    value: str = Field(default=STAIN_VALUE, description="column of image_quality whose median over sites is compared")
     group: tuple[str, ...] = Field(
         default=("Metadata_Batch",), description="columns of wells, one value a plate, within which plates are compared"
     )
@@ -36,7 +34,9 @@ class StainDriftConfig(BaseModel):
     least_change: float = Field(default=0.2, ge=0, description="and the least change, as a share of the others' median")
 
 
-def stain_drifts(readers: Mapping[str, SiteReader], config: StainDriftConfig, seed: int) -> Evaluation:
+def stain_drifts(
+    inputs: Snapshot, readers: Mapping[str, SiteReader], config: StainDriftConfig, seed: int
+) -> Evaluation:
     """Rows per plate and channel (scope `plate, channel`): `stain_log2_ratio`, and with three other plates `stain_z`.
 
     `value` is `stain_drift`'s; chance is 0, what a plate like the others gives; the p-value is how often one of as many
@@ -45,7 +45,7 @@ def stain_drifts(readers: Mapping[str, SiteReader], config: StainDriftConfig, se
     is no column of `wells` or varies within a plate.
     """
     rows: list[dict[str, object]] = []
-    frames = [_with_group(reader.lake, plate, config.group) for plate, reader in readers.items()]
+    frames = [_with_group(inputs, plate, config.group) for plate in readers]
     known = [frame for frame in frames if frame.height]
     if not known:
         return Evaluation(metrics_frame(rows))
@@ -67,9 +67,9 @@ def stain_drifts(readers: Mapping[str, SiteReader], config: StainDriftConfig, se
     return Evaluation(metrics_frame(rows))
 
 
-def _with_group(lake: Lake, plate: str, group: Sequence[str]) -> pl.DataFrame:
+def _with_group(inputs: Snapshot, plate: str, group: Sequence[str]) -> pl.DataFrame:
     """`image_quality` of a plate with the `group` columns of its wells."""
-    wells = lake.read("wells", plate)
+    wells = inputs.read("wells", plate)
     missing = [name for name in group if name not in wells.columns]
     if missing:
         expected = ", ".join(name for name in wells.columns if name.startswith("Metadata_"))
@@ -78,7 +78,7 @@ def _with_group(lake: Lake, plate: str, group: Sequence[str]) -> pl.DataFrame:
     if values.height > 1:
         found = f"{values.height} values of {', '.join(group)} on plate {plate}"
         raise InputError("evaluators", "stain_drift.group", found, "one value a plate", "Name columns of whole plates.")
-    quality = lake.read("image_quality", plate)
+    quality = inputs.read("image_quality", plate)
     return quality.with_columns(pl.lit(values[name][0]).alias(name) for name in group) if group else quality
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, product
-from typing import Any
 
 import polars as pl
 
-from morpho_assets.compute import Progress, no_progress
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.evaluators import (
@@ -26,38 +24,29 @@ from morpho_assets.evaluate.metrics import (
     paired_differences,
     treatment_names,
 )
-from morpho_assets.gallery.truth import Truth
-from morpho_assets.imaging.sites import SiteReader
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
+from morpho_assets.gallery.truth import read_truth, truth_folders
+from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.tables import table
-from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, variant_name
+from morpho_assets.lake.work import Work
+from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import reported
 
 TRUTH = "truth"  # the variant of what is compared with what was planted
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
-def evaluate_study(
-    lake: Lake,
-    study: str,
-    made: Provenance,
-    steps: Mapping[str, Sequence[str]],
-    evaluators: Mapping[str, Mapping[str, Any]],
-    seed: int,
-    readers: Mapping[str, SiteReader],
-    truth: Truth | None = None,
-    progress: Progress = no_progress,
-) -> pl.DataFrame:
-    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`; returns the first.
+def evaluate_study(work: Work) -> None:
+    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`.
 
-    `steps` maps a space to its steps of correction, `evaluators` a name to settings. A variant is a space, a space and
+    A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
-    `against <the step before>`, paired by treatment. Evaluators of plates see `readers` (plate to reader) once, as
-    variant `plates`; those of truth see the whole study beside `truth`, as variant `truth`, and write nothing where it
-    is None. InputError names the evaluator and the variant.
+    `against <the step before>`, paired by treatment. Evaluators of plates see the plates once, as
+    variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
+    and write nothing of real ones. InputError names the evaluator and the variant.
     """
+    inputs, study, asked = work.inputs, work.key, work.settings
+    steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
@@ -65,7 +54,7 @@ def evaluate_study(
     metrics, treatments, scores = [], [], []
     total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
-        profiles = reported(read_space(lake, study, space, step))
+        profiles = reported(read_space(inputs, study, space, step))
         features = space_features(profiles)
         name = variant_name(space, step)
         for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
@@ -77,31 +66,31 @@ def evaluate_study(
                 scores.append(found.scores.with_columns(**place))
                 treatments += _treatments(found, place)
                 done += 1
-                progress("evaluation", done, total)
+                work.progress("evaluation", done, total)
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     metrics += _changes(study, scored, steps, of_profiles, seed)
+    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
         with _named(study, evaluator, PLATES):
-            metrics.append(evaluate_plates(readers, settings, seed).metrics.with_columns(**place))
+            metrics.append(evaluate_plates(inputs, readers, settings, seed).metrics.with_columns(**place))
         done += 1
-        progress("evaluation", done, total)
+        work.progress("evaluation", done, total)
     points = []
+    truth = read_truth(truth_folders(inputs, work.source)) if of_truth else None
     for evaluator, settings in of_truth.items():
         with _named(study, evaluator, TRUTH):
-            found = evaluate_truth(lake, study, list(steps), truth, settings, seed)
+            found = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
         place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
         metrics.append(found.metrics.with_columns(**place))
         points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
         done += 1
-        progress("evaluation", done, total)
+        work.progress("evaluation", done, total)
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
-    lake.write("treatments", study, pl.concat(treatments) if treatments else table("treatments").empty(), made)
-    lake.write("treatment_scores", study, scored, made)
-    points_table = pl.concat(points) if points else table("planted_and_found").empty()
-    lake.write("planted_and_found", study, points_table, made)
-    lake.write("metrics", study, frame, made)
-    return frame
+    work.write("treatments", pl.concat(treatments) if treatments else table("treatments").empty())
+    work.write("treatment_scores", scored)
+    work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
+    work.write("metrics", frame)
 
 
 def _changes(

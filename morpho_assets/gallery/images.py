@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,12 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.compute import Progress, no_progress
 from morpho_assets.errors import ImageError
-from morpho_assets.gallery.store import Store
-from morpho_assets.lake.failures import write_failures
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
+from morpho_assets.gallery.store import WEB, Content, Store
+from morpho_assets.lake.digests import digest
+from morpho_assets.lake.files import quoted
 from morpho_assets.lake.tables import table
+from morpho_assets.lake.work import Work
 
 
 class ImagesConfig(BaseModel):
@@ -33,34 +33,98 @@ class ImagesConfig(BaseModel):
     downloads: int = Field(8, ge=1, description="images fetched at the same time")
 
 
-def fetch_images(
-    lake: Lake, plate: str, made: Provenance, store: Store, config: ImagesConfig, progress: Progress = no_progress
-) -> pl.DataFrame:
-    """Fetch every image of a plate's `sites` and write `image_files`; returns those rows.
+def fetch_images(work: Work) -> None:
+    """Fetch every image of a plate's `sites` and write `image_files`.
 
-    An image that cannot be had is a row in `site_failures` (stage raw_images). A file that is already there with the
-    size its store gives is not fetched again. Local images are read where they lie, never copied, never deleted.
+    An image that cannot be had is a row in `site_failures`, and fails its site. One that has not changed since the last
+    commit is not fetched again, nor one that is already there with the size and checksum its store gives. Local images
+    are read where they lie, never copied, never deleted.
     """
-    sites = lake.read("sites", plate).to_dicts()
+    config: ImagesConfig = work.options
+    store: Store = work.source.store()
+    sites = work.read("sites").to_dicts()
+    stamps = image_stamps(store, sites)
+    unchanged = _unchanged(work, stamps)
     files, failures = [], []
     with ThreadPoolExecutor(config.downloads) as threads:
-        tasks = {threads.submit(_fetch, store, row, config.folder): row for row in sites}
-        for done, task in enumerate(as_completed(tasks), start=1):
-            row = tasks[task]
-            try:
-                files.append(task.result())
-            except ImageError as error:
-                failures.append({**row, "error": error.reason, "path": error.path})
-            progress("raw_images", done, len(sites))
-    frame = pl.DataFrame(files, schema=table("image_files").empty().schema)
+        try:
+            tasks = {
+                threads.submit(_fetch, store, row, config.folder): row for row in sites if row["uri"] not in unchanged
+            }
+            files = [{**row, **unchanged[row["uri"]]} for row in sites if row["uri"] in unchanged]
+            work.notes["images fetched"] = len(tasks)
+            for done, task in enumerate(as_completed(tasks), start=len(files) + 1):
+                row = tasks[task]
+                try:
+                    fetched, stamps[row["uri"]] = task.result()
+                    files.append(fetched)
+                except ImageError as error:
+                    failures.append({**row, "error": error.reason, "path": error.path, "lasting": error.lasting})
+                work.progress("raw_images", done, len(sites))
+        except BaseException:
+            threads.shutdown(wait=True, cancel_futures=True)  # what waits in the queue is not fetched for nothing
+            raise
+    _write(work, sites, files, failures)
+    good = {row["uri"]: str(stamps[row["uri"]]) for row in files}
+    failed = {row["uri"]: stamps[row["uri"]] if row["lasting"] else UNREACHABLE for row in failures}
+    work.basis = {"stamps": good}
+    work.sources = image_sources(good | failed, failed)
+
+
+UNREACHABLE = "unreachable"
+"""The stamp of an image that the network kept from us: it is another one as soon as somebody looks."""
+
+
+def image_sources(stamps: Mapping[str, str | None], failed: Collection[str]) -> dict[str, str]:
+    """What the images of a plate look like, for the ledger: those that failed one by one, the others as one digest."""
+    others = sorted((uri, stamp) for uri, stamp in stamps.items() if uri not in failed)
+    return {"images": digest(others), **{uri: stamps.get(uri) or "missing" for uri in failed}}
+
+
+def image_stamps(store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The stamp of each image of a plate's `sites`, None for one that is not there; each folder is listed once."""
+    folders: dict[str, dict[str, str]] = {}
+    stamps: dict[str, str | None] = {}
+    for row in rows:
+        uri = store.resolve(row["uri"])
+        folder = uri.rpartition("/")[0]
+        if folder not in folders:
+            folders[folder] = store.listing(folder)
+        stamps[row["uri"]] = WEB if uri.startswith("http") else folders[folder].get(uri)
+    return stamps
+
+
+def _unchanged(work: Work, stamps: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
+    """What is known of the images that are as they were at the last commit: uri to path, bytes and sha256."""
+    before = work.earlier.get("basis", {}).get("stamps", {})
+    same = [uri for uri, stamp in before.items() if stamps.get(uri) == stamp]
+    if work.previous is None or not same or work.lake.damage(work.previous):
+        return {}
+    files = work.lake.snapshot([work.previous]).read("image_files", work.key)
+    rows = files.filter(pl.col("uri").is_in(same)).select("uri", "path", "bytes", "sha256")
+    return {row["uri"]: row for row in rows.iter_rows(named=True)}
+
+
+def _write(
+    work: Work,
+    sites: Sequence[Mapping[str, Any]],
+    files: Sequence[Mapping[str, Any]],
+    failures: list[dict[str, Any]],
+) -> None:
+    """Write the tables, in the order of the manifest, and say which sites are done and which failed."""
     order = {(r["Metadata_Well"], r["Metadata_Site"], r["channel"]): i for i, r in enumerate(sites)}
-    rank = [order[key] for key in frame.select("Metadata_Well", "Metadata_Site", "channel").iter_rows()]
-    frame = frame.with_columns(pl.Series("rank", rank, dtype=pl.Int32)).sort("rank").drop("rank")
-    made = made.including("images", frame["sha256"].to_list())
-    failures.sort(key=lambda row: order[row["Metadata_Well"], row["Metadata_Site"], row["channel"]])
-    write_failures(lake, plate, "raw_images", failures, made)
-    lake.write("image_files", plate, frame, made)
-    return frame
+
+    def rank(row: Mapping[str, Any]) -> int:
+        return order[row["Metadata_Well"], row["Metadata_Site"], row["channel"]]
+
+    names = [column.name for column in table("image_files").columns]
+    rows = [{name: row.get(name) for name in names} for row in sorted(files, key=rank)]
+    work.write("image_files", pl.DataFrame(rows, schema=table("image_files").empty().schema))
+    work.write_failures(sorted(failures, key=rank))
+    checksums: dict[str, list[str]] = {f"{row['Metadata_Well']}-{row['Metadata_Site']}": [] for row in sites}
+    for row in rows:
+        checksums[f"{row['Metadata_Well']}-{row['Metadata_Site']}"].append(str(row["sha256"]))
+    work.sites = {key: digest(found) for key, found in checksums.items()}
 
 
 def delete_fetched(paths: list[str], folder: str) -> None:
@@ -70,29 +134,31 @@ def delete_fetched(paths: list[str], folder: str) -> None:
             Path(path).unlink(missing_ok=True)
 
 
-def _fetch(store: Store, row: dict[str, Any], folder: str) -> dict[str, Any]:
-    """The `image_files` row of one image, which is on this machine afterwards."""
+def _fetch(store: Store, row: Mapping[str, Any], folder: str) -> tuple[dict[str, Any], str]:
+    """The `image_files` row of one image, which is on this machine afterwards; and its stamp."""
     uri = store.resolve(row["uri"])
     if "://" not in uri:
-        path, body = uri, store.read(uri).body
+        path, content = uri, store.read(uri)
     else:
-        name = f"{row['Metadata_Well']}-{row['Metadata_Site']}-{row['channel']}{os.path.splitext(uri)[1]}"
-        path = os.path.join(folder, row["Metadata_Plate"], name)
-        present = _present(store, uri, path)
-        body = store.read(uri).body if present is None else present
-        if present is None:
-            _write_aside(path, body)
-    kept = ("Metadata_Plate", "Metadata_Well", "Metadata_Site", "channel", "uri", "series", "frame")
-    place = {key: row[key] for key in kept}
-    return {**place, "path": path, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        name = "-".join(quoted(str(row[part])) for part in ("Metadata_Well", "Metadata_Site", "channel"))
+        path = os.path.join(folder, quoted(row["Metadata_Plate"]), name + os.path.splitext(uri)[1])
+        content = _present(store, uri, path) or _fetched(store, uri, path)
+    return {**row, "path": path, "bytes": len(content.body), "sha256": content.sha256}, content.stamp
 
 
-def _present(store: Store, uri: str, path: str) -> bytes | None:
-    """The content of a file that an earlier run fetched, if it is the store's."""
+def _present(store: Store, uri: str, path: str) -> Content | None:
+    """A file that an earlier run fetched, if it is the store's."""
     if not os.path.exists(path):
         return None
     body = Path(path).read_bytes()
-    return body if store.matches(uri, body) else None
+    stamp = store.matches(uri, body)
+    return None if stamp is None else Content(body, hashlib.sha256(body).hexdigest(), stamp)
+
+
+def _fetched(store: Store, uri: str, path: str) -> Content:
+    content = store.read(uri)
+    _write_aside(path, content.body)
+    return content
 
 
 def _write_aside(path: str, body: bytes) -> None:

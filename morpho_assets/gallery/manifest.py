@@ -1,27 +1,31 @@
-"""A plate's manifest in the lake: `wells` and `sites`, validated before anything is written."""
+"""A plate's manifest: `wells` and `sites`, validated before anything is written; and what it was read from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from morpho_assets.gallery.source import Manifest, PlateSource
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-
-SOURCE = "source"
-"""The input of a manifest that stands for its source's settings."""
+from morpho_assets.gallery.source import PlateSource
+from morpho_assets.lake.work import Work
 
 
-def write_manifest(lake: Lake, plate: str, made: Provenance, source: PlateSource) -> Manifest:
-    """Read what the source's files say of a plate and write it; its content becomes an input of the provenance.
+def read_manifest(work: Work) -> None:
+    """Read what the source's files say of a plate and write it. Raises InputError for the first defect of a file."""
+    watched = work.source.manifest(work.key).watched
+    work.sources = manifest_files(work.source, watched)
+    manifest = work.source.manifest(work.key)  # again: a file that changed while it was read has another stamp
+    work.write("wells", manifest.wells)
+    work.write("sites", manifest.sites.with_columns(source=pl.lit(work.source.name)))
+    work.notes["files"] = list(manifest.files)
+    work.notes["watched"] = list(watched)
+    work.notes["source"] = work.source.name
 
-    That of `wells` also has the source's settings, so that a change of these is noticed; that of `sites` has what is
-    said of images and cells alone, so that another name of the controls leaves these as they are. Raises InputError for
-    the first defect of a file; nothing is written then.
+
+def manifest_files(source: PlateSource, watched: Sequence[str]) -> dict[str, str]:
+    """The files that a manifest was, or would now be, read from, each with a stamp that changes with its content.
+
+    `watched` are paths and patterns of paths; a pattern covers files that come later, too.
     """
-    manifest = source.manifest(plate)
-    sites = [manifest.sites.write_csv(), *manifest.stamps]
-    lake.write("sites", plate, manifest.sites.with_columns(source=pl.lit(source.name)), made.including("files", sites))
-    made = made.including("files", [manifest.wells.write_csv(), *sites]).including(SOURCE, source.contents())
-    lake.write("wells", plate, manifest.wells, made)
-    return manifest
+    store = source.store()
+    return {path: stamp for pattern in watched for path, stamp in store.stamps(pattern).items()}

@@ -72,6 +72,15 @@ class MeasuredSource(SourceModel):
     def plates(self) -> list[str]:
         return sorted(self._found())
 
+    def has(self, plate: str) -> bool:
+        return plate in self._found(plate)
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        maps = tuple(f"{self.platemaps}/{file}" for file in ("*", "platemap/*")) if self.platemaps is not None else ()
+        tables = (self.metadata,) if self.metadata is not None else ()
+        everywhere = (*maps, *tables, self.files.format(plate=plate, batch="*"))
+        return tuple(path.replace("{batch}", "*") for path in everywhere)
+
     def manifest(self, plate: str) -> Manifest:
         file, batch = self._file(plate)
         store = self.store()
@@ -90,11 +99,13 @@ class MeasuredSource(SourceModel):
             files.append(known)
         wells = self.annotated(wells, (files[1:] or files)[0])
         check_wells(wells["Metadata_Well"], files[0], self.wells)
-        stamps = tuple(store.stamp(path) for path in self._contents(file))
-        if self.content != "profiles":
-            stamps = (*stamps, self.cellprofiler.model_dump_json())
         sites = table("sites").empty()
-        return Manifest(place_wells(wells, plate, self.name, batch), sites, (*files, file), stamps)
+        watched = tuple(files) + ((self.metadata.format(batch=batch),) if self.metadata is not None else ())
+        return Manifest(place_wells(wells, plate, self.name, batch), sites, (*files, file), watched)
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        file, _ = self._file(plate)
+        return (f"{file}/**/*.csv",) if self.content == "analysis" else (file,)
 
     def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
         """The cells of a plate, a site (or some thousand cells) at a time; None for published profiles."""
@@ -151,9 +162,6 @@ class MeasuredSource(SourceModel):
             found = f"wells of {', '.join(others)}" if others else "a header without wells"
             raise InputError(file, "column Metadata_Plate", found, plate, "Check `files`.")
         return mine
-
-    def _contents(self, file: str) -> list[str]:
-        return self.store().glob(f"{file}/**/*.csv") if self.content == "analysis" else [file]
 
     def _file(self, plate: str) -> tuple[str, str]:
         """The plate's file (or folder) and its batch. Raises InputError where there is none, or several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -25,13 +26,13 @@ class Manifest:
     """A plate as its files describe it.
 
     `wells` and `sites` fit the lake's tables; `sites` has no rows where a plate was measured elsewhere. `files` were
-    read for them. `stamps` name the content of files that later stages read as they lie, and how they read it.
+    read for them; `watched` are the paths and patterns (`*`) among which they were found: what would change them.
     """
 
     wells: pl.DataFrame
     sites: pl.DataFrame
     files: tuple[str, ...]
-    stamps: tuple[str, ...] = ()
+    watched: tuple[str, ...]
 
 
 class PlateSource(Protocol):
@@ -49,8 +50,23 @@ class PlateSource(Protocol):
     def plates(self) -> list[str]:
         """Barcodes of the plates it has, sorted."""
 
+    def has(self, plate: str) -> bool:
+        """Whether it has a plate."""
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        """Paths and patterns of all files that could say something of a plate, whether they can be read or not."""
+
     def manifest(self, plate: str) -> Manifest:
         """Everything its files say of a plate, validated. Raises InputError for the first defect."""
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        """Paths and patterns of the files with its cells or profiles, where it was measured elsewhere; else none."""
+
+    def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
+        """Its cells, where they were measured elsewhere."""
+
+    def profiles(self, plate: str) -> pl.DataFrame | None:
+        """Its profiles, where they were published."""
 
 
 class SourceModel(BaseModel):
@@ -73,6 +89,15 @@ class SourceModel(BaseModel):
         ("DMSO",), description="treatments that are negative controls, in any case and percentage; []: there are none"
     )
     wells: Literal[6, 12, 24, 48, 96, 384, 1536] | None = Field(None, description="wells of a plate; default: any")
+
+    def measurements(self, plate: str) -> tuple[str, ...]:
+        return ()
+
+    def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
+        return None
+
+    def profiles(self, plate: str) -> pl.DataFrame | None:
+        return None
 
     def contents(self) -> dict[str, Any]:
         """All settings but those that only say how files are fetched and which other plates there are."""

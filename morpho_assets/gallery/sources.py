@@ -58,6 +58,16 @@ class GallerySource(ImagedSource):
     def plates(self) -> list[str]:
         return sorted({path.rsplit("/", 2)[-2] for path in self._load_data_files("*")})
 
+    def has(self, plate: str) -> bool:
+        return bool(self._load_data_files(plate))
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        metadata = f"{self.base}/workspace/metadata"
+        batches = self.batches or ("*",)
+        load_data = tuple(f"{self.base}/workspace/load_data_csv/{batch}/{plate}/load_data*" for batch in batches)
+        maps = tuple(f"{metadata}/platemaps/{batch}/{file}" for batch in batches for file in ("*", "platemap/*"))
+        return (*load_data, *maps, f"{metadata}/external_metadata/*")
+
     def manifest(self, plate: str) -> Manifest:
         load_data = self._load_data(plate)
         batch = load_data.rsplit("/", 3)[-3]
@@ -72,7 +82,9 @@ class GallerySource(ImagedSource):
         check_wells(wells["Metadata_Well"], platemap, self.wells)
         check_imaged(sites, load_data, wells, platemap)
         files = tuple(file for file in (load_data, barcodes, platemap, metadata) if file)
-        return Manifest(place_wells(wells, plate, self.source, batch), sites, files)
+        external = f"{self.base}/workspace/metadata/external_metadata/*"
+        watched = (f"{load_data.rpartition('/')[0]}/load_data*", barcodes, platemap, external)
+        return Manifest(place_wells(wells, plate, self.source, batch), sites, files, watched)
 
     def _absolute(self, load_data: str) -> Callable[[str], str]:
         """Relative paths begin at the root where they name the project, as the Gallery's do, else beside load_data."""
@@ -121,6 +133,13 @@ class SamplesheetSource(ImagedSource):
     def plates(self) -> list[str]:
         return sorted(set(self._sheet()["plate"]))
 
+    def has(self, plate: str) -> bool:
+        return plate in self.plates()
+
+    def watched(self, plate: str) -> tuple[str, ...]:
+        maps = [f"{self.platemaps}/{file}" for file in ("*", "platemap/*")] if self.platemaps else []
+        return (self.path, *(path.format(batch="*") for path in (*maps, self.metadata) if path))
+
     def manifest(self, plate: str) -> Manifest:
         sheet = self._sheet()
         mine = plate_rows(sheet, self.path, plate, self.columns)
@@ -139,7 +158,8 @@ class SamplesheetSource(ImagedSource):
             wells, known = join_external(wells, self.store(), self.metadata.format(batch=batch))
             files += [known] if known else []
         wells = self.annotated(wells, place)
-        return Manifest(place_wells(wells, plate, source, batch), sites, tuple(files))
+        watched = (*files[:3], *([self.metadata.format(batch=batch)] if self.metadata else []))
+        return Manifest(place_wells(wells, plate, source, batch), sites, tuple(files), watched)
 
     def _sheet(self) -> pl.DataFrame:
         return read_samplesheet(read_file(self.store(), self.path), self.path, self.columns, self.rows)
@@ -151,7 +171,7 @@ Source = Annotated[GallerySource | SamplesheetSource | MeasuredSource, Field(dis
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
     """The one source that has a plate. Raises InputError where none has, or two do: a barcode names one plate."""
     sources = list(sources)
-    holders = [source for source in sources if plate in source.plates()]
+    holders = [source for source in sources if source.has(plate)]
     if len(holders) != 1:
         names = ", ".join(source.name for source in (holders or sources)) or "none"
         found = f"the plate in {names}" if holders else f"no such plate in the sources {names}"

@@ -5,28 +5,32 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.retry import faults, may_pass, retried
 
 GALLERY = "s3://cellpainting-gallery"
 """The public bucket of the Cell Painting Gallery; load_data files name their images under it."""
 
 
-_REMOTE = ("s3://", "https://", "http://")
+_WEB = ("https://", "http://")
+_REMOTE = ("s3://", *_WEB)
+WEB = "web"
+"""The stamp of a file of a web server, which cannot be listed: it is taken not to change."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file that was read and verified: its bytes and their sha256 (hex)."""
+    """A file that was read and verified: its bytes, their sha256 (hex), and the stamp it had then."""
 
     body: bytes
     sha256: str
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,32 @@ class Store:
         return path
 
     def glob(self, pattern: str) -> list[str]:
-        """The files that match, sorted, each a path that `read` takes. A bucket that does not exist has none."""
+        """The files that match, sorted, each a path that `read` takes. A bucket that does not exist has none.
+
+        `*` stands for any part of a name and `**` for any folders; every other sign is itself.
+        """
+        return list(self.stamps(pattern))
+
+    def stamps(self, pattern: str) -> dict[str, str]:
+        """The files that match, sorted, each with a stamp that changes with its content: its size, and its checksum or
+        time of change. Raises InputError where the store does not answer."""
         pattern = self.resolve(pattern)
         scheme = "s3://" if pattern.startswith("s3://") else ""
+        literal = pattern.replace("[", "[[]").replace("?", "[?]")
+        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
+        return {scheme + str(path): _stamp(info) for path, info in sorted(found.items()) if info["type"] == "file"}
+
+    def listing(self, folder: str) -> dict[str, str]:
+        """The files in one folder, each with its stamp; none where there is no such folder, or on a web server."""
+        folder = self.resolve(folder)
+        if folder.startswith(_WEB):
+            return {}
+        scheme = "s3://" if folder.startswith("s3://") else ""
         try:
-            found = self._files(pattern).glob(pattern)
-        except _faults(pattern) as error:
-            todo = "Check the network, `root`, `endpoint_url` and `anonymous`."
-            raise InputError(pattern, "", f"{type(error).__name__}: {error}", "a store that answers", todo) from None
-        return sorted(scheme + str(path) for path in found)
+            found = self._asked(folder, lambda files: files.ls(folder, detail=True))
+        except FileNotFoundError:
+            return {}
+        return {scheme + str(info["name"]): _stamp(info) for info in found if info["type"] == "file"}
 
     def read(self, path: str) -> Content:
         """A whole file. Network faults are tried again with growing pauses; a body of the wrong size or checksum too.
@@ -67,38 +88,35 @@ class Store:
         """
         path = self.resolve(path)
         files = self._files(path)
-        fault = ""
-        for attempt in range(self.retries + 1):
-            if attempt:
-                time.sleep(min(0.2 * 2**attempt, 10))
-            try:
-                info = self._info(path)
-                body = bytes(files.cat_file(path))
-            except FileNotFoundError:
-                raise ImageError(path, "does not exist") from None
-            except PermissionError as error:
-                raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
-            except _faults(path) as error:
-                fault = f"{type(error).__name__}: {error}"
-                continue
+
+        def whole() -> Content:
+            info = self._info(path)
+            body = bytes(files.cat_file(path))
             fault = _defect(body, info)
-            if not fault:
-                return Content(body, hashlib.sha256(body).hexdigest())
-        raise ImageError(path, f"{fault} (tried {self.retries + 1} times)")
+            if fault:
+                raise _Broken(fault)
+            return Content(body, hashlib.sha256(body).hexdigest(), WEB if path.startswith(_WEB) else _stamp(info))
+
+        try:
+            return retried(whole, _remote(path), self.retries + 1)
+        except FileNotFoundError:
+            raise ImageError(path, "does not exist") from None
+        except PermissionError as error:
+            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+        except _Broken as error:
+            raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
+        except faults(_remote(path)) as error:
+            passing = may_pass(error, _remote(path))
+            tried = f" (tried {self.retries + 1} times)" if passing else ""
+            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
 
     def exists(self, path: str) -> bool:
         """Whether a file is there. A store that does not answer is no proof that it is not: then it counts as there."""
         path = self.resolve(path)
         try:
             return bool(self._files(path).exists(path))
-        except _faults(path):
+        except faults(_remote(path)):
             return True
-
-    def stamp(self, path: str) -> str:
-        """Names a file's content without reading it: its path, size, and checksum or time of change."""
-        path = self.resolve(path)
-        info = self._files(path).info(path)
-        return f"{path} {info['size']} {info.get('ETag') or info.get('mtime')}"
 
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
@@ -113,15 +131,30 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             copy = os.path.join(folder, path.rsplit("/", 1)[-1])
             try:
-                self._files(path).get_file(path, copy)
-            except _faults(path) as error:
+                retried(lambda: self._files(path).get_file(path, copy), _remote(path), self.retries + 1)
+            except faults(_remote(path)) as error:
                 raise ImageError(path, f"cannot be copied ({type(error).__name__}: {error})") from None
             yield copy
 
-    def matches(self, path: str, body: bytes) -> bool:
-        """Whether bytes that we hold are those of the file, by the size and checksum its store gives."""
+    def matches(self, path: str, body: bytes) -> str | None:
+        """The stamp of a file whose bytes we hold already, by the size and checksum its store gives; None where they
+        are others, or the store gives no checksum."""
         path = self.resolve(path)
-        return not _defect(body, self._info(path))
+        try:
+            info = retried(lambda: self._info(path), _remote(path), self.retries + 1)
+        except faults(_remote(path)) as error:
+            raise ImageError(path, f"{type(error).__name__}: {error}", lasting=False) from None
+        return None if _defect(body, info) or path.startswith(_WEB) else _stamp(info)
+
+    def _asked(self, path: str, question: Callable[[Any], Any]) -> Any:
+        """The answer of the store to a listing. Raises InputError where there is none."""
+        try:
+            return retried(lambda: question(self._files(path)), _remote(path), self.retries + 1)
+        except FileNotFoundError:
+            raise
+        except faults(_remote(path)) as error:
+            todo = "Check the network, `root`, `endpoint_url` and `anonymous`."
+            raise InputError(path, "", f"{type(error).__name__}: {error}", "a store that answers", todo) from None
 
     def _info(self, path: str) -> dict[str, Any]:
         """Size and checksum, as the store tells them; what a web server calls an ETag is no checksum."""
@@ -129,18 +162,22 @@ class Store:
         return info if path.startswith("s3://") else {key: value for key, value in info.items() if key != "ETag"}
 
     def _files(self, path: str) -> Any:
-        scheme = path.split("://", 1)[0] if path.startswith(_REMOTE) else "file"
+        scheme = path.split("://", 1)[0] if _remote(path) else "file"
         return _filesystem(scheme, self.endpoint_url, self.anonymous)
 
 
-def _faults(path: str) -> tuple[type[Exception], ...]:
-    """What a store raises when the network or the disk is at fault."""
-    if not path.startswith(_REMOTE):
-        return (OSError,)
-    from aiohttp import ClientError
-    from botocore.exceptions import BotoCoreError
+class _Broken(ConnectionError):
+    """A body that is not what its store says of it: the transfer failed, and may succeed when it is tried again."""
 
-    return (OSError, TimeoutError, BotoCoreError, ClientError)
+
+def _remote(path: str) -> bool:
+    return path.startswith(_REMOTE)
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    """Names the content of a file by what its store says of it."""
+    etag = str(info.get("ETag", "")).strip('"')
+    return f"{info['size']} {etag or info.get('mtime')}"
 
 
 def _defect(body: bytes, info: Mapping[str, Any]) -> str:

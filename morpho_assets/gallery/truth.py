@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from morpho_assets.gallery.store import Store
+from morpho_assets.lake.lake import Snapshot
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ class Truth:
         """The TIFF file of a site's true `nuclei` or `cells`. Raises ImageError where it is missing."""
         folder = self.folders[plate]
         return folder.store.read(f"{folder.path}/masks/{well}-{site}-{compartment}.tiff").body
+
+
+def truth_folders(inputs: Snapshot, sources: Mapping[str, Any]) -> dict[str, TruthFolder]:
+    """Where the truth of plates (plate to source) would lie; of those alone whose source is a gallery's layout."""
+    folders = {}
+    for plate, source in sources.items():
+        base = getattr(source, "base", None)
+        if base is not None and inputs.read("sites", plate).height:
+            batch = inputs.read("wells", plate)["Metadata_Batch"][0]
+            folders[plate] = TruthFolder(source.store(), base, batch, plate)
+    return folders
 
 
 def read_truth(folders: Mapping[str, TruthFolder]) -> Truth | None:

@@ -108,11 +108,11 @@ def flag_fields(
 def flag_same_picture(quality: pl.DataFrame, pictures: pl.DataFrame) -> pl.DataFrame:
     """Add `flag_same_picture`: another channel of the site has the same file and plane, byte by byte.
 
-    `quality` has a row per site and channel; `pictures` has Metadata_Well, Metadata_Site, channel, sha256, series and
-    frame of every image.
+    `quality` has a row per site and channel; `pictures` has Metadata_Well, Metadata_Site, channel and `content`, which
+    is equal for equal pictures, of every image.
     """
     site = ["Metadata_Well", "Metadata_Site"]
-    again = pl.struct(*site, "sha256", "series", "frame").is_duplicated().alias("flag_same_picture")
+    again = pl.struct(*site, "content").is_duplicated().alias("flag_same_picture")
     return quality.join(
         pictures.select(*site, "channel", again), on=[*site, "channel"], how="left", maintain_order="left"
     )

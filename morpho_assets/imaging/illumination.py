@@ -56,6 +56,12 @@ class IlluminationConfig(BaseModel):
     max_images: int = Field(
         default=384, ge=3, description="basic: images kept at working size, spread evenly over the plate"
     )
+    renew: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of a plate's sites that must be new or changed before its functions are made anew",
+    )
 
 
 @dataclass(frozen=True)

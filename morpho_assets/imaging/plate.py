@@ -3,125 +3,144 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import polars as pl
 
-from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress
+from morpho_assets.compute import map_items
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.imaging.fields import flag_fields, flag_same_picture, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
-from morpho_assets.imaging.planes import ONLY
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
 from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
-from morpho_assets.imaging.sites import Site, SiteReader, commonest_shape, complete_sites, site_rows
-from morpho_assets.lake.failures import write_failures
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-from morpho_assets.lake.work import Outcome, process_sites
+from morpho_assets.imaging.sites import (
+    Site,
+    SiteReader,
+    commonest_shape,
+    complete_sites,
+    illumination_paths,
+    site_rows,
+)
+from morpho_assets.lake.digests import digest
+from morpho_assets.lake.tables import table
+from morpho_assets.lake.work import Work, process_sites
 
 
-def illuminate_plate(
-    lake: Lake,
-    plate: str,
-    made: Provenance,
-    config: IlluminationConfig,
-    reader: SiteReader,
-    compute: ComputeConfig,
-    progress: Progress = no_progress,
-) -> pl.DataFrame:
-    """Write an illumination function per channel, and `illumination_functions`, which this returns.
+def illuminate_plate(work: Work) -> None:
+    """Write an illumination function per channel, and `illumination_functions`.
 
     Method `none` writes no function, `gallery` takes the gallery's own (InputError where the plate has none); the
     others estimate one from the plate's images, a few in memory at a time. An image that cannot be read, or has another
-    size than most, is left out. A channel without any signal gets a function of ones, from 0 images.
+    size than most, is left out. A channel without any signal gets a function of ones, from 0 images. Functions of the
+    last commit stay as they are while few of the plate's images are new (`illumination.renew`).
     """
-    folder = f"illumination/plate={plate}/{made.fingerprint}"
-    sites = complete_sites(lake, plate)
+    config: IlluminationConfig = work.settings
+    sites = complete_sites(work.inputs, work.key)
+    if config.method in ("regular", "basic") and _functions_stay(work, sites, config.renew):
+        return
     channels = list(sites[0].channels) if sites and config.method != "none" else []
-    reader = replace(reader, shape=commonest_shape(reader, sites))
-    uris = dict(lake.read("sites", plate).unique("channel").select("channel", "illumination_uri").iter_rows())
-    function = partial(_illuminate, config, reader, sites, uris, folder)
-    rows = [row for _, row in map_items(function, channels, compute, progress, "illumination")]
-    for row in rows:
-        if isinstance(row, ImageError):
+    reader = _reader(work, sites)
+    uris = dict(work.read("sites").unique("channel").select("channel", "illumination_uri").iter_rows())
+    function = partial(_illuminate, config, reader, sites, uris)
+    rows = []
+    for channel, found in map_items(function, channels, work.compute, work.progress, "illumination"):
+        if isinstance(found, ImageError):
             expected = "an illumination function for each channel"
-            raise InputError(row.path, "", f"a file that {row.reason}", expected, "Restore it, or use method: regular.")
+            raise InputError(
+                found.path, "", f"a file that {found.reason}", expected, "Restore it, or use method: regular."
+            )
+        rows.append(_written(work, channel, config.method, found))
     order = {channel: i for i, channel in enumerate(channels)}
     frame = pl.DataFrame(sorted(rows, key=lambda row: order[row["channel"]]), schema=None if rows else _FUNCTIONS)
-    frame = frame.with_columns(Metadata_Plate=pl.lit(plate))
-    write_failures(lake, plate, "illumination", [], made)
-    lake.write("illumination_functions", plate, frame, made)
-    _remove_others(lake, f"illumination/plate={plate}", made.fingerprint)
-    return frame
+    work.write("illumination_functions", frame.with_columns(Metadata_Plate=pl.lit(work.key)))
+    work.basis = {"method": work.method, "images": _checksums(sites)}
 
 
-def grade_plate(
-    lake: Lake,
-    plate: str,
-    made: Provenance,
-    config: QualityConfig,
-    reader: SiteReader,
-    compute: ComputeConfig,
-    progress: Progress = no_progress,
-) -> Outcome:
+def grade_plate(work: Work) -> None:
     """Measure the quality of every raw image of a plate and write `image_quality` with its flags."""
-    sites = complete_sites(lake, plate)
-    reader = replace(reader, shape=commonest_shape(reader, sites))
-    work, failed = process_sites(
-        lake, "image_quality", plate, made, sites, partial(_grade, config, reader), compute, progress
+    config: QualityConfig = work.settings
+    sites = complete_sites(work.inputs, work.key)
+    reader = _reader(work, sites)
+    tables = ("field_fingerprints", "image_quality")
+    finished = process_sites(
+        work, sites, partial(_grade, config, reader), tables, lambda site: [site.channels, site.content, reader.shape]
     )
-    keys = [site.key for site in sites]
-    frames = list(work.frames("image_quality", keys))
+    frames = [_unflagged(frame) for frame in finished.frames("image_quality")]
     frame = pl.DataFrame(schema=_QUALITY)
+    fingerprints = pl.concat([table("field_fingerprints").empty(), *finished.frames("field_fingerprints")])
     if frames:
-        fingerprints = pl.concat(work.frames("fingerprints", keys))
         frame = flag_quality(pl.concat(frames), config)
         frame = flag_fields(frame, fingerprints, config.fields, config.least_sites)
         frame = flag_same_picture(frame, pl.concat(_pictures(site) for site in sites))
-    lake.write("image_quality", plate, frame, made)
-    work.clear()
-    return Outcome(frame.height, len(sites), failed)
+    work.write("field_fingerprints", fingerprints)
+    work.write("image_quality", frame)
 
 
-def segment_plate(
-    lake: Lake,
-    plate: str,
-    made: Provenance,
-    config: SegmentationConfig,
-    reader: SiteReader,
-    compute: ComputeConfig,
-    progress: Progress = no_progress,
-) -> Outcome:
-    """Segment every site of a plate: label images as TIFF, `objects` and `masks`; the rows are the cells.
+def segment_plate(work: Work) -> None:
+    """Segment every site of a plate: label images as TIFF, `objects` and `masks`.
 
-    What is in a network's weights or in label images that exist already counts among the inputs: other contents under
-    the same name make other masks, and what an earlier run has finished with the old ones is not taken up.
+    What is in a network's weights or in label images that exist already is among the work's sources: other contents
+    under the same name make other masks.
     """
+    config: SegmentationConfig = work.settings
     make_segmenter(config)  # settings that cannot work stop here, before any site
     fetch_weights(config)
-    sites = complete_sites(lake, plate)
-    made = replace(made, inputs={**made.inputs, **made_with(config, [site.names for site in sites])})
-    reader = replace(reader, shape=commonest_shape(reader, sites))
-    folder = f"label_images/plate={plate}/{made.fingerprint}"
-    function = partial(_segment, config, reader, folder)
-    work, failed = process_sites(lake, "masks", plate, made, sites, function, compute, progress)
-    keys = [site.key for site in sites]
-    cells = lake.write_stream("objects", plate, work.frames("objects", keys), made)
-    lake.write_stream("masks", plate, work.frames("masks", keys), made)
-    work.clear()
-    _remove_others(lake, f"label_images/plate={plate}", made.fingerprint)
-    return Outcome(cells, len(sites), failed)
+    sites = complete_sites(work.inputs, work.key)
+    functions = illumination_paths(work.inputs, work.key)
+    reader = _reader(work, sites, functions)
+    function = partial(_segment, config, reader, f"label_images/{work.partition.folder}")
+    common = made_with(config, [site.names for site in sites])
+
+    def made_from(site: Site) -> object:
+        own = made_with(config, [site.names]) if config.method == "external" else common
+        return [site.channels, site.content, reader.shape, functions, own]
+
+    finished = process_sites(work, sites, function, ("objects", "masks"), made_from)
+    work.write_stream("objects", finished.frames("objects"))
+    work.write_stream("masks", finished.frames("masks"))
 
 
 _KEYS = {"Metadata_Plate": pl.String, "Metadata_Well": pl.String, "Metadata_Site": pl.Int32}
-_PICTURES = {"channel": pl.String, "sha256": pl.String, "series": pl.Int32, "frame": pl.Int32}
 _QUALITY = {**_KEYS, "channel": pl.String}
 _FUNCTIONS = {"channel": pl.String, "path": pl.String, "method": pl.String}
+
+
+def _reader(
+    work: Work, sites: Sequence[Site], illumination: Mapping[str, tuple[str, str | None]] | None = None
+) -> SiteReader:
+    """Reads the plate's images, all of which have the size of most."""
+    reader = SiteReader(work.lake, work.source.store(), illumination or {})
+    return replace(reader, shape=commonest_shape(reader, sites))
+
+
+def _functions_stay(work: Work, sites: Sequence[Site], renew: float) -> bool:
+    """Take the functions of the last commit where they were made in the same way and few of the plate's sites are
+    new, changed or gone since they were; says so in the commit."""
+    basis = work.earlier.get("basis", {})
+    if work.previous is None or basis.get("method") != work.method or work.lake.damage(work.previous, deep=True):
+        return False
+    then, now = basis["images"], _checksums(sites)
+    changed = sum(then.get(key) != now.get(key) for key in then | now)
+    if changed / max(len(now), 1) >= renew:
+        return False
+    work.take_over(work.previous)
+    if changed:
+        work.notes["kept"] = f"{changed} of {len(now)} sites are new: under illumination.renew ({renew:.0%})"
+    return True
+
+
+def _checksums(sites: Sequence[Site]) -> dict[str, str]:
+    return {site.key: digest(site.content) for site in sites}
+
+
+def _unflagged(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows as they were measured: of an earlier commit they have its flags, and NaN was stored as null."""
+    measured = frame.drop("^flag_.*$", "same_field_as", strict=False)
+    return measured.with_columns(pl.col("^ImageQuality_.*$").fill_null(float("nan")))
 
 
 @dataclass(frozen=True)
@@ -146,22 +165,26 @@ def _illuminate(
     reader: SiteReader,
     sites: Sequence[Site],
     uris: dict[str, str | None],
-    folder: str,
     channel: str,
-) -> dict[str, object]:
+) -> Illumination:
     images = _ChannelImages(reader, sites, sites[0].channels.index(channel))
     if config.method == "gallery":
         uri = uris[channel]
         if uri is None:
             expected = f"an illumination function of {channel} (load_data_with_illum)"
             raise InputError("illumination.method", "gallery", "a plate without one", expected, "Use method: regular.")
-        function = _gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
-    else:
-        function = _estimated(images, config, channel)
-    path = _save(reader.lake, f"{folder}/Illum{channel}.npy", function.flat)
-    dark = None if function.dark is None else _save(reader.lake, f"{folder}/Illum{channel}_dark.npy", function.dark)
+        return _gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
+    return _estimated(images, config, channel)
+
+
+def _written(work: Work, channel: str, method: str, function: Illumination) -> dict[str, object]:
+    """Write a channel's function and dark field; its row of `illumination_functions`."""
+    path = work.write_file("illumination", f"Illum{channel}.npy", _npy(function.flat))
+    dark = None
+    if function.dark is not None:
+        dark = work.write_file("illumination", f"Illum{channel}_dark.npy", _npy(function.dark))
     extent = {"minimum": float(function.flat.min()), "maximum": float(function.flat.max())}
-    row = {"channel": channel, "path": path, "dark_path": dark, "method": config.method}
+    row = {"channel": channel, "path": path, "dark_path": dark, "method": method}
     return {**row, "images": function.images, **extent}
 
 
@@ -185,11 +208,10 @@ def _gallery_function(uri: str, body: bytes, image: np.ndarray | None) -> Illumi
     return function
 
 
-def _save(lake: Lake, path: str, array: np.ndarray) -> str:
+def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
-    lake.write_bytes(path, buffer.getvalue())
-    return path
+    return buffer.getvalue()
 
 
 def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, pl.DataFrame]:
@@ -198,27 +220,21 @@ def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, p
     field, fingerprint = measure_field(image, config.fields)
     fingerprints = pl.DataFrame({"fingerprint": [fingerprint]}, schema={"fingerprint": pl.List(pl.Float32)})
     return {
-        "fingerprints": site_rows(site, fingerprints),
+        "field_fingerprints": site_rows(site, fingerprints),
         "image_quality": site_rows(site, quality.hstack(field)),
     }
 
 
 def _pictures(site: Site) -> pl.DataFrame:
-    """What tells the images of a site apart, in `flag_same_picture`'s columns."""
-    planes = site.planes or (ONLY,) * len(site.channels)
-    columns = {
-        "sha256": site.sha256,
-        "series": [plane.series for plane in planes],
-        "frame": [plane.frame for plane in planes],
-    }
-    return site_rows(site, pl.DataFrame({"channel": site.channels, **columns}, schema=_PICTURES))
+    return site_rows(site, pl.DataFrame({"channel": site.channels, "content": site.content}))
 
 
 def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: Site) -> dict[str, pl.DataFrame]:
     found = make_segmenter(config, site.names).segment(reader.read(site), site.channels)
-    paths = {name: f"{folder}/{site.key}_{name}.tif" for name in ("nuclei", "cells")}
-    for name, path in paths.items():
-        reader.lake.write_bytes(path, write_labels(getattr(found, name)))
+    paths = {
+        name: reader.lake.write_named(folder, f"{site.key}_{name}.tif", write_labels(getattr(found, name)))
+        for name in ("nuclei", "cells")
+    }
     objects = _objects(found.nuclei, found.cells)
     counts = {"Count_Cells": objects.height, "Count_Dropped": found.dropped_nuclei + found.dropped_cells}
     return {"objects": site_rows(site, objects), "masks": site_rows(site, pl.DataFrame({**paths, **counts}))}
@@ -240,10 +256,3 @@ def _objects(nuclei: np.ndarray, cells: np.ndarray) -> pl.DataFrame:
             "Cells_Area": np.bincount(cells.ravel(), minlength=number + 1)[1:].astype(np.int32),
         }
     )
-
-
-def _remove_others(lake: Lake, folder: str, fingerprint: str) -> None:
-    """Remove what other settings left in a folder of fingerprints, now that nothing names it any more."""
-    for path in lake.files_in(folder):
-        if path.rsplit("/", 1)[-1] != fingerprint:
-            lake.remove(path)

@@ -330,10 +330,14 @@ def _plate_z(value: pl.Expr, least: int) -> pl.Expr:
     return pl.when((value.count().over("channel") >= least) & (mad > 0)).then((value - centre) / mad)
 
 
+STAIN_VALUE = "ImageQuality_StdIntensity"
+"""What of an image is compared between plates: its contrast."""
+
+
 def stain_drift(
     frame: pl.DataFrame,
     *,
-    value: str = "ImageQuality_StdIntensity",
+    value: str = STAIN_VALUE,
     group: Sequence[str] = (),
     z: float = 3.5,
     least_change: float = 0.2,

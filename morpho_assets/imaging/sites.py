@@ -19,7 +19,7 @@ from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.illumination import Illumination, apply_illumination
 from morpho_assets.imaging.images import read_image
 from morpho_assets.imaging.planes import ONLY, Plane
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Lake, Snapshot
 
 SHAPE_SITES = 16  # enough for a majority unless a plate is half of one size; read in a second
 
@@ -44,6 +44,15 @@ class Site:
     def key(self) -> str:
         """Names the site within its plate and in file names: `A01-1`."""
         return f"{self.well}-{self.site}"
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What its images are: the checksum of each channel's file, and the plane where that holds several."""
+        planes = self.planes or (ONLY,) * len(self.sha256)
+        return tuple(
+            checksum if plane == ONLY else f"{checksum} {plane.series} {plane.frame}"
+            for checksum, plane in zip(self.sha256, planes, strict=True)
+        )
 
     @property
     def place(self) -> dict[str, object]:
@@ -111,11 +120,11 @@ class SiteReader:
         return body
 
 
-def complete_sites(lake: Lake, plate: str) -> list[Site]:
+def complete_sites(inputs: Snapshot, plate: str) -> list[Site]:
     """The sites of a plate of which every channel was fetched, in the order of the manifest."""
-    wanted = lake.read("sites", plate)
+    wanted = inputs.read("sites", plate)
     channels = tuple(wanted["channel"].unique(maintain_order=True))
-    files = lake.read("image_files", plate)
+    files = inputs.read("image_files", plate)
     sites = []
     for (well, number), rows in files.group_by("Metadata_Well", "Metadata_Site", maintain_order=True):
         if set(rows["channel"]) == set(channels):
@@ -143,10 +152,15 @@ def commonest_shape(reader: SiteReader, sites: Sequence[Site]) -> tuple[int, ...
     return counts.most_common(1)[0][0] if counts else None
 
 
-def illumination_paths(lake: Lake, plate: str) -> dict[str, tuple[str, str | None]]:
+def illumination_paths(inputs: Snapshot, plate: str) -> dict[str, tuple[str, str | None]]:
     """Channel to the lake's paths of its function and of its dark field, or None; empty where nothing is corrected."""
-    functions = lake.read("illumination_functions", plate).select("channel", "path", "dark_path")
+    functions = inputs.read("illumination_functions", plate).select("channel", "path", "dark_path")
     return {channel: (path, dark) for channel, path, dark in functions.iter_rows()}
+
+
+def plate_reader(inputs: Snapshot, store: Store, plate: str) -> SiteReader:
+    """Reads a plate's sites, divided by its illumination functions."""
+    return SiteReader(inputs.lake, store, illumination_paths(inputs, plate))
 
 
 def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
@@ -157,7 +171,7 @@ def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
 
 @lru_cache(maxsize=16)
 def _function(lake: Lake, path: str, dark: str | None) -> Illumination:
-    """An illumination function, read once in a process: the path holds its fingerprint, so it never changes."""
+    """An illumination function, read once in a process: its digest is in its path, so it never changes."""
     return Illumination(_array(lake, path), None if dark is None else _array(lake, dark))
 
 

@@ -1,16 +1,13 @@
-"""The lake: tables as Parquet partitions, and the files beside them, in a local folder or an object store.
+"""The lake: tables as Parquet files that never change, in a local folder or an object store, and the ledger over them.
 
-A partition is `<root>/<table>/plate=<plate>/part-<part>.parquet` (or `study=`). It is written aside and moved into
-place in one step, so that any number of processes read and write without locks and a reader sees the old file or
-the new one, never half. What made it is in the file itself (`lake/provenance.py`).
+A file lies at `<table>/Metadata_Plate=<plate>/<stage>-<digest>.parquet` (or `study=`), named by what is in it. What
+is in the lake is what commits name (`lake/ledger.py`); a `Snapshot` reads the tables of the commits that it holds.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,10 +15,14 @@ from typing import Any
 import polars as pl
 
 from morpho_assets.errors import LakeError
-from morpho_assets.lake.provenance import KEY, Provenance
+from morpho_assets.lake.digests import digest, digest_bytes, digest_rows
+from morpho_assets.lake.files import Files, open_files, quoted
+from morpho_assets.lake.ledger import Commit, DataFile, Ledger, Output, Partition, stem_of
+from morpho_assets.lake.tables import Table
 from morpho_assets.lake.tables import table as declared
 
-ROWS_PER_GROUP = 16_384  # 16 K cells of 3,500 floats are 230 MB in memory and keep the file's footer small
+GROUP_BYTES = 64 * 2**20
+"""Bytes of a row group in memory: what writing and reading a stream takes, whatever the number of columns."""
 
 
 @dataclass(frozen=True)
@@ -32,160 +33,207 @@ class Lake:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @cached_property
-    def files(self) -> Any:
-        """The fsspec file system of the root."""
-        import fsspec
+    def files(self) -> Files:
+        return open_files(self.root, self.options)
 
-        return fsspec.filesystem(self.root.partition("://")[0] if self.remote else "file", **self.options)
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.files)
 
-    @property
-    def remote(self) -> bool:
-        return "://" in self.root
-
-    def path(self, *parts: str) -> str:
-        """The absolute path of something in the lake; a stored relative path is joined the same way."""
-        return "/".join([self.root.rstrip("/"), *parts])
+    def check_format(self) -> None:
+        """Raise LakeError for a lake of the form before the ledger."""
+        old = next((path for path in self.files.find("wells") if "/plate=" in path), None)
+        if old is not None:
+            raise LakeError(
+                f"{self.root} was written before the ledger (it holds {old}): this version cannot tell what made it. "
+                "Set `lake` to another folder and run the plates again, or move the old folder away."
+            )
 
     # Tables
 
-    def write(self, table: str, partition: str, frame: pl.DataFrame, made: Provenance, part: str = "0") -> None:
-        """Replace one part of a partition; casts to the table's declaration and refuses what does not fit it."""
-        frame = declared(table).cast(frame)
-        with self._aside(self._part(table, partition, part)) as aside:
-            frame.write_parquet(aside, compression="zstd", metadata={KEY: made.to_json()})
+    def write(self, stage: str, partition: Partition, name: str, frame: pl.DataFrame) -> Output:
+        """Write one table of a stage; casts to the table's declaration and refuses what does not fit it."""
+        return self.write_stream(stage, partition, name, [declared(name).cast(frame)])
 
-    def write_stream(self, table: str, partition: str, frames: Iterable[pl.DataFrame], made: Provenance) -> int:
-        """Replace a partition by frames that come one after the other, never all in memory; returns the rows.
+    def write_stream(self, stage: str, partition: Partition, name: str, frames: Iterable[pl.DataFrame]) -> Output:
+        """Write one table of a stage from frames that come one after the other, never all in memory.
 
         All frames must have the same columns; keys are checked within each group of rows that is written together.
         """
         import pyarrow.parquet as pq
 
-        rows, writer = 0, None
-        with self._aside(self._part(table, partition, "0")) as aside:
-            for group in _row_groups(declared(table).empty(), frames):
-                arrow = declared(table).cast(group).to_arrow()
+        table = declared(name)
+        folder = f"{name}/{table.folder(partition.key)}"
+        aside = self.files.aside(f"{folder}/-")
+        digests, columns, rows, writer = [], "", 0, None
+        try:
+            for group in _row_groups(table.empty(), frames):
+                group = table.cast(group)
+                digests.append(digest_rows(group.sort(table.keys)))
+                columns = columns or digest([[name, str(kind)] for name, kind in group.schema.items()])
+                arrow = group.to_arrow()
                 if writer is None:
-                    schema = arrow.schema.with_metadata({KEY: made.to_json()})
-                    writer = pq.ParquetWriter(aside, schema, compression="zstd")
+                    writer = pq.ParquetWriter(aside, arrow.schema, compression="zstd")
                 writer.write_table(arrow.cast(writer.schema))
                 rows += arrow.num_rows
             assert writer is not None
             writer.close()
-        return rows
+            content = digest(digests)
+            size = os.path.getsize(aside)
+            path = f"{folder}/{stem_of(stage, partition)}-{content}.parquet"
+            self.files.put(path, aside)
+        finally:
+            if os.path.exists(aside):
+                os.remove(aside)
+        return Output(digest=content, columns=columns, files=(DataFile(path=path, bytes=size, rows=rows),))
 
-    def scan(self, table: str, partitions: Iterable[str] | None = None, part: str = "*") -> pl.LazyFrame:
-        """Lazily, the rows of a table: of the named partitions, or of all. No partition gives no rows.
-
-        Raises LakeError for a named partition that does not exist.
-        """
-        paths = []
-        for partition in self.partitions(table) if partitions is None else partitions:
-            found = self.parts(table, partition) if part == "*" else [self._part(table, partition, part)]
-            if not found or not self.files.exists(found[0]):
-                raise LakeError(f"table {table} has no partition {partition!r}; materialise it first")
-            paths += found
-        if not paths:
-            return declared(table).empty().lazy()
-        if self.remote:
+    def scan_files(self, paths: Sequence[str]) -> pl.LazyFrame:
+        """Lazily, the rows of Parquet files; columns that some of them lack are null there."""
+        if self.files.remote:
             import pyarrow.dataset as ds
 
-            dataset = [ds.dataset(path.partition("://")[2], filesystem=self.files, format="parquet") for path in paths]
-            scans = [pl.scan_pyarrow_dataset(each) for each in dataset]
+            system = self.files.system  # type: ignore[attr-defined]
+            places = [self.files.url(path).partition("://")[2] for path in paths]
+            datasets = [ds.dataset(place, filesystem=system, format="parquet") for place in places]
+            scans = [pl.scan_pyarrow_dataset(each) for each in datasets]
         else:
-            scans = [pl.scan_parquet(path, hive_partitioning=False, glob=False) for path in paths]
+            scans = [pl.scan_parquet(self.files.url(path), hive_partitioning=False, glob=False) for path in paths]
         return pl.concat(scans, how="diagonal") if len(scans) > 1 else scans[0]
-
-    def read(self, table: str, partition: str, part: str = "*") -> pl.DataFrame:
-        """One partition, whole."""
-        return self.scan(table, [partition], part).collect()
-
-    def partitions(self, table: str) -> list[str]:
-        """The partitions a table has, sorted."""
-        key = declared(table).partition
-        folders = self._glob(self.path(table, f"{key}=*", "part-*.parquet"))
-        return sorted({path.rsplit("/", 2)[-2].removeprefix(f"{key}=") for path in folders})
-
-    def parts(self, table: str, partition: str) -> list[str]:
-        """The files of one partition, sorted; empty where there is none."""
-        return self._glob(self._part(table, partition, "*"))
-
-    def provenance(self, table: str, partition: str, part: str = "0") -> Provenance | None:
-        """What made a partition, or None where there is none."""
-        import pyarrow.parquet as pq
-
-        path = self._part(table, partition, part)
-        try:
-            with self.files.open(path, "rb") as file:
-                metadata = pq.read_metadata(file).metadata or {}
-        except FileNotFoundError:
-            return None
-        if KEY.encode() not in metadata:
-            raise LakeError(f"{path} does not say what made it; delete it and materialise the partition again")
-        return Provenance.from_json(metadata[KEY.encode()].decode())
 
     # Files
 
-    def write_bytes(self, path: str, content: bytes) -> None:
-        """Put a file at a path relative to the root, in one step."""
-        with self._aside(self.path(path)) as aside, open(aside, "wb") as file:
-            file.write(content)
+    def write_named(self, folder: str, name: str, content: bytes) -> str:
+        """Put a file of a stage into a folder, its digest in its name, and return its path: `A01-1_cells-<digest>.tif`.
+
+        Written once: equal content has the same path, and a path never another content.
+        """
+        stem, suffix = os.path.splitext(name)
+        path = f"{folder}/{quoted(stem)}-{digest_bytes(content)}{suffix}"
+        self.files.write(path, content)
+        return path
 
     def read_bytes(self, path: str) -> bytes:
         """A file at a path relative to the root. Raises LakeError where there is none."""
         try:
-            return bytes(self.files.cat_file(self.path(path)))
+            return self.files.read(path)
         except FileNotFoundError as error:
-            raise LakeError(f"{self.path(path)} does not exist; materialise what makes it") from error
+            raise LakeError(f"{self.files.url(path)} does not exist; materialise what makes it") from error
 
-    def files_in(self, folder: str) -> list[str]:
-        """Paths, relative to the root, of the finished files in a folder; sorted, empty where there is none."""
-        found = self._glob(self.path(folder, "*"))
-        return [path.removeprefix(self.path("")) for path in found if not path.rsplit("/", 1)[-1].startswith(".")]
+    # Commits
 
-    def remove(self, folder: str) -> None:
-        """Remove a folder with all that is in it, if it is there."""
-        if self.files.exists(self.path(folder)):
-            self.files.rm(self.path(folder), recursive=True)
+    def snapshot(self, commits: Iterable[Commit]) -> Snapshot:
+        return Snapshot(self, {(commit.stage, commit.partition): commit for commit in commits})
 
-    # Below: how
+    def latest(self, stages: Iterable[str], partitions: Iterable[Partition]) -> Snapshot:
+        """The last commits of these stages of these partitions, as far as there are any."""
+        partitions = list(partitions)
+        found = (self.ledger.latest(stage, partition) for stage in stages for partition in partitions)
+        return self.snapshot(commit for commit in found if commit is not None)
 
-    def _part(self, table: str, partition: str, part: str) -> str:
-        return self.path(table, f"{declared(table).partition}={partition}", f"part-{part}.parquet")
+    def damage(self, commit: Commit, sizes: Mapping[str, int] | None = None, deep: bool = False) -> str | None:
+        """What is wrong with the files of a commit, in words; None where all are there with their sizes.
 
-    def _glob(self, pattern: str) -> list[str]:
-        prefix = self.root.partition("://")[0] + "://" if self.remote else ""
-        return sorted(prefix + str(path) for path in self.files.glob(pattern))
+        `sizes` are those of all files where they were listed already. `deep` looks at every file that a stage wrote
+        beside its tables, such as label images, too.
+        """
+        wanted = {file.path: file.bytes for output in commit.outputs.values() for file in output.files}
+        if deep and commit.files:
+            try:
+                wanted |= self.ledger.keys(commit)["files"]
+            except (FileNotFoundError, ValueError):
+                return f"{commit.files} is gone or cannot be read"
+        found = self.sizes(wanted) if sizes is None else sizes
+        for path, size in wanted.items():
+            if path not in found:
+                return f"{path} is gone"
+            if found[path] != size:
+                return f"{path} has {found[path]} bytes where {size} were written"
+        return None
 
-    @contextmanager
-    def _aside(self, path: str) -> Iterator[str]:
-        """A local file to write to, moved to `path` in one step when the block ends well, else removed."""
-        if self.remote:
-            import tempfile
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """The bytes of those of the files that are there; of many in one folder by a listing."""
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        sizes: dict[str, int] = {}
+        for folder, mine in folders.items():
+            entries = self.files.find(folder) if len(mine) > 4 else {path: self.files.entry(path) for path in mine}
+            sizes |= {path: entry.size for path in mine if (entry := entries.get(path)) is not None}
+        return sizes
 
-            with tempfile.TemporaryDirectory() as folder:
-                aside = os.path.join(folder, "file")
-                yield aside
-                self.files.put_file(aside, path)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        aside = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.aside")
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Tables as some commits have them, whatever is committed meanwhile."""
+
+    lake: Lake
+    commits: Mapping[tuple[str, Partition], Commit]
+
+    def scan(self, name: str, keys: Iterable[str] | None = None) -> pl.LazyFrame:
+        """Lazily, the rows of a table: of the named plates or studies, or of all. No file gives no rows.
+
+        Raises LakeError for a named one whose commits do not have the table.
+        """
+        outputs = self._outputs(name)
+        if keys is not None:
+            keys = list(keys)
+            absent = [key for key in keys if key not in outputs]
+            if absent:
+                raise LakeError(
+                    f"table {name} of {declared(name).partition} {absent[0]} is not there; materialise it first"
+                )
+        chosen = sorted(outputs) if keys is None else keys
+        paths = [file.path for key in chosen for output in outputs[key] for file in output.files if file.rows]
+        paths = paths or [file.path for key in chosen for output in outputs[key] for file in output.files][:1]
+        return self.lake.scan_files(paths) if paths else declared(name).empty().lazy()
+
+    def read(self, name: str, key: str) -> pl.DataFrame:
+        """The rows of one plate or study."""
+        return self.scan(name, [key]).collect()
+
+    def has(self, name: str, key: str) -> bool:
+        return key in self._outputs(name)
+
+    def keys(self, name: str) -> list[str]:
+        """The plates or studies that have a table, sorted."""
+        return sorted(self._outputs(name))
+
+    def commit(self, stage: str, partition: Partition) -> Commit:
+        """The commit of a stage. Raises LakeError where there is none."""
         try:
-            yield aside
-            os.replace(aside, path)
-        finally:
-            if os.path.exists(aside):
-                os.remove(aside)
+            return self.commits[stage, partition]
+        except KeyError:
+            raise LakeError(f"{stage} of {partition} is not there; materialise it first") from None
+
+    def adding(self, *commits: Commit) -> Snapshot:
+        """The same with further commits, in the place of others of their stage and partition."""
+        return Snapshot(self.lake, {**self.commits, **{(each.stage, each.partition): each for each in commits}})
+
+    def _outputs(self, name: str) -> dict[str, list[Output]]:
+        """The table's outputs by plate or study."""
+        kind = declared(name).partition
+        found: dict[str, list[Output]] = {}
+        for (_, partition), commit in self.commits.items():
+            if partition.kind == kind and name in commit.outputs:
+                found.setdefault(partition.key, []).append(commit.outputs[name])
+        return found
+
+
+def table_files(table: Table, frame: pl.DataFrame) -> list[str]:
+    """The files that rows of a table name, each once."""
+    names = [column.name for column in table.columns if column.is_file and column.name in frame.columns]
+    return sorted({path for name in names for path in frame[name].drop_nulls()})
 
 
 def _row_groups(empty: pl.DataFrame, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The frames joined to groups of at least ROWS_PER_GROUP rows; `empty` where there is no frame at all."""
+    """The frames joined to groups of at least GROUP_BYTES; `empty` where there is no frame at all."""
     pending: list[pl.DataFrame] = []
-    none = True
+    none, size = True, 0
     for frame in frames:
         pending.append(frame)
-        if sum(each.height for each in pending) >= ROWS_PER_GROUP:
+        size += frame.height * sum(4 if kind == pl.Float32 else 8 for kind in frame.dtypes)
+        if size >= GROUP_BYTES:
             yield pl.concat(pending, rechunk=True)
-            pending, none = [], False
+            pending, none, size = [], False, 0
     if pending or none:
         yield pl.concat(pending, rechunk=True) if pending else empty

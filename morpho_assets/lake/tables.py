@@ -16,18 +16,20 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from morpho_assets.errors import LakeError
+from morpho_assets.lake.files import quoted
 
 Dtype = pl.DataType | DataTypeClass
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: polars type, meaning, and unit (empty where it has none)."""
+    """One column: polars type, meaning, and unit (empty where it has none). `is_file`: it holds paths of the lake."""
 
     name: str
     dtype: Dtype
     meaning: str
     unit: str = ""
+    is_file: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Table:
     columns: tuple[Column, ...]
     families: tuple[Family, ...] = ()
     native: bool = True
+
+    @property
+    def partition_column(self) -> str:
+        """The key column whose value is in the name of the folder of a file."""
+        return "Metadata_Plate" if self.partition == "plate" else "study"
+
+    def folder(self, key: str) -> str:
+        """The folder of a plate's or a study's files, from which DuckDB takes the value of the column."""
+        return f"{self.partition_column}={quoted(key)}"
 
     def dtype(self, column: str) -> Dtype:
         """The declared type of a column. Raises LakeError for a column that is neither listed nor of a family."""
@@ -218,8 +229,8 @@ _TABLES = (
         (
             PLATE,
             CHANNEL,
-            Column("path", pl.String, "the .npy file, relative to the lake's root"),
-            Column("dark_path", pl.String, "the dark field that is subtracted first, or null"),
+            Column("path", pl.String, "the .npy file, relative to the lake's root", is_file=True),
+            Column("dark_path", pl.String, "the dark field that is subtracted first, or null", is_file=True),
             Column("method", pl.String, "how it was made: computed by which method, or the gallery's own"),
             Column("images", pl.Int32, "images it was computed from", "images"),
             Column("minimum", pl.Float32, "smallest value: how dark the darkest corner is, relative"),
@@ -245,6 +256,19 @@ _TABLES = (
         ),
     ),
     Table(
+        "field_fingerprints",
+        "plate",
+        "One row per site: its field in coarse blocks, by which two sites that show the same one are found.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (
+            PLATE,
+            WELL,
+            SITE,
+            Column("fingerprint", pl.List(pl.Float32), "the pattern of light, or null where there is none"),
+        ),
+        native=False,
+    ),
+    Table(
         "masks",
         "plate",
         "One row per segmented site, also where no cell was found: its label images and counts.",
@@ -253,8 +277,8 @@ _TABLES = (
             PLATE,
             WELL,
             SITE,
-            Column("nuclei", pl.String, "label image of the nuclei, relative to the lake's root"),
-            Column("cells", pl.String, "label image of the cells, relative to the lake's root"),
+            Column("nuclei", pl.String, "label image of the nuclei, relative to the lake's root", is_file=True),
+            Column("cells", pl.String, "label image of the cells, relative to the lake's root", is_file=True),
             Column("Count_Cells", pl.Int32, "cells in the site", "cells"),
             Column("Count_Dropped", pl.Int32, "nuclei or cells left out because they had no partner", "objects"),
         ),
@@ -321,7 +345,7 @@ _TABLES = (
         (
             STUDY,
             Column("encoder", pl.String, "name of the encoder"),
-            Column("path", pl.String, "the checkpoint, relative to the lake's root"),
+            Column("path", pl.String, "the checkpoint, relative to the lake's root", is_file=True),
             Column("sha256", pl.String, "hash of weights and scaling: equal for equal encoders"),
             Column("cells", pl.Int32, "cells it was trained on", "cells"),
             Column("best_epoch", pl.Int32, "epoch whose weights were kept; 0 for an untrained network"),
@@ -332,7 +356,7 @@ _TABLES = (
     ),
     Table(
         "embeddings",
-        "study",
+        "plate",
         "One row per cell and encoder: the cell's learned embedding.",
         ("study", "encoder", "Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"),
         (
@@ -344,6 +368,7 @@ _TABLES = (
             OBJECT,
             Column("embedding", pl.List(pl.Float32), "the embedding vector"),
         ),
+        native=False,
     ),
     Table(
         "profiles",

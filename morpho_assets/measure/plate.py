@@ -2,69 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import polars as pl
 
-from morpho_assets.compute import ComputeConfig, Progress, no_progress
+from morpho_assets.gallery.images import ImagesConfig, delete_fetched
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation import cytoplasm_of
-from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, site_rows
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-from morpho_assets.lake.work import Outcome, process_sites
+from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, illumination_paths, site_rows
+from morpho_assets.lake.work import Work, process_sites
 from morpho_assets.measure.config import MeasurementConfig
 
 
-def measure_plate(
-    lake: Lake,
-    plate: str,
-    made: Provenance,
-    config: MeasurementConfig,
-    reader: SiteReader,
-    compute: ComputeConfig,
-    progress: Progress = no_progress,
-    after: Callable[[Site], None] = lambda site: None,
-) -> Outcome:
-    """Measure every cell of a plate's masks on corrected images and write `single_cells`.
+@dataclass(frozen=True)
+class SegmentedSite:
+    """A site with the lake's paths of its label images: all that measuring it needs beside the settings."""
 
-    Holds one site a worker and, when publishing, a few thousand cells. `after` is called for each measured site.
+    site: Site
+    nuclei: str
+    cells: str
+
+    @property
+    def key(self) -> str:
+        return self.site.key
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return self.site.place
+
+    def channel_of(self, path: str) -> str:
+        return self.site.channel_of(path)
+
+
+def measure_plate(work: Work) -> None:
+    """Write `single_cells`: of every segmented site on corrected images, or as the plate's source has measured them.
+
+    Holds one site a worker and, when publishing, a row group. Under the policy `stream` a site's fetched images are
+    deleted once it is measured.
     """
-    masks = {
-        (row["Metadata_Well"], row["Metadata_Site"]): row for row in lake.read("masks", plate).iter_rows(named=True)
-    }
-    sites = [site for site in complete_sites(lake, plate) if (site.well, site.site) in masks]
-    labels = {
-        site.key: {name: str(masks[site.well, site.site][name]) for name in ("nuclei", "cells")} for site in sites
-    }
-    function = partial(_measure, config, reader, labels)
-    work, failed = process_sites(lake, "single_cells", plate, made, sites, function, compute, progress, after)
-    rows = lake.write_stream("single_cells", plate, work.frames("single_cells", [site.key for site in sites]), made)
-    work.clear()
-    return Outcome(rows, len(sites), failed)
+    if not work.read("sites").height:
+        _import_cells(work, work.source.cells(work.key) or ())
+        return
+    config: MeasurementConfig = work.settings
+    images: ImagesConfig = work.options
+    masks = {(row["Metadata_Well"], row["Metadata_Site"]): row for row in work.read("masks").iter_rows(named=True)}
+    sites = [
+        SegmentedSite(site, masks[site.well, site.site]["nuclei"], masks[site.well, site.site]["cells"])
+        for site in complete_sites(work.inputs, work.key)
+        if (site.well, site.site) in masks
+    ]
+    functions = illumination_paths(work.inputs, work.key)
+    reader = SiteReader(work.lake, work.source.store(), functions)
+
+    def measured(site: SegmentedSite) -> None:
+        if images.policy == "stream":
+            delete_fetched(list(site.site.paths), images.folder)
+
+    def made_from(each: SegmentedSite) -> object:
+        return [each.site.channels, each.site.content, functions, each.nuclei, each.cells]
+
+    function = partial(_measure, config, reader)
+    finished = process_sites(work, sites, function, ("single_cells",), made_from, measured)
+    work.write_stream("single_cells", finished.frames("single_cells"))
 
 
-def import_cells(lake: Lake, plate: str, made: Provenance, frames: Iterable[pl.DataFrame]) -> Outcome:
+def _import_cells(work: Work, frames: Iterable[pl.DataFrame]) -> None:
     """Write `single_cells` of a plate that was measured elsewhere, from frames that come one after the other."""
-    sites: set[tuple[str, int]] = set()
 
     def counted() -> Iterator[pl.DataFrame]:
         for frame in frames:
-            sites.update(frame.select("Metadata_Well", "Metadata_Site").unique().rows())
+            for well, site in frame.select("Metadata_Well", "Metadata_Site").unique().rows():
+                work.sites[f"{well}-{site}"] = work.method
             yield frame
 
-    rows = lake.write_stream("single_cells", plate, counted(), made)
-    return Outcome(rows, len(sites), 0)
+    work.write_stream("single_cells", counted())
+    work.write_failures([])
 
 
-def _measure(
-    config: MeasurementConfig, reader: SiteReader, labels: Mapping[str, Mapping[str, str]], site: Site
-) -> dict[str, pl.DataFrame]:
+def _measure(config: MeasurementConfig, reader: SiteReader, each: SegmentedSite) -> dict[str, pl.DataFrame]:
     from morpho_assets.measure import measure_site
 
-    paths = labels[site.key]
-    nuclei, cells = (read_labels(reader.lake.read_bytes(paths[name]), name=paths[name]) for name in ("nuclei", "cells"))
+    nuclei, cells = (read_labels(reader.lake.read_bytes(path), name=path) for path in (each.nuclei, each.cells))
     compartments = {"Nuclei": nuclei, "Cells": cells, "Cytoplasm": cytoplasm_of(nuclei, cells)}
-    frame = measure_site(reader.read(site), compartments, site.channels, config)
-    return {"single_cells": site_rows(site, frame)}
+    frame = measure_site(reader.read(each.site), compartments, each.site.channels, config)
+    return {"single_cells": site_rows(each.site, frame)}

@@ -10,10 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
 from morpho_assets.imaging.cell_quality import FLAG, REASONS, CellQualityConfig, CellRule, flag_cells
-from morpho_assets.lake.failures import failed_sites
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL, table
+from morpho_assets.lake.work import Work
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
@@ -36,55 +34,63 @@ class ProfilesConfig(BaseModel):
     normalize: NormalizeConfig = Field(default=NormalizeConfig(), description="the scale of each plate")
 
 
-def profile_plate(lake: Lake, plate: str, made: Provenance, config: ProfilesConfig) -> pl.DataFrame:
-    """Write `well_profiles`, then `normalized_profiles`; returns the latter.
+def profile_plate(work: Work) -> None:
+    """Write `well_profiles` and `normalized_profiles`, from the plate's cells or as its source has published them."""
+    elsewhere = not work.read("sites").height
+    published = work.source.profiles(work.key) if elsewhere else None
+    if published is None:
+        profile_cells(work)
+    else:
+        import_profiles(work, published, work.source.normalized)
+
+
+def profile_cells(work: Work) -> None:
+    """Write `well_profiles`, `normalized_profiles` and `implausible_cells` from single cells.
 
     One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
     and no measurements. The cells that a rule of the single-cell quality control hits are listed in
     `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the
-    settings name) after `well_profiles` is written.
+    settings name).
     """
-    cells = lake.scan("single_cells", [plate])
-    wells = _imaged_wells(lake, plate).join(_site_counts(lake, plate), on=KEYS, how="left", maintain_order="left")
+    config: ProfilesConfig = work.settings
+    cells = work.scan("single_cells")
+    wells = _imaged_wells(work).join(_site_counts(work), on=KEYS, how="left", maintain_order="left")
     features = feature_columns(cells)
     if features:
         implausible = _implausible(cells, wells, config.cell_quality, features)
-        lake.write("implausible_cells", plate, implausible, made)
+        work.write("implausible_cells", implausible)
         if config.cell_quality.exclude:
             cells = cells.join(implausible.lazy(), on=CELL, how="anti")
         counts = implausible.group_by(KEYS).agg(pl.len().cast(pl.Int32).alias("Metadata_Count_Implausible_Cells"))
         for counted in (counts, aggregate(cells, KEYS, config.aggregate, features)):
             wells = wells.join(counted, on=KEYS, how="left", maintain_order="left")
     else:
-        lake.write("implausible_cells", plate, table("implausible_cells").empty(), made)
+        work.write("implausible_cells", table("implausible_cells").empty())
         wells = wells.with_columns(Metadata_Count_Cells=pl.lit(None, pl.Int32))
     wells = wells.with_columns(pl.col("^Metadata_Count_.*$").fill_null(0))
-    lake.write("well_profiles", plate, wells, made)
-    normalized = normalize(wells, config.normalize, features) if features else wells
-    lake.write("normalized_profiles", plate, normalized, made)
-    return normalized
+    work.write("well_profiles", wells)
+    work.write("normalized_profiles", normalize(wells, config.normalize, features) if features else wells)
 
 
-def import_profiles(
-    lake: Lake, plate: str, made: Provenance, config: ProfilesConfig, published: pl.DataFrame, normalized: bool
-) -> pl.DataFrame:
-    """Write `well_profiles` and `normalized_profiles` from published profiles; returns the latter.
+def import_profiles(work: Work, published: pl.DataFrame, normalized: bool) -> None:
+    """Write `well_profiles` and `normalized_profiles` from published profiles.
 
     `published` has plate, well, Metadata_Count_Cells and features. Where they are `normalized` already they are taken
     as they are, and `well_profiles` has the wells without measurements, since nobody published them. Raises InputError
     for a well that the plate's map lacks.
     """
     features = feature_columns(published)
-    wells = _annotation(lake, plate)
+    config: ProfilesConfig = work.settings
+    wells = _annotation(work)
     unknown = published.join(wells, on=KEYS, how="anti")
     if unknown.height:
         found = f"a profile of well {unknown['Metadata_Well'][0]}, which the platemap lacks"
-        raise InputError("profiles", f"plate {plate}", found, "wells of the platemap", "Check that it is the plate's.")
+        todo = "Check that it is the plate's."
+        raise InputError("profiles", f"plate {work.key}", found, "wells of the platemap", todo)
     profiles = wells.join(published, on=KEYS, how="inner", maintain_order="left")
-    lake.write("well_profiles", plate, profiles.drop(features) if normalized else profiles, made)
-    profiles = profiles if normalized else normalize(profiles, config.normalize, features)
-    lake.write("normalized_profiles", plate, profiles, made)
-    return profiles
+    work.write("well_profiles", profiles.drop(features) if normalized else profiles)
+    work.write("normalized_profiles", profiles if normalized else normalize(profiles, config.normalize, features))
+    work.write("implausible_cells", table("implausible_cells").empty())
 
 
 def _implausible(
@@ -121,31 +127,31 @@ def _applicable(rules: Sequence[CellRule], features: Sequence[str]) -> tuple[Cel
     return tuple(rule for rule in rules if rule.feature in features)
 
 
-def _imaged_wells(lake: Lake, plate: str) -> pl.DataFrame:
-    imaged = _sites(lake, plate).select(KEYS).unique()
-    return _annotation(lake, plate).join(imaged, on=KEYS, how="semi", maintain_order="left")
+def _imaged_wells(work: Work) -> pl.DataFrame:
+    imaged = _sites(work).select(KEYS).unique()
+    return _annotation(work).join(imaged, on=KEYS, how="semi", maintain_order="left")
 
 
-def _annotation(lake: Lake, plate: str) -> pl.DataFrame:
+def _annotation(work: Work) -> pl.DataFrame:
     """What profiles repeat of the plate's wells: where they lie and what was done to them."""
-    return lake.read("wells", plate).select(*KEYS, pl.col("^Metadata_.*$").exclude(KEYS))
+    return work.read("wells").select(*KEYS, pl.col("^Metadata_.*$").exclude(KEYS))
 
 
-def _sites(lake: Lake, plate: str) -> pl.DataFrame:
+def _sites(work: Work) -> pl.DataFrame:
     """Keys of the sites that were imaged; of a plate that was measured elsewhere, of those with cells."""
     site = [*KEYS, SITE.name]
-    imaged = lake.scan("sites", [plate]).select(site).unique().collect()
-    return imaged if imaged.height else lake.scan("single_cells", [plate]).select(site).unique().collect()
+    imaged = work.scan("sites").select(site).unique().collect()
+    return imaged if imaged.height else work.scan("single_cells").select(site).unique().collect()
 
 
-def _site_counts(lake: Lake, plate: str) -> pl.DataFrame:
+def _site_counts(work: Work) -> pl.DataFrame:
     """Per well: sites that were segmented, that failed in any stage, and that carry a quality flag."""
     site = [WELL.name, SITE.name]
-    sites = _sites(lake, plate)
-    elsewhere = not lake.read("sites", plate).height
-    segmented = (sites if elsewhere else lake.read("masks", plate)).select(site)
-    failed = failed_sites(lake, plate)
-    quality = lake.read("image_quality", plate)
+    sites = _sites(work)
+    elsewhere = not work.read("sites").height
+    segmented = (sites if elsewhere else work.read("masks")).select(site)
+    failed = work.read("site_failures").select(site).unique(maintain_order=True)
+    quality = work.read("image_quality")
     flagged = quality.filter(pl.any_horizontal(pl.col("^flag_.*$"), pl.lit(False))).select(site).unique()
     counts = {"Sites": segmented, "Failed_Sites": failed, "Flagged_Sites": flagged}
     wells = sites.select(KEYS).unique()

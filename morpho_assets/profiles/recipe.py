@@ -71,14 +71,20 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def load_recipe(name: str | Path) -> Recipe:
-    """The shipped recipe of this name, or the one in a YAML file; InputError naming what is wrong in it."""
-    import yaml
-
+def recipe_file(name: str | Path) -> Path:
+    """The file of a shipped recipe, or the one that is named. Raises InputError where there is none."""
     path = SHIPPED / f"{name}.yaml" if str(name) in recipe_names() else Path(name)
     if not path.is_file():
         raise InputError("recipes", str(name), "no such recipe or file", f"one of {', '.join(recipe_names())}",
                          "Choose one, or give a YAML file.")  # fmt: skip
+    return path
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """The shipped recipe of this name, or the one in a YAML file; InputError naming what is wrong in it."""
+    import yaml
+
+    path = recipe_file(name)
     try:
         settings: Any = yaml.safe_load(path.read_text())
         return Recipe.model_validate(settings)

@@ -9,11 +9,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
+from morpho_assets.lake.work import Work
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
-from morpho_assets.profiles.consensus import PROFILE_COUNT, ConsensusConfig, consensus
+from morpho_assets.profiles.consensus import PROFILE_COUNT, consensus
 from morpho_assets.profiles.correct import CorrectorConfig, Tuner, correct_steps
 from morpho_assets.profiles.features import feature_columns, require_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
@@ -26,7 +26,6 @@ SELECTED = "selected"
 """The step of a space before any correction."""
 AGGREGATED = "aggregated"
 """The step of a space with a recipe before the recipe: wells as they were aggregated."""
-CORRECTED = "corrected"
 SWEEP = "sweep"
 """The evaluator of the rows of `metrics` that a sweep leaves."""
 SHUFFLED = "shuffled treatments"
@@ -62,54 +61,44 @@ class SpaceConfig(BaseModel):
     )
 
 
-def build_spaces(
-    lake: Lake, study: str, made: Provenance, spaces: Mapping[str, SpaceConfig], plates: Sequence[str],
-    tuning_share: float | None = None, seed: int = 0,
-) -> pl.DataFrame:  # fmt: skip
-    """Write the step `selected` of every space to `profiles`, and what selection left out; returns the former.
+def build_spaces(work: Work) -> None:
+    """Write the step `selected` of every space of a study to `profiles`, and what selection left out.
 
     Wells without cells have no place in a space of cells or embeddings; the cell count has all wells. A space with a
     recipe starts with the step `aggregated` instead. With a `tuning_share` (see `tuning_share`) the same treatments
     are marked in Metadata_tuning of every space.
     """
+    study, plates = work.settings, list(work.source)  # spaces, tuning_share, seed
     build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
-    wells = lake.scan("normalized_profiles", plates).collect()
+    wells = work.inputs.scan("normalized_profiles", plates).collect()
     frames, dropped = [], []
-    for name, config in spaces.items():
+    for name, config in study.spaces.items():
         if config.recipe is None:
             config = config.model_copy(update={"encoder": config.encoder or name})
-            frame, selection = build[config.of](lake, study, wells, config)
+            frame, selection = build[config.of](work, wells, config)
         else:
-            frame, selection = _aggregated(lake.scan("well_profiles", plates).collect(), name)
+            frame, selection = _aggregated(work.inputs.scan("well_profiles", plates).collect(), name)
         step = SELECTED if config.recipe is None else AGGREGATED
-        frames.append(frame.with_columns(study=pl.lit(study), space=pl.lit(name), step=pl.lit(step)))
-        dropped.append(selection.with_columns(study=pl.lit(study), space=pl.lit(name)))
+        frames.append(frame.with_columns(study=pl.lit(work.key), space=pl.lit(name), step=pl.lit(step)))
+        dropped.append(selection.with_columns(study=pl.lit(work.key), space=pl.lit(name)))
     profiles = pl.concat(frames, how="diagonal")
-    if tuning_share is not None:
-        profiles = mark_tuning(profiles, tuning_share, seed)
-    lake.write("feature_selection", study, pl.concat(dropped), made)
-    lake.write("profiles", study, profiles, made, part=SELECTED)
-    return profiles
+    if study.tuning_share is not None:
+        profiles = mark_tuning(profiles, study.tuning_share, study.seed)
+    work.write("feature_selection", pl.concat(dropped))
+    work.write("profiles", profiles)
 
 
-def correct_spaces(
-    lake: Lake,
-    study: str,
-    made: Provenance,
-    corrections: Sequence[CorrectorConfig],
-    spaces: Mapping[str, SpaceConfig],
-    seed: int = 0,
-    tune: Tuner | None = None,
-) -> pl.DataFrame:
-    """Apply the chain of correctors, or its recipe, to every space but the cell count: a step of `profiles` each,
-    returned. What a recipe leaves out goes to `feature_selection`; features that are missing in some well after a step,
+def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
+    """Apply the study's chain of correctors, or its recipe, to every space but the cell count: a step of `profiles`
+    each. What a recipe leaves out goes to `feature_selection`; features that are missing in some well after a step,
     which a later one drops, are left out of that step's rows. What a corrector notes goes to `correction_notes`, the
     curve of one with a sweep (which `tune` chooses) to `metrics`."""
+    study, spaces, corrections, seed = work.key, work.settings.spaces, work.settings.corrections, work.settings.seed
     frames, dropped = [], [pl.DataFrame(schema=_DROPPED).with_columns(space=pl.lit(None, pl.String))]
     notes: list[dict[str, str]] = []
     curves = [table("metrics").empty()]
     for name, (first, *steps) in space_steps(spaces, corrections).items():
-        space = read_space(lake, study, name, first)
+        space = read_space(work.inputs, study, name, first)
         recipe = spaces[name].recipe
         if recipe is None:
             states = [
@@ -128,33 +117,29 @@ def correct_spaces(
                 curves.append(_curve_rows(state.curve, study, f"{name}, {step}"))
     corrected = pl.concat(frames, how="diagonal_relaxed") if frames else table("profiles").empty()
     selection = pl.concat(dropped).with_columns(study=pl.lit(study))
-    lake.write("feature_selection", study, selection, made, part=CORRECTED)
+    work.write("feature_selection", selection)
     told = pl.DataFrame(notes, schema={column.name: column.dtype for column in table("correction_notes").columns})
-    lake.write("correction_notes", study, told, made)
-    lake.write("metrics", study, pl.concat(curves, how="diagonal"), made, part=CORRECTED)
-    lake.write("profiles", study, corrected, made, part=CORRECTED)
-    return corrected
+    work.write("correction_notes", told)
+    work.write("metrics", pl.concat(curves, how="diagonal"))
+    work.write("profiles", corrected)
 
 
-def consensus_spaces(
-    lake: Lake, study: str, made: Provenance, config: ConsensusConfig, steps: Mapping[str, Sequence[str]]
-) -> pl.DataFrame:
-    """Write `treatment_profiles`, the consensus of every space after its last step, and return it.
+def consensus_spaces(work: Work) -> None:
+    """Write `treatment_profiles`, the consensus of every space of a study after its last step.
 
     One row per value of `config.by`; wells where one of these is null belong to no row. InputError as of `consensus`.
     """
+    study, config = work.key, work.settings.consensus
     frames = [table("treatment_profiles").empty()]
-    for space, names in steps.items():
-        wells = read_space(lake, study, space, names[-1])
+    for space, names in space_steps(work.settings.spaces, work.settings.corrections).items():
+        wells = read_space(work.inputs, study, space, names[-1])
         features = space_features(wells)
         require_columns(wells, config.by, "consensus")
         profiles = consensus(wells.drop_nulls(config.by), config, features)
         treatment = pl.concat_str(config.by, separator=" | ")
         place = {"study": pl.lit(study), "space": pl.lit(space), "step": pl.lit(names[-1])}
         frames.append(profiles.with_columns(treatment=treatment, **place).cast({PROFILE_COUNT: pl.Int32}))
-    profiles = pl.concat(frames, how="diagonal_relaxed")
-    lake.write("treatment_profiles", study, profiles, made)
-    return profiles
+    work.write("treatment_profiles", pl.concat(frames, how="diagonal_relaxed"))
 
 
 def tuning_share(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> float | None:
@@ -219,17 +204,16 @@ def space_features(space: pl.DataFrame) -> list[str]:
     return [name for name in names if space[name].null_count() < space.height]
 
 
-def read_space(lake: Lake, study: str, space: str, step: str) -> pl.DataFrame:
+def read_space(inputs: Snapshot, study: str, space: str, step: str) -> pl.DataFrame:
     """The wells of one space after one step, with its own features only."""
-    part = SELECTED if step in (SELECTED, AGGREGATED) else CORRECTED
-    frame = lake.read("profiles", study, part).filter(pl.col("space") == space, pl.col("step") == step)
+    frame = inputs.scan("profiles", [study]).filter(pl.col("space") == space, pl.col("step") == step).collect()
     return frame.drop(set(feature_columns(frame, SPACE_PREFIXES)) - set(space_features(frame)))
 
 
 _DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
 
 
-def _cell_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _cell_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
     if config.select is None:
         return _complete(wells)
     wells = _measured(wells)
@@ -262,10 +246,9 @@ def _aggregated(wells: pl.DataFrame, space: str) -> tuple[pl.DataFrame, pl.DataF
     return _complete(wells)
 
 
-def _embedding_space(
-    lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    cells = lake.scan("embeddings", [study]).filter(pl.col("encoder") == config.encoder)
+def _embedding_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    cells = work.inputs.scan("embeddings", list(work.source))
+    cells = cells.filter(pl.col("study") == work.key, pl.col("encoder") == config.encoder)
     vectors = cells.select(*KEYS, "Metadata_Site", "embedding").collect()
     size = len(vectors["embedding"][0]) if vectors.height else 0
     columns = [pl.col("embedding").list.get(i).alias(f"Embedding_{i}") for i in range(size)]
@@ -280,7 +263,7 @@ def _embedding_space(
     return profiles.drop(flat), dropped
 
 
-def _count_space(lake: Lake, study: str, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _count_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign.
 
     Raises InputError for a plate of published profiles that do not say how many cells are behind a well.

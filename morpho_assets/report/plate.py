@@ -6,13 +6,13 @@ import polars as pl
 
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.sites import SiteReader, complete_sites
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.report.figures import mask_overlay, plate_heatmap
 
 
-def cells_per_well(lake: Lake, plate: str) -> pl.DataFrame:
+def cells_per_well(inputs: Snapshot, plate: str) -> pl.DataFrame:
     """Metadata_Well and Metadata_Count_Cells of a plate; no rows where nobody counted, as in published profiles."""
-    wells = lake.read("well_profiles", plate).select("Metadata_Well", "Metadata_Count_Cells")
+    wells = inputs.read("well_profiles", plate).select("Metadata_Well", "Metadata_Count_Cells")
     return wells.drop_nulls().sort("Metadata_Well")
 
 
@@ -31,13 +31,13 @@ def cells_grid(wells: pl.DataFrame) -> pl.DataFrame:
     return grid.sort(pl.col("row").str.len_bytes(), "row")
 
 
-def typical_site(lake: Lake, reader: SiteReader, plate: str) -> tuple[str, bytes] | None:
+def typical_site(inputs: Snapshot, reader: SiteReader, plate: str) -> tuple[str, bytes] | None:
     """Name and picture, with outlines, of the site with the median number of cells; None for a plate without sites."""
-    sites = lake.read("masks", plate).sort("Count_Cells", "Metadata_Well", "Metadata_Site")
+    sites = inputs.read("masks", plate).sort("Count_Cells", "Metadata_Well", "Metadata_Site")
     if not sites.height:
         return None
     row = sites.row(sites.height // 2, named=True)
     place = (row["Metadata_Well"], row["Metadata_Site"])
-    site = next(site for site in complete_sites(lake, plate) if (site.well, site.site) == place)
-    nuclei, cells = (read_labels(lake.read_bytes(row[name]), name=row[name]) for name in ("nuclei", "cells"))
+    site = next(site for site in complete_sites(inputs, plate) if (site.well, site.site) == place)
+    nuclei, cells = (read_labels(inputs.lake.read_bytes(row[name]), name=row[name]) for name in ("nuclei", "cells"))
     return site.key, mask_overlay(reader.read(site), site.channels, nuclei, cells)

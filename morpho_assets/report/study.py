@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +15,11 @@ from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.evaluate.retrieval import RetrievalConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES
-from morpho_assets.imaging.sites import SiteReader
-from morpho_assets.lake.lake import Lake
+from morpho_assets.imaging.sites import SiteReader, plate_reader
+from morpho_assets.lake.files import open_files, quoted
+from morpho_assets.lake.lake import Snapshot
+from morpho_assets.lake.ledger import Partition
+from morpho_assets.lake.work import Work
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.normalize import NORMALIZED_ON
@@ -32,42 +33,43 @@ from morpho_assets.report.truth import truth_sections
 if TYPE_CHECKING:
     from morpho_assets.studies.model import Study
 
+PAGE = "report.html"
 MOST_PLATES = 12  # whose heat maps are shown; all are in the table
 
 
-def report_study(lake: Lake, study: Study, readers: Mapping[str, SiteReader], folder: str) -> tuple[str, int]:
-    """Write `<folder>/<study>/report.html`; returns its path and size in bytes.
+def report_study(work: Work) -> None:
+    """Write the report of a study: into the lake, and as `<reports>/<study>/report.html`, where people look for it.
 
-    `readers` maps the study's plates to how their images are read. The page is written aside and moved into place.
+    The page is written aside and moved into place.
     """
+    study: Study = work.settings
+    inputs = work.inputs
+    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
     steps = space_steps(study.spaces, study.corrections)
-    results = _read(lake, study, list(readers), main_variant(steps))
+    results = _read(inputs, study, list(readers), main_variant(steps))
     sections = [
-        _plates(lake, readers, results),
+        _plates(inputs, readers, results),
         *truth_sections(results.metrics, results.points),
         *_treatments(results, study),
-        *correction_sections(steps, results.treatments, results.metrics, lake.read("correction_notes", study.name)),
-        *_alike(lake, study, results),
+        *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
+        *_alike(inputs, study, results),
         _spaces(results),
         _maps(results),
         *_encoders(results),
     ]
     summary = _summary(results)
-    made = lake.provenance("metrics", study.name)
-    assert made is not None
+    made = inputs.commit("evaluation", Partition("study", study.name))
     queries = [
         Query("Every score, with its chance", f"FROM metrics WHERE study = '{study.name}' AND scope = 'overall'"),
         Query("Every treatment", f"FROM treatments WHERE study = '{study.name}' ORDER BY q_value, mAP DESC"),
         Query("What stands behind a well", "SELECT COLUMNS('Metadata_.*') FROM well_profiles LIMIT 20"),
     ]
-    how = Made(__version__, made.fingerprint, list(readers), queries, {"seed": str(study.seed)})
-    page = render_report(study.title, summary, sections, how, study.about)
-    path = Path(folder) / study.name / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".aside")
-    aside.write_text(page, encoding="utf-8")
-    os.replace(aside, path)
-    return str(path), len(page.encode())
+    how = Made(__version__, made.content, list(readers), queries, {"seed": str(study.seed)})
+    page = render_report(study.title, summary, sections, how, study.about).encode()
+    work.write_file("reports", "report.html", page)
+    open_files(work.options.reports, work.options.lake_options).write(f"{quoted(study.name)}/{PAGE}", page)
+    work.sources = {PAGE: "there"}
+    work.notes["kilobytes"] = len(page) // 1000
 
 
 def main_variant(steps: Mapping[str, Sequence[str]]) -> str:
@@ -89,19 +91,19 @@ class _Results:
     main: str
 
 
-def _read(lake: Lake, study: Study, plates: Sequence[str], main: str) -> _Results:
-    wells = lake.scan("normalized_profiles", plates).select("^Metadata_.*$").collect()
-    metrics = lake.read("metrics", study.name)
+def _read(inputs: Snapshot, study: Study, plates: Sequence[str], main: str) -> _Results:
+    wells = inputs.scan("normalized_profiles", plates).select("^Metadata_.*$").collect()
+    metrics = inputs.read("metrics", study.name)
     names = wells.group_by("Metadata_Perturbation").agg(pl.first(name) for name in _NAMED if name in wells.columns)
-    treatments = lake.read("treatments", study.name)
+    treatments = inputs.read("treatments", study.name)
     treatments = treatments.join(names, left_on="treatment", right_on="Metadata_Perturbation", how="left")
     return _Results(
         wells,
         metrics,
         treatments,
-        lake.read("projections", study.name),
-        lake.read("encoders", study.name),
-        lake.read("planted_and_found", study.name),
+        inputs.read("projections", study.name),
+        inputs.read("encoders", study.name),
+        inputs.read("planted_and_found", study.name),
         main,
     )
 
@@ -136,9 +138,9 @@ def _summary(results: _Results) -> list[KeyFigure]:
     return figures
 
 
-def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) -> Section:
+def _plates(inputs: Snapshot, readers: Mapping[str, SiteReader], results: _Results) -> Section:
     plates = list(readers)
-    wells = lake.scan("well_profiles", plates).select("^Metadata_.*$").collect()
+    wells = inputs.scan("well_profiles", plates).select("^Metadata_.*$").collect()
     table = wells.group_by("Metadata_Plate", "Metadata_Batch", maintain_order=True).agg(
         pl.len().alias("wells"),
         (pl.col("Metadata_control_type") == "negcon").sum().alias("negative controls"),
@@ -147,13 +149,13 @@ def _plates(lake: Lake, readers: Mapping[str, SiteReader], results: _Results) ->
     if NORMALIZED_ON in results.wells.columns:
         reference = results.wells.group_by("Metadata_Plate").agg(pl.first(NORMALIZED_ON))
         table = table.join(reference, on="Metadata_Plate", how="left", maintain_order="left")
-    counted = {plate: cells_per_well(lake, plate) for plate in plates[:MOST_PLATES]}
+    counted = {plate: cells_per_well(inputs, plate) for plate in plates[:MOST_PLATES]}
     counted = {plate: cells for plate, cells in counted.items() if cells.height}
     pictures = [
         Picture(cells_heatmap(cells, plate), f"Cells in each imaged well of {plate}.")
         for plate, cells in counted.items()
     ]
-    typical = typical_site(lake, readers[plates[0]], plates[0])
+    typical = typical_site(inputs, readers[plates[0]], plates[0])
     if typical:
         text = f"Nuclei and cells as they were found in {plates[0]}, {typical[0]}: the site with the median count."
         pictures.append(Picture(typical[1], text, "field", wide=True))
@@ -222,7 +224,7 @@ _TREATMENTS = ("treatments", "Which treatments act")
 _LABELS = ("targets or mechanisms", "Which active treatments of one kind look alike")
 
 
-def _alike(lake: Lake, study: Study, results: _Results) -> list[Section]:
+def _alike(inputs: Snapshot, study: Study, results: _Results) -> list[Section]:
     """Which of the retrieved treatments look alike, in the study's first space after its last step."""
     first = results.treatments.filter(pl.col("variant") == results.main).drop_nulls("retrieved")
     kinds = {name: settings["evaluator"] for name, settings in study.evaluators.items()}
@@ -230,7 +232,7 @@ def _alike(lake: Lake, study: Study, results: _Results) -> list[Section]:
         pl.col("retrieved"), pl.col("evaluator").replace_strict(kinds, default=None) == "retrieval"
     ).unique("treatment")
     space, steps = next(iter(space_steps(study.spaces, study.corrections).items()))
-    wells = read_space(lake, study.name, space, steps[-1]).filter(
+    wells = read_space(inputs, study.name, space, steps[-1]).filter(
         pl.col("Metadata_Perturbation").is_in(hits["treatment"].to_list())
     )
     if wells["Metadata_Perturbation"].n_unique() < 2:

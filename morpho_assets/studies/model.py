@@ -6,7 +6,6 @@ ones of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,9 @@ from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.encoders import EncoderConfig
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
+from morpho_assets.profiles.recipe import recipe_names
 from morpho_assets.profiles.study import SpaceConfig, tuning_share
+from morpho_assets.settings import resolved
 from morpho_assets.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent
@@ -83,22 +84,32 @@ def study_files(folder: Path) -> dict[str, Path]:
     return shipped | {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def load_study(name: str, folder: Path) -> Study:
-    """A study by name. Raises InputError for an unknown one, listing the known, and for a key that does not fit."""
+def load_study(name: str, folder: Path, root: Path | None = None) -> Study:
+    """A study by name; the files that it names lie where they do seen from `root`, the settings file's folder.
+
+    Raises InputError for an unknown study, listing the known, and for a key that does not fit.
+    """
     files = study_files(folder)
     if name not in files:
         raise InputError(folder, "", f"no study {name!r}", f"one of {', '.join(files)}", "Check the name or write it.")
     study = read_yaml(Study, files[name])
     if study.name != name:
         raise InputError(files[name], "key name", study.name, name, "Name the study as its file.")
-    return study
+    return study if root is None else _located(study, root)
 
 
-def study_plates(study: Study, available: Iterable[str]) -> list[str]:
-    """The barcodes a study reads: those it names, or all that are available. Raises InputError where there is none."""
-    plates = list(available) if study.plates == "all" else list(study.plates)
-    if not plates:
-        raise InputError(
-            f"study {study.name}", "plates", "no plate with profiles", "at least one", "Materialise plates."
-        )
-    return plates
+def _located(study: Study, root: Path) -> Study:
+    """The study with the places of its files (label images, recipes of one's own) as they are meant."""
+    evaluators = {
+        name: {**settings, "folder": resolved(str(settings.get("folder") or "."), root)}
+        if settings["evaluator"] == "segmentation"
+        else settings
+        for name, settings in study.evaluators.items()
+    }
+    spaces = {
+        name: space.model_copy(update={"recipe": resolved(space.recipe, root)})
+        if space.recipe is not None and space.recipe not in recipe_names()
+        else space
+        for name, space in study.spaces.items()
+    }
+    return study.model_copy(update={"evaluators": evaluators, "spaces": spaces})

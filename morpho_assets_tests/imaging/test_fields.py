@@ -146,8 +146,7 @@ def test_real_fields_are_silent_until_one_is_spoilt(reference_data):
 
 def test_channels_that_are_one_picture_are_flagged_and_planes_of_one_file_are_not() -> None:
     keys = {"Metadata_Well": ["A01"] * 3 + ["A02"] * 3, "Metadata_Site": [1] * 6, "channel": ["DNA", "RNA", "ER"] * 2}
-    planes = {"series": [None] * 6, "frame": [None] * 3 + [0, 1, 1]}
-    pictures = pl.DataFrame({**keys, "sha256": ["a", "a", "b", "c", "c", "c"], **planes})
+    pictures = pl.DataFrame({**keys, "content": ["a", "a", "b", "c 0 0", "c 0 1", "c 0 1"]})
     flagged = flag_same_picture(pl.DataFrame(keys), pictures)
     assert flagged["flag_same_picture"].to_list() == [True, True, False, False, True, True]
     frame = graded([field(1), field(2)]).drop("flag_same_picture")

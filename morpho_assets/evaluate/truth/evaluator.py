@@ -15,7 +15,7 @@ from morpho_assets.evaluate.truth.images import Labels, quality_flags, segmentat
 from morpho_assets.evaluate.truth.treatments import counting, lengths, null_wells, parameters, planted_lengths, ranks
 from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.images import read_labels
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.profiles.correct import CorrectorConfig, correct_steps
 from morpho_assets.profiles.sphering import SpheringConfig
 from morpho_assets.profiles.study import SELECTED, read_space, space_features
@@ -36,7 +36,7 @@ class TruthConfig(BaseModel):
 
 
 def truth_checks(
-    lake: Lake, study: str, spaces: Sequence[str], truth: Truth | None, config: TruthConfig, seed: int
+    inputs: Snapshot, study: str, spaces: Sequence[str], truth: Truth | None, config: TruthConfig, seed: int
 ) -> Evaluation:
     """A row per check with its bound, and `points` (POINTS) for pictures; both empty where there is no truth.
 
@@ -44,29 +44,29 @@ def truth_checks(
     """
     if truth is None:
         return Evaluation(metrics_frame([]), {"points": points_frame([])})
-    findings = list(_findings(lake, study, spaces, truth, config, seed))
+    findings = list(_findings(inputs, study, spaces, truth, config, seed))
     return Evaluation(metrics_frame([found.row() for found in findings]), {"points": points_frame(findings)})
 
 
 def _findings(
-    lake: Lake, study: str, spaces: Sequence[str], truth: Truth, config: TruthConfig, seed: int
+    inputs: Snapshot, study: str, spaces: Sequence[str], truth: Truth, config: TruthConfig, seed: int
 ) -> Iterator[Finding]:
     plates = sorted(truth.folders)
-    yield from segmentation(label_pairs(lake, truth, plates))
-    quality = lake.scan("image_quality", plates).collect()
+    yield from segmentation(label_pairs(inputs, truth, plates))
+    quality = inputs.scan("image_quality", plates).collect()
     yield from quality_flags(truth.sites, quality)
     yield from stains(truth.wells, quality)
 
     planted = planted_lengths(truth.treatments)
-    measured = lake.scan("well_profiles", plates).collect()
-    normalised = lake.scan("normalized_profiles", plates).collect()
+    measured = inputs.scan("well_profiles", plates).collect()
+    normalised = inputs.scan("normalized_profiles", plates).collect()
     yield from parameters(normalised, planted)
     yield from positions(measured, truth.wells, planted)
     if config.space in spaces:
-        profiles = _space(lake, study, config.space, plates)
+        profiles = _space(inputs, study, config.space, plates)
         yield from on_profiles(profiles, measured, planted, config, seed)
     if config.count_space in spaces:
-        counts = _space(lake, study, config.count_space, plates)
+        counts = _space(inputs, study, config.count_space, plates)
         yield from counting(counts, space_features(counts), planted, seed)
 
 
@@ -87,18 +87,19 @@ def on_profiles(
         yield from correction(raw, corrected, features, names, seed)
 
 
-def _space(lake: Lake, study: str, space: str, plates: Sequence[str]) -> pl.DataFrame:
-    return read_space(lake, study, space, SELECTED).filter(pl.col("Metadata_Plate").is_in(plates))
+def _space(inputs: Snapshot, study: str, space: str, plates: Sequence[str]) -> pl.DataFrame:
+    return read_space(inputs, study, space, SELECTED).filter(pl.col("Metadata_Plate").is_in(plates))
 
 
 def label_pairs(
-    lake: Lake, truth: Truth, plates: Sequence[str]
+    inputs: Snapshot, truth: Truth, plates: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, Labels], dict[str, Labels]]]:
     """Of each segmented site: its name, and its true and found label images by compartment."""
     for plate in plates:
-        for row in lake.read("masks", plate).iter_rows(named=True):
+        for row in inputs.read("masks", plate).iter_rows(named=True):
             well, site = row["Metadata_Well"], row["Metadata_Site"]
-            found = {name: read_labels(lake.read_bytes(row[name]), name=row[name]) for name in ("nuclei", "cells")}
+            bodies = {name: inputs.lake.read_bytes(row[name]) for name in ("nuclei", "cells")}
+            found = {name: read_labels(body, name=row[name]) for name, body in bodies.items()}
             true = {
                 name: read_labels(truth.labels(plate, well, site, name), name=f"true {name} of {plate} {well}-{site}")
                 for name in ("nuclei", "cells")

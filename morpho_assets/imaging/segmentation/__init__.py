@@ -37,6 +37,7 @@ __all__ = [
     "WatershedConfig",
     "cytoplasm_of",
     "fetch_weights",
+    "file_stamps",
     "made_with",
     "make_segmenter",
 ]
@@ -78,6 +79,15 @@ def fetch_weights(config: SegmentationConfig) -> None:
         from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
 
         CellposeSegmenter(config).fetch()
+
+
+def file_stamps(config: SegmentationConfig, sites: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """What `made_with` depends on as it looks now, without reading label images: they are known by size and time."""
+    if isinstance(config, ExternalConfig):
+        from morpho_assets.imaging.segmentation.external import label_images_stamp
+
+        return {"label images": label_images_stamp(config, sites)}
+    return made_with(config)
 
 
 def made_with(config: SegmentationConfig, sites: Sequence[Mapping[str, object]] = ()) -> dict[str, str]:

@@ -156,7 +156,9 @@ class ExternalConfig(_Model):
     nuclei: str = Field(description="path of a site's nuclei, with {plate}, {well}, {site} … for what names the site")
     cells: str = Field(description="path of a site's cells, likewise")
     folder: Path | None = Field(
-        default=None, description="folder that relative paths start from; none: the current one"
+        default=None,
+        exclude=True,  # where files lie changes no mask: what is in them is among the sources
+        description="folder that relative paths start from, itself relative to the settings file; none: that file's",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation.config import ExternalConfig
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.objects import Labels, Segmentation, linked
-from morpho_assets.lake.provenance import digest
+from morpho_assets.lake.digests import digest
 
 MOST_PIECES = 8  # of one object: masks drawn by hand have stray pixels
 _DUMMIES: tuple[dict[str, object], ...] = tuple({"plate": "P1", "well": well, "site": 1} for well in ("A01", "B02"))
@@ -70,13 +70,27 @@ def label_images_digest(config: ExternalConfig, sites: Sequence[Mapping[str, obj
 
     Raises InputError where two sites would have the same file.
     """
+    return _label_images(config, sites, file_sha256)
+
+
+def label_images_stamp(config: ExternalConfig, sites: Sequence[Mapping[str, object]]) -> str:
+    """The same by the size and time of change of the files, none of which is read."""
+
+    def stamp(path: Path) -> str:
+        status = path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    return _label_images(config, sites, stamp)
+
+
+def _label_images(config: ExternalConfig, sites: Sequence[Mapping[str, object]], name: Callable[[Path], str]) -> str:
     content = []
     for pattern in (config.nuclei, config.cells):
         paths = [site_path(pattern, config.folder, site) for site in sites]
         if len(set(paths)) < len(paths):
             twice = next(path for path in paths if paths.count(path) > 1)
             raise InputError("label images", pattern, f"{twice} for several sites", "one file each", "Add {site}.")
-        content.append([file_sha256(path) if path.is_file() else None for path in paths])
+        content.append([name(path) if path.is_file() else None for path in paths])
     return digest(content)
 
 

@@ -1,0 +1,62 @@
+"""Runs that the command line starts: in this process, and shown in the UI like any other."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from morpho_assets.assets.resources import ProgressTeller, settings_file
+from morpho_assets.definitions import build_defs
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def open_instance(state: Path) -> dg.DagsterInstance:
+    """Dagster's instance. Processes take turns to open it: the first creates the tables, and two at once collide."""
+    from filelock import FileLock
+
+    with FileLock(state / "instance.lock"):
+        return dg.DagsterInstance.get()
+
+
+def launch(
+    instance: dg.DagsterInstance, progress: ProgressTeller, stages: Sequence[str], partition: str | None,
+    tags: dict[str, str] | None = None,
+) -> str | None:  # fmt: skip
+    """Materialise stages of a plate or a study, or the catalog, as one run; what stopped it in one sentence, or None.
+
+    Interrupted from the keyboard the run is told to be cancelled, and KeyboardInterrupt goes on.
+    """
+    job = build_defs(settings_file(), progress).resolve_implicit_global_asset_job_def()
+    chosen = job.get_subset(asset_selection={dg.AssetKey(name) for name in stages})
+    run_id = str(uuid.uuid4())
+    try:
+        outcome = chosen.execute_in_process(
+            run_config=_QUIET, instance=instance, partition_key=partition, raise_on_error=False, run_id=run_id,
+            tags={"morpho/from": "command line", **(tags or {})},
+        )  # fmt: skip
+    except BaseException:
+        with contextlib.suppress(Exception):
+            run = instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                instance.report_run_canceled(run, "interrupted from the keyboard")
+        raise
+    return None if outcome.success else _first_failure(outcome)
+
+
+def _first_failure(outcome: dg.ExecuteInProcessResult) -> str:
+    """What stopped a run: the first stage that failed, in its own words."""
+    for event in outcome.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            told = failure.user_failure_data.description if failure.user_failure_data else None
+            error = failure.error.cause if failure.error and failure.error.cause else failure.error
+            return f"{event.step_key} failed: {told or (error.message.strip() if error else 'without a message')}"
+    for check in outcome.get_asset_check_evaluations():
+        if check.blocking and not check.passed:
+            return f"{check.asset_key.to_user_string()}: {check.description}"
+    return "the run failed; the UI (`morpho ui`) shows where"

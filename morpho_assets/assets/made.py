@@ -1,0 +1,155 @@
+"""The assets, made from the one list of stages; and the catalog, which publishes them.
+
+An asset asks its run for the stage of its partition and shows what came of it; it holds no logic of its own.
+"""
+
+import warnings
+
+import dagster as dg
+from dagster import PreviewWarning
+
+from morpho_assets.assets.partitions import PLATES, STUDIES
+from morpho_assets.assets.pictures import pictures_of, small_table
+from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
+from morpho_assets.errors import InputError, MorphoError
+from morpho_assets.lake.ledger import Commit, Partition
+from morpho_assets.publication import publish
+from morpho_assets.runs import Run
+from morpho_assets.stages import STAGES, Input, Stage
+
+NUMBER, COMMIT = "commit", "morpho/commit"
+OWNERS = ["team:morpho"]
+
+
+def stage_asset(stage: Stage) -> dg.AssetsDefinition:
+    """The asset of a stage: dependencies, checks, pool, retries and description are those of its entry."""
+    partitions = PLATES if stage.kind == "plate" else STUDIES
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PreviewWarning)  # partitions of checks: constraints.txt pins the version
+        checks = [
+            dg.AssetCheckSpec(
+                each.name, asset=stage.name, description=each.about, blocking=each.blocking, partitions_def=partitions
+            )
+            for each in stage.checks
+        ]
+
+    @dg.asset(
+        name=stage.name,
+        description=stage.about,
+        partitions_def=partitions,
+        deps=[_dependency(stage, each) for each in {each.stage: each for each in stage.inputs}.values()],
+        group_name=stage.group,
+        kinds=set(stage.kinds),
+        code_version=stage.code_version,
+        check_specs=checks,
+        pool=stage.pool,
+        owners=OWNERS,
+        tags={f"morpho/table.{table}": "" for table in stage.outputs},
+        retry_policy=dg.RetryPolicy(stage.retries, 10, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
+        if stage.retries
+        else None,
+    )
+    def asset(
+        context: dg.AssetExecutionContext, workspace: WorkspaceResource, progress: dg.ResourceParam[ProgressTeller]
+    ) -> dg.MaterializeResult:
+        try:
+            run = workspace.run(context, progress.of(context))
+            run.committed = lambda commit: _mirror(context, stage, commit)
+            commits = [run.make(stage.name, partition) for partition in _partitions(stage, context.partition_key, run)]
+        except MorphoError as error:
+            # Another attempt helps where the network failed, and not where a file or a setting is wrong.
+            raise dg.Failure(str(error), allow_retries=not isinstance(error, InputError)) from None
+        return _result(run, stage, commits)
+
+    return asset
+
+
+def materialization(commit: Commit) -> dg.AssetMaterialization:
+    """A commit as Dagster's event, for one that no asset of its own run has made."""
+    shown: dict[str, str | int] = {NUMBER: commit.number, "content": commit.content, "who": commit.who, "at": commit.at}
+    tags = {"dagster/data_version": commit.content, COMMIT: str(commit.number)}
+    return dg.AssetMaterialization(commit.stage, metadata=shown, partition=commit.partition.key, tags=tags)
+
+
+@dg.asset(
+    group_name="catalog",
+    kinds={"duckdb", "sql"},
+    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in STAGES],
+    pool="catalog",
+    owners=OWNERS,
+)
+def catalog(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> dg.MaterializeResult:
+    """`data/morpho.duckdb`: every table of every plate and study, for SQL.
+
+    Brought up to date aside and swapped in: an open reader is never blocked and never blocks a run. What was made with
+    other settings than those in force is left out; the table `partitions` says which, and why.
+    """
+    opened = workspace.open()
+    published = publish(opened)
+    query = f'duckdb -readonly {opened.settings.catalog} "FROM metrics LIMIT 10"'
+    return dg.MaterializeResult(
+        metadata={
+            "database": dg.MetadataValue.path(opened.settings.catalog),
+            "query it": dg.MetadataValue.md(f"`{query}`"),
+            "tables": small_table(published, rows=60),
+            "dagster/row_count": int(published["rows"].sum()),
+        }
+    )
+
+
+def _dependency(stage: Stage, each: Input) -> dg.AssetDep:
+    """A dependency between plates and studies is only drawn: which plates a study reads its YAML and the ledger say."""
+    if STAGES[each.stage].kind == stage.kind:
+        return dg.AssetDep(each.stage)
+    return dg.AssetDep(each.stage, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
+
+
+def _partitions(stage: Stage, key: str, run: Run) -> list[Partition]:
+    """The partitions of the ledger behind one of Dagster's: a stage with second parts has one for each."""
+    if stage.parts is None:
+        return [Partition(stage.kind, key)]
+    opened = run.workspace
+    if stage.kind == "study":
+        return [Partition(stage.kind, key, part) for part in stage.parts(opened.study(key))]
+    studies = [study for study in map(opened.study, opened.studies()) if study.plates == "all" or key in study.plates]
+    wanted = [Partition(stage.kind, key, part) for study in studies for part in stage.parts(study)]
+    trained = opened.state([key], [study.name for study in studies]).commits
+    encoders = {f"{own.key}/{own.part}" for name, own in trained if name == "encoder"}
+    return [partition for partition in wanted if partition.part in encoders]
+
+
+def _mirror(context: dg.AssetExecutionContext, stage: Stage, commit: Commit) -> None:
+    """Tell Dagster of a commit that this asset asked another stage for."""
+    if commit.stage != stage.name:
+        context.log_event(materialization(commit))
+
+
+def _result(run: Run, stage: Stage, commits: list[Commit]) -> dg.MaterializeResult:
+    if not commits:
+        return dg.MaterializeResult(metadata={"dagster/row_count": 0, "partitions": "none asked for"})
+    if len(commits) == 1:
+        metadata = pictures_of(run.workspace, commits[0])
+    else:
+        parts = ((commit.partition.part, pictures_of(run.workspace, commit)) for commit in commits)
+        metadata = {f"{part}: {name}": shown for part, found in parts for name, shown in found.items()}
+        metadata["dagster/row_count"] = sum(out.rows for commit in commits for out in commit.outputs.values())
+    results = [
+        dg.AssetCheckResult(
+            passed=verdict.passed,
+            check_name=verdict.check,
+            asset_key=stage.name,
+            description=verdict.text,
+            severity=dg.AssetCheckSeverity.ERROR if verdict.blocking else dg.AssetCheckSeverity.WARN,
+            metadata=verdict.facts,
+        )
+        for commit in commits
+        for verdict in commit.verdicts
+    ]
+    content = "+".join(commit.content for commit in commits)
+    tags = {COMMIT: str(commits[-1].number)}
+    return dg.MaterializeResult(
+        metadata=metadata, check_results=results, data_version=dg.DataVersion(content), tags=tags
+    )
+
+
+ASSETS = [*map(stage_asset, STAGES.values()), catalog]

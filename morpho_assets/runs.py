@@ -1,0 +1,254 @@
+"""A run: makes stages of partitions, each from pinned inputs to a commit, or says in one sentence why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from morpho_assets import __version__
+from morpho_assets.compute import Progress, no_progress
+from morpho_assets.errors import LakeError, MorphoError
+from morpho_assets.lake.digests import digest
+from morpho_assets.lake.leases import Busy, held
+from morpho_assets.lake.ledger import Commit, Partition, Read, State, Taken, Verdict, now, who
+from morpho_assets.lake.work import Work
+from morpho_assets.plan import (
+    digests_of,
+    gate_sentence,
+    gates,
+    method_of,
+    plain_settings,
+    reads_of,
+    recipe_of,
+    why,
+)
+from morpho_assets.stages import STAGES, Stage, Target
+from morpho_assets.workspace import Workspace
+
+
+class GateClosed(MorphoError):
+    """A check of something that is read does not hold, and nobody waived it."""
+
+
+@dataclass
+class Run:
+    """Makes stages. It pins the settings, the plates of its studies and the commits that it starts from: what others
+    commit meanwhile does not enter; what it commits itself does.
+
+    With `force` what is current is made again, from nothing; with `retry` what has failed sites is.
+    """
+
+    workspace: Workspace
+    progress: Progress = no_progress
+    committed: Callable[[Commit], None] = lambda commit: None
+    force: bool = False
+    retry: bool = False
+    _state: State | None = None
+    _plates: dict[str, list[str]] = field(default_factory=dict)
+
+    def make(self, name: str, partition: Partition) -> Commit:
+        """The commit of a stage: the one that is there if it is current, else a new one.
+
+        Raises InputError, LakeError or GateClosed where it cannot be made, and Busy or Taken where another run is at
+        it. A failed attempt is recorded.
+        """
+        stage = STAGES[name]
+        target = self._target(partition)
+        for asked in self._asked(stage, target):
+            self.make(*asked)
+        state = self._pinned(partition)
+        self._require_inputs(stage, target, state)
+        lake = self.workspace.lake
+        with held(lake.files, name, partition, lake.ledger.writer):
+            latest = lake.ledger.latest(name, partition)
+            sources = self.workspace.look(name, target, _with(state, name, partition, latest))
+            damage = lake.damage(latest, deep=True) if latest is not None else None
+            reasons = why(stage, target, latest, state.commits, sources, damage)
+            again = self.force or (self.retry and latest is not None and bool(latest.sites.failed))
+            if latest is not None and not reasons and not again:
+                return self._keep(latest)
+            work = self._work(stage, target, state, None if self.force or damage else latest, sources)
+            recipe = recipe_of(stage, target, state.commits, sources)
+            try:
+                stage.function(work)
+                commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest))
+            except (Busy, Taken, KeyboardInterrupt):
+                raise
+            except MorphoError as error:
+                lake.ledger.fail(name, partition, recipe, str(error))
+                raise
+            except Exception as error:
+                lake.ledger.fail(name, partition, recipe, f"{type(error).__name__}: {error}")
+                raise
+            work.clear()
+        if partition.kind == "plate":
+            lake.ledger.observe(replace_part(partition), {name: commit.sources})
+        self.committed(commit)
+        return self._keep(commit)
+
+    def plates(self, study: str) -> list[str]:
+        """The plates of a study, as they were when this run first asked."""
+        if study not in self._plates:
+            state = self.workspace.state(studies=[study])
+            self._plates[study] = self.workspace.study_plates(self.workspace.study(study), state)
+        return self._plates[study]
+
+    # Below: how
+
+    def _pinned(self, partition: Partition) -> State:
+        """The state of what this run reads, loaded once."""
+        known = self._state
+        keys = {own.key for _, own in known.commits} if known else set()
+        if known is None or partition.key not in keys:
+            study = partition.kind == "study"
+            plates = self.plates(partition.key) if study else [partition.key]
+            studies = [partition.key] if study else [partition.part.partition("/")[0]] if partition.part else []
+            found = self.workspace.lake.ledger.state(
+                [Partition("plate", plate) for plate in plates] + [Partition("study", name) for name in studies]
+            )
+            self._state = found if known is None else _joined(found, known)
+        assert self._state is not None
+        return self._state
+
+    def _keep(self, commit: Commit) -> Commit:
+        assert self._state is not None
+        self._state = _with(self._state, commit.stage, commit.partition, commit)
+        return commit
+
+    def _target(self, partition: Partition) -> Target:
+        plates = self.plates(partition.key) if partition.kind == "study" else None
+        return self.workspace.target(partition, self._pinned(partition), plates)
+
+    def _asked(self, stage: Stage, target: Target) -> Iterator[tuple[str, Partition]]:
+        names = {each.stage for each in stage.inputs if each.asked}
+        return (key for key in reads_of(stage, target) if key[0] in names)
+
+    def _require_inputs(self, stage: Stage, target: Target, state: State) -> None:
+        """Raise unless all that the stage reads is there, was made with the settings in force, and its gates hold."""
+        for name, partition in self._upstream(stage, target):
+            commit = state.commits.get((name, partition))
+            if commit is None:
+                raise LakeError(f"{stage.name} of {target.partition} reads {name} of {partition}, which is not there. "
+                                f"Materialise it first: `morpho run --{partition.kind} {partition.key}`.")  # fmt: skip
+            stale = why(STAGES[name], self._target(partition), commit, state.commits)
+            if stale:
+                raise LakeError(f"{stage.name} of {target.partition} reads {name} of {partition}, which is stale "
+                                f"({'; '.join(stale)}): two settings never mix. Materialise it first: "
+                                f"`morpho run --{partition.kind} {partition.key}`.")  # fmt: skip
+        read = [state.commits[key] for key in reads_of(stage, target)]
+        for commit, verdict in gates(state, read):
+            raise GateClosed(gate_sentence(commit, verdict))
+        for commit in read:
+            damage = self.workspace.lake.damage(commit, deep=target.study is None)
+            if damage is not None:
+                raise LakeError(f"{commit.stage} of {commit.partition} is damaged: {damage}. Materialise it again: "
+                                f"`morpho run --{commit.partition.kind} {commit.partition.key}`.")  # fmt: skip
+
+    def _upstream(self, stage: Stage, target: Target) -> list[tuple[str, Partition]]:
+        """All that a stage comes from, at any distance, first things first; of a study's plates what it reads itself,
+        for their chains were looked at when the plates were chosen."""
+        found: dict[tuple[str, Partition], None] = {}
+        for name, partition in reads_of(stage, target):
+            if partition.kind == target.partition.kind and not (partition.kind == "plate" and target.study):
+                found |= dict.fromkeys(self._upstream(STAGES[name], self._target(partition)))
+            found[name, partition] = None
+        return list(found)
+
+    def _work(
+        self, stage: Stage, target: Target, state: State, previous: Commit | None, sources: Mapping[str, str]
+    ) -> Work:
+        lake, settings = self.workspace.lake, self.workspace.settings
+        return Work(
+            stage=stage.name,
+            partition=target.partition,
+            lake=lake,
+            inputs=lake.snapshot(state.commits[key] for key in reads_of(stage, target)),
+            settings=stage.settings(target),
+            method=method_of(stage, target),
+            options=stage.options(target),
+            compute=settings.compute,
+            progress=self.progress,
+            source=target.from_where,
+            previous=previous,
+            sources=dict(sources),
+        )
+
+    def _draft(
+        self, stage: Stage, target: Target, state: State, work: Work, recipe: str, latest: Commit | None
+    ) -> Commit:
+        """The commit of what was made. Raises LakeError for work that is not whole."""
+        missing = set(stage.outputs) - set(work.outputs)
+        if missing:
+            raise LakeError(f"{stage.name} of {target.partition} made no {', '.join(sorted(missing))}")
+        ledger = self.workspace.lake.ledger
+        files = self.workspace.lake.sizes(work.named_files)
+        absent = work.named_files - set(files)
+        if absent:
+            raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there")
+        keys = {"sites": work.sites, "files": files, "basis": work.basis}
+        numbers = ledger.numbers(stage.name, target.partition)
+        commit = Commit(
+            stage=stage.name,
+            partition=target.partition,
+            number=max(numbers, default=0) + 1,
+            before=latest.number if latest else None,
+            recipe=recipe,
+            content=digest({name: output.digest for name, output in work.outputs.items()} | {"files": sorted(files)}),
+            outputs=work.outputs,
+            files=ledger.write_keys(target.partition, keys) if any(keys.values()) else None,
+            reads=tuple(
+                Read(stage=name, kind=own.kind, key=own.key, part=own.part, number=state.commits[name, own].number,
+                     tables=digests_of(state.commits[name, own], tables))
+                for (name, own), tables in reads_of(stage, target).items()
+            ),
+            sources=work.sources,
+            settings=plain_settings(stage, target),
+            code_version=stage.code_version,
+            package_version=__version__,
+            sites=work.covered(),
+            verdicts=(),
+            notes=work.notes,
+            writer=ledger.writer,
+            who=who(),
+            at=now(),
+        )  # fmt: skip
+        return commit.model_copy(update={"verdicts": self._verdicts(stage, target, work, commit)})
+
+    def _verdicts(self, stage: Stage, target: Target, work: Work, draft: Commit) -> tuple[Verdict, ...]:
+        settings = target.study if target.study is not None else target.settings
+        return tuple(
+            _asked_of(check.name, check.blocking, check.function, work.inputs.adding(draft), work.key, settings)
+            for check in stage.checks
+        )
+
+
+def replace_part(partition: Partition) -> Partition:
+    """The plate or study of a partition with a second part."""
+    return partition._replace(part="")
+
+
+def _asked_of(name: str, blocking: bool, function: Callable[..., Verdict], *arguments: Any) -> Verdict:
+    """A check's verdict, under its name; a check that fails itself has not passed, and says so."""
+    try:
+        verdict = function(*arguments)
+    except Exception as error:  # what was made stands all the same
+        return Verdict(check=name, passed=False, text=f"the check failed itself: {type(error).__name__}: {error}")
+    return verdict.model_copy(update={"check": name, "blocking": blocking})
+
+
+def _with(state: State, stage: str, partition: Partition, commit: Commit | None) -> State:
+    if commit is None:
+        return state
+    return replace(state, commits={**state.commits, (stage, partition): commit})
+
+
+def _joined(first: State, last: State) -> State:
+    """Both; where both know something, what the last knows stands."""
+    return replace(
+        last,
+        commits={**first.commits, **last.commits},
+        attempts={**first.attempts, **last.attempts},
+        waivers=first.waivers | last.waivers,
+        observations={**first.observations, **last.observations},
+    )

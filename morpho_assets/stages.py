@@ -1,0 +1,388 @@
+"""The one list of stages: each entry says what a stage reads, writes, needs and calls.
+
+Assets, jobs, pools, retries, checks, the plan, the ledger's commits and the documentation follow from it. A new stage
+is one entry here and one function in its room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
+
+from morpho_assets.evaluate.checks import TRUTH, truth_holds
+from morpho_assets.evaluate.evaluators import TRUTH_EVALUATORS
+from morpho_assets.evaluate.study import evaluate_study
+from morpho_assets.evaluate.sweep import sweep
+from morpho_assets.gallery.checks import controls_present, few_failed_sites, wells_imaged_and_described
+from morpho_assets.gallery.images import fetch_images, image_sources, image_stamps
+from morpho_assets.gallery.manifest import manifest_files, read_manifest
+from morpho_assets.gallery.truth import truth_folders
+from morpho_assets.imaging.checks import no_fault_of_the_plate, stains_as_on_the_batch
+from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
+from morpho_assets.imaging.segmentation import file_stamps
+from morpho_assets.imaging.sites import complete_sites
+from morpho_assets.lake.digests import digest, digest_bytes
+from morpho_assets.lake.lake import Snapshot
+from morpho_assets.lake.ledger import Commit, Partition, Verdict
+from morpho_assets.lake.work import Work
+from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
+from morpho_assets.measure.checks import nuclear_stain_in_nuclei
+from morpho_assets.measure.plate import measure_plate
+from morpho_assets.profiles.checks import (
+    every_well_has_a_profile,
+    finite_features,
+    normalised_on_its_reference,
+    platemap_fits,
+)
+from morpho_assets.profiles.plate import profile_plate
+from morpho_assets.profiles.recipe import recipe_file
+from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
+
+if TYPE_CHECKING:
+    from morpho_assets.gallery.source import PlateSource
+    from morpho_assets.settings import Settings
+    from morpho_assets.studies.model import Study
+
+
+@dataclass(frozen=True)
+class Target:
+    """A partition with what is in force for it: the settings, a plate's source, or a study and its plates' sources."""
+
+    partition: Partition
+    settings: Settings
+    source: PlateSource | None = None
+    study: Study | None = None
+    sources: Mapping[str, PlateSource] = field(default_factory=dict)
+
+    @property
+    def from_where(self) -> Any:
+        """What a work's `source` is: the plate's source, or those of a study's plates."""
+        return self.source if self.study is None else self.sources
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to see of a stage's sources: its target, the tables that it reads, and its last commit."""
+
+    target: Target
+    inputs: Snapshot
+    commit: Commit | None
+
+
+@dataclass(frozen=True)
+class Input:
+    """Tables of another stage that a stage reads: of the same plate or study (or its second part), or of each plate of
+    a study. What is `asked` for is made where it is not there."""
+
+    stage: str
+    tables: tuple[str, ...]
+    of: Literal["same", "plates", "encoder"] = "same"
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of a stage: its name, what it asks, and its function of tables, key and settings."""
+
+    name: str
+    about: str
+    function: Callable[[Snapshot, str, Any], Verdict]
+    blocking: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `settings` gives the part that its values depend on, `options` what changes none; `before` says what
+    a setting that an old commit lacks stood for, by its dotted name; `sources` how its sources look now. `code_version`
+    is raised by hand whenever it would give other values from the same inputs."""
+
+    name: str
+    kind: Literal["plate", "study"]
+    group: str
+    function: Callable[[Work], None]
+    about: str
+    outputs: tuple[str, ...]
+    inputs: tuple[Input, ...] = ()
+    settings: Callable[[Target], Any] = lambda target: None
+    named: str = ""
+    options: Callable[[Target], Any] = lambda target: None
+    code_version: str = "1"
+    before: Mapping[str, Any] = field(default_factory=dict)
+    sources: Callable[[Look], dict[str, str]] = lambda look: {}
+    parts: Callable[[Study], Sequence[str]] | None = None
+    checks: tuple[Check, ...] = ()
+    pool: Literal["cpu", "gpu"] = "cpu"
+    retries: int = 0
+    kinds: frozenset[str] = frozenset({"parquet"})
+
+
+def check(function: Callable[[Snapshot, str, Any], Verdict], blocking: bool = False) -> Check:
+    """A check with the name and the words of its function."""
+    return Check(function.__name__, (function.__doc__ or "").split("\n\n")[0].strip(), function, blocking)
+
+
+def _study(*names: str) -> Callable[[Target], Any]:
+    """The named settings of the study, and no others: a function that uses one undeclared fails."""
+    return lambda target: SimpleNamespace(**{name: getattr(target.study, name) for name in names})
+
+
+def _spaces(target: Target) -> Any:
+    study = target.study
+    assert study is not None
+    share = study.tuning_share
+    return SimpleNamespace(spaces=study.spaces, tuning_share=share, seed=study.seed if share is not None else 0)
+
+
+def _encoder(target: Target) -> Any:
+    assert target.study is not None
+    return target.study.encoders[target.partition.part]
+
+
+def _source_settings(target: Target) -> Any:
+    assert target.source is not None
+    return target.source.contents()
+
+
+# How sources look now
+
+
+def _manifest_now(look: Look) -> dict[str, str]:
+    source = look.target.source
+    assert source is not None
+    watched = look.commit.notes.get("watched") if look.commit else None
+    return manifest_files(source, watched or source.watched(look.target.partition.key))
+
+
+def _images_now(look: Look) -> dict[str, str]:
+    source = look.target.source
+    assert source is not None
+    rows = look.inputs.read("sites", look.target.partition.key).to_dicts()
+    failed = [name for name in (look.commit.sources if look.commit else {}) if name != "images"]
+    return image_sources(image_stamps(source.store(), rows), failed)
+
+
+def _functions_now(look: Look) -> dict[str, str]:
+    source = look.target.source
+    if look.target.settings.illumination.method != "gallery" or source is None:
+        return {}
+    rows = look.inputs.read("sites", look.target.partition.key).unique("channel", maintain_order=True)
+    uris = [{"uri": uri} for uri in rows["illumination_uri"].drop_nulls()]
+    return {uri: stamp or "missing" for uri, stamp in image_stamps(source.store(), uris).items()}
+
+
+def _labels_now(look: Look) -> dict[str, str]:
+    config = look.target.settings.segmentation
+    external = config.method == "external"
+    sites = complete_sites(look.inputs, look.target.partition.key) if external else []
+    return file_stamps(config, [site.names for site in sites])
+
+
+def _measured_now(look: Look) -> dict[str, str]:
+    plate, source = look.target.partition.key, look.target.source
+    if source is None or look.inputs.read("sites", plate).height:
+        return {}
+    stamps = manifest_files(source, source.measurements(plate))
+    return stamps if len(stamps) <= 8 else {"files": digest(stamps)}
+
+
+def _recipes_now(look: Look) -> dict[str, str]:
+    assert look.target.study is not None
+    names = sorted({space.recipe for space in look.target.study.spaces.values() if space.recipe is not None})
+    return {name: digest_bytes(recipe_file(name).read_bytes()) for name in names}
+
+
+def _truth_now(look: Look) -> dict[str, str]:
+    assert look.target.study is not None
+    if not any(each["evaluator"] in TRUTH_EVALUATORS for each in look.target.study.evaluators.values()):
+        return {}
+    folders = truth_folders(look.inputs, look.target.sources)
+    stamps = {plate: folder.store.stamps(f"{folder.path}/*.parquet") for plate, folder in folders.items()}
+    return {"truth": digest(stamps)} if any(stamps.values()) else {}
+
+
+def _page_now(look: Look) -> dict[str, str]:
+    settings = look.target.settings
+    from morpho_assets.lake.files import open_files, quoted
+
+    page = open_files(settings.reports, settings.lake_options).entry(f"{quoted(look.target.partition.key)}/report.html")
+    return {"report.html": "there" if page else "missing"}
+
+
+_WELLS = Input("plate_manifest", ("wells", "sites"))
+_SITES = Input("plate_manifest", ("sites",))
+_IMAGES = Input("raw_images", ("image_files",))
+_FAILURES = ("site_failures",)
+_PLATES_WELLS = Input("plate_manifest", ("wells", "sites"), "plates")
+_PLATES_IMAGES = Input("raw_images", ("image_files",), "plates")
+_PLATES_FUNCTIONS = Input("illumination", ("illumination_functions",), "plates")
+_PLATES_MASKS = Input("masks", ("masks", "objects"), "plates")
+_PLATES_QUALITY = Input("image_quality", ("image_quality",), "plates")
+_PLATES_PROFILES = Input("well_profiles", ("well_profiles", "normalized_profiles"), "plates")
+_FEW_FAILED = check(few_failed_sites, blocking=True)
+
+_STAGES = (
+    Stage(
+        "plate_manifest", "plate", "source", read_manifest,
+        "Which image shows which well, site and channel, and what was done to each well.\n\n"
+        "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
+        "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
+        ("wells", "sites"),
+        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
+        checks=(check(controls_present), check(wells_imaged_and_described)),
+        retries=2, kinds=frozenset({"parquet", "csv"}),
+    ),
+    Stage(
+        "raw_images", "plate", "source", fetch_images,
+        "The plate's images, fetched from the gallery (or used where they lie), each with its size and checksum.\n\n"
+        "An interrupted fetch goes on where it was. An image that cannot be had is a row in `site_failures`; the plate "
+        "goes on without its site.",
+        ("image_files", "site_failures"),
+        (_SITES,), options=lambda target: target.settings.images, sources=_images_now, checks=(_FEW_FAILED,),
+        retries=2, kinds=frozenset({"s3", "tiff"}),
+    ),
+    Stage(
+        "illumination", "plate", "images", illuminate_plate,
+        "The illumination function of each channel, over all sites of the plate; images are divided by it.\n\n"
+        "Computed from the plate or taken from the gallery, as the settings say; 1 means evenly lit. A few restored "
+        "images leave it as it is (`illumination.renew`).",
+        ("illumination_functions",),
+        (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination",
+        code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
+    ),
+    Stage(
+        "image_quality", "plate", "images", grade_plate,
+        "Focus, saturation and intensity of every raw image, with flags for those a person should look at.\n\n"
+        "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
+        "sites.",
+        ("image_quality", "field_fingerprints", "site_failures"),
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
+        checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
+    ),
+    Stage(
+        "masks", "plate", "images", segment_plate,
+        "Label images of nuclei and cells, linked one to one, for every site; they open in Fiji and napari.",
+        ("masks", "objects", "site_failures"),
+        (_SITES, _IMAGES, Input("illumination", ("illumination_functions",))),
+        settings=lambda target: target.settings.segmentation, named="segmentation", code_version="5",
+        sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
+    ),
+    Stage(
+        "single_cells", "plate", "cells", measure_plate,
+        "Shape, intensity, texture and more of every nucleus, cell and cytoplasm, under CellProfiler's names.\n\n"
+        "A row per cell. Site by site: a run that was stopped goes on with the sites it has not done. The cells of a "
+        "plate that was measured elsewhere are read from its source.",
+        ("single_cells", "site_failures"),
+        (
+            _SITES, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks",)),
+            Input("image_quality", ()),
+        ),
+        settings=lambda target: target.settings.measurement, named="measurement",
+        options=lambda target: target.settings.images, sources=_measured_now,
+        checks=(_FEW_FAILED, check(nuclear_stain_in_nuclei)),
+    ),
+    Stage(
+        "well_profiles", "plate", "profiles", profile_plate,
+        "One profile per well: its cells aggregated, annotated, and normalised to the plate's negative controls.\n\n"
+        "With the cells and sites behind each well. Profiles that were published are read from their source.",
+        ("well_profiles", "normalized_profiles", "implausible_cells"),
+        (
+            _WELLS, Input("raw_images", _FAILURES), Input("image_quality", ("image_quality", "site_failures")),
+            Input("masks", ("masks", "site_failures")), Input("single_cells", ("single_cells", "site_failures")),
+        ),
+        settings=lambda target: target.settings.profiles, named="profiles", code_version="2", sources=_measured_now,
+        checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
+                                 finite_features))),
+        kinds=frozenset({"parquet", "polars"}),
+    ),
+    Stage(
+        "encoder", "study", "learned", train_encoder_of_study,
+        "The study's encoders, trained on crops of its plates' cells; whole wells are held out to validate.\n\n"
+        "A checkpoint each, which alone suffices to embed other cells.",
+        ("encoders",),
+        (_PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS),
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu",
+        kinds=frozenset({"torch"}),
+    ),
+    Stage(
+        "embeddings", "plate", "learned", embed_plate,
+        "Every cell's embedding by an encoder: a row per cell and encoder. Studies ask for it, plate by plate.",
+        ("embeddings",),
+        (
+            _SITES, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks", "objects")),
+            Input("encoder", ("encoders",), "encoder"),
+        ),
+        parts=lambda study: [f"{study.name}/{name}" for name in study.encoders], pool="gpu",
+        kinds=frozenset({"torch", "parquet"}),
+    ),
+    Stage(
+        "feature_space", "study", "spaces", build_spaces,
+        "The spaces in which the study compares wells: selected CellProfiler features, embeddings, the cell count.\n\n"
+        "Tables `profiles` (step `selected`) and `feature_selection` (what was left out, and by which rule).",
+        ("profiles", "feature_selection"),
+        (_PLATES_PROFILES, Input("embeddings", ("embeddings",), "plates", asked=True)),
+        settings=_spaces, code_version="2", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
+    ),
+    Stage(
+        "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
+        "The spaces after each corrector of the study's chain, in its order; each step can be compared with the "
+        "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
+        ("profiles", "feature_selection", "correction_notes", "metrics"),
+        (Input("feature_space", ("profiles",)),),
+        settings=_study("spaces", "corrections", "seed"), code_version="2", sources=_recipes_now,
+        kinds=frozenset({"parquet", "polars"}),
+    ),
+    Stage(
+        "treatment_profiles", "study", "spaces", consensus_spaces,
+        "One profile per treatment (or treatment and batch) of every space after its last correction: their consensus.",
+        ("treatment_profiles",),
+        (Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",))),
+        settings=_study("spaces", "corrections", "consensus"), kinds=frozenset({"parquet", "polars"}),
+    ),
+    Stage(
+        "projections", "study", "spaces", project_spaces,
+        "A UMAP map of the wells in every space, after the last correction; distances on it measure nothing.",
+        ("projections",),
+        (Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",))),
+        settings=_study("spaces", "corrections", "projection"), kinds=frozenset({"umap"}),
+    ),
+    Stage(
+        "evaluation", "study", "evaluation", evaluate_study,
+        "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores` and, where the truth is known, "
+        "`planted_and_found`.",
+        ("metrics", "treatments", "treatment_scores", "planted_and_found"),
+        (
+            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
+            _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
+        ),
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="2", sources=_truth_now,
+        checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
+    ),
+    Stage(
+        "report", "study", "evaluation", lambda work: _report(work),
+        "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
+        (),
+        (
+            Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
+            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles", "correction_notes")),
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
+            _PLATES_MASKS, _PLATES_PROFILES,
+        ),
+        settings=lambda target: target.study, options=lambda target: target.settings, sources=_page_now,
+        kinds=frozenset({"html"}),
+    ),
+)  # fmt: skip
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
+PLATE_STAGES = tuple(stage.name for stage in _STAGES if stage.kind == "plate" and stage.parts is None)
+"""The stages of job `plate`, in order: those that every plate goes through."""
+STUDY_STAGES = tuple(stage.name for stage in _STAGES if stage.kind == "study")
+"""The stages of job `study`, in order."""
+
+
+def _report(work: Work) -> None:
+    from morpho_assets.report.study import report_study  # matplotlib
+
+    report_study(work)
