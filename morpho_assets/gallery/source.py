@@ -18,6 +18,8 @@ from morpho_assets.gallery.text import ENDINGS, listed
 from morpho_assets.gallery.treatments import annotate_wells
 from morpho_assets.gallery.wells import FORMATS, fits, well_position
 
+_IMAGES = ("images", *(f"images_{how}" for how in ("projected", "unprojected", "maxproj", "raw")))
+"""What folders of images are called in the Gallery: as they came off the microscope, or `images_<manipulation>`."""
 _BARCODE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -206,9 +208,8 @@ def _exchanged(uri: str, store: Store) -> tuple[str, str] | None:
     if match is None or uri.startswith("http") or store.exists(uri):
         return None
     before, folder, rest = match.groups()
-    for sibling in store.glob(f"{before}images*"):
-        name = sibling.rstrip("/").rsplit("/", 1)[-1]
-        if name != folder and re.fullmatch(r"images(_.*)?", name) and store.exists(f"{before}{name}{rest}"):
+    for name in _IMAGES:
+        if name != folder and store.exists(f"{before}{name}{rest}"):
             said = re.match(r"(.*?/images(?:_[^/]*)?)/", uri)
             return (said[1] if said else before + folder), before + name
     return None
