@@ -110,13 +110,45 @@ class SourceModel(BaseModel):
         return annotate_wells(wells, file, self.perturbation, self.negative_controls)
 
 
-class ImagedSource(SourceModel):
+class TabledSource(SourceModel):
     """The settings of sources whose images a table lists."""
 
     columns: ColumnsConfig = Field(ColumnsConfig(), description="columns of plate, well and site, if called otherwise")
     rows: str | None = Field(
         None, description="SQL condition on the rows to use; values are text: \"Metadata_PlaneID = '1'\""
     )
+
+
+class MappedSource(SourceModel):
+    """The settings of sources whose images come with or without a platemap."""
+
+    platemaps: str | None = Field(
+        None, description="folder with barcode_platemap.csv and platemap/; {batch} stands for the batch"
+    )
+    metadata: str | None = Field(None, description="tables about the treatments, such as …/external_metadata/*.tsv")
+
+    def maps_watched(self) -> tuple[str, ...]:
+        """Paths and patterns of the files that say what was done to the wells."""
+        maps = [f"{self.platemaps}/{file}" for file in ("*", "platemap/*")] if self.platemaps else []
+        return tuple(path.format(batch="*") for path in (*maps, self.metadata) if path)
+
+    def treated(
+        self, store: Store, plate: str, batch: str, sites: pl.DataFrame, images: str, wells: pl.DataFrame
+    ) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """The wells with what was done to them, and the files that say it.
+
+        `wells` is what `images`, the file that lists the images, says of the wells; the platemap stands in its place.
+        Raises InputError where the two do not fit, or the treatments are not understood.
+        """
+        files: list[str] = []
+        if self.platemaps is not None:
+            wells, *files = read_layout(store, self.platemaps.format(batch=batch), plate)
+            check_imaged(sites, images, wells, files[-1])
+        place = files[-1] if files else images
+        if self.metadata is not None:
+            wells, known = join_external(wells, store, self.metadata.format(batch=batch))
+            files += [known] if known else []
+        return self.annotated(wells, place), tuple(files)
 
 
 def read_file(store: Store, path: str) -> bytes:

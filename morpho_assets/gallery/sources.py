@@ -1,5 +1,5 @@
 """The kinds of source: the Cell Painting Gallery (in its bucket or a mirror of it), a samplesheet of one's own images,
-and plates that were measured elsewhere.
+an Opera Phenix's index, and plates that were measured elsewhere.
 
 A source is a config model with the methods of `source.PlateSource`; a new kind is one class and one entry in `Source`.
 """
@@ -15,11 +15,13 @@ from pydantic import Field
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.load_data import read_load_data
 from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets.gallery.phenix import PhenixSource
 from morpho_assets.gallery.samplesheet import plate_rows, plate_sites, plate_wells, read_samplesheet
 from morpho_assets.gallery.source import (
-    ImagedSource,
     Manifest,
+    MappedSource,
     PlateSource,
+    TabledSource,
     check_imaged,
     check_sites,
     check_wells,
@@ -38,7 +40,7 @@ LOAD_DATA = tuple(
 """What a plate's folder is searched for, in this order: the form with illumination functions says all the others do."""
 
 
-class GallerySource(ImagedSource):
+class GallerySource(TabledSource):
     """Plates in the Gallery's folder layout, under `root`: the bucket itself, or a mirror of it."""
 
     kind: Literal["gallery"]
@@ -117,15 +119,14 @@ class GallerySource(ImagedSource):
         return read_file(self.store(), path)
 
 
-class SamplesheetSource(ImagedSource):
-    """Plates listed in a samplesheet: one row per image, for those with their own microscope."""
+class SamplesheetSource(TabledSource, MappedSource):
+    """Plates listed in a samplesheet: one row per image, for those with their own microscope.
+
+    What was done to the wells stands in its Metadata_ columns, or in `platemaps`.
+    """
 
     kind: Literal["samplesheet"]
     path: str = Field(description="the samplesheet: .csv, .tsv or .xlsx")
-    platemaps: str | None = Field(
-        None, description="folder with barcode_platemap.csv and platemap/; default: the sheet's Metadata_ columns"
-    )
-    metadata: str | None = Field(None, description="tables about the treatments, such as …/external_metadata/*.tsv")
 
     def store(self) -> Store:
         return Store(self.replace, self.endpoint_url, self.anonymous, self.retries)
@@ -137,35 +138,24 @@ class SamplesheetSource(ImagedSource):
         return plate in self.plates()
 
     def watched(self, plate: str) -> tuple[str, ...]:
-        maps = [f"{self.platemaps}/{file}" for file in ("*", "platemap/*")] if self.platemaps else []
-        return (self.path, *(path.format(batch="*") for path in (*maps, self.metadata) if path))
+        return (self.path, *self.maps_watched())
 
     def manifest(self, plate: str) -> Manifest:
-        sheet = self._sheet()
-        mine = plate_rows(sheet, self.path, plate, self.columns)
+        mine = plate_rows(self._sheet(), self.path, plate, self.columns)
         sites = plate_sites(mine, self.path, self.channels)
         check_sites(sites, self.path, self.store())
         check_wells(sites["Metadata_Well"], self.path, self.wells)
-        wells, files = plate_wells(mine, self.path), [self.path]
         source, batch = _first(mine, "source") or self.name, _first(mine, "batch") or "none"
-        if self.platemaps is not None:
-            folder = self.platemaps.format(batch=batch)
-            wells, *layout = read_layout(self.store(), folder, plate, self.columns.well)
-            check_imaged(sites, self.path, wells, layout[-1])
-            files += layout
-        place = files[-1]
-        if self.metadata is not None:
-            wells, known = join_external(wells, self.store(), self.metadata.format(batch=batch))
-            files += [known] if known else []
-        wells = self.annotated(wells, place)
-        watched = (*files[:3], *([self.metadata.format(batch=batch)] if self.metadata else []))
-        return Manifest(place_wells(wells, plate, source, batch), sites, tuple(files), watched)
+        told = plate_wells(mine, self.path)
+        wells, files = self.treated(self.store(), plate, batch, sites, self.path, told)
+        files = (self.path, *files)
+        return Manifest(place_wells(wells, plate, source, batch), sites, files, self.watched(plate))
 
     def _sheet(self) -> pl.DataFrame:
         return read_samplesheet(read_file(self.store(), self.path), self.path, self.columns, self.rows)
 
 
-Source = Annotated[GallerySource | SamplesheetSource | MeasuredSource, Field(discriminator="kind")]
+Source = Annotated[GallerySource | SamplesheetSource | PhenixSource | MeasuredSource, Field(discriminator="kind")]
 
 
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
