@@ -279,39 +279,50 @@ def _named(workspace: Workspace, options: argparse.Namespace) -> tuple[list[str]
 
 def _make(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], how: str = "") -> int:
     """Make plates, then studies, then the catalog, one after the other whatever fails; the exit status."""
-    from morpho_assets.assets.launching import launch
-    from morpho_assets.assets.resources import FORCE, RETRY
-    from morpho_assets.stages import PLATE_STAGES, STUDY_STAGES
     from morpho_assets.terminal import TerminalProgress
 
-    tags = {"force": {FORCE: "true"}, "retry": {RETRY: "true"}}.get(how, {})
-    failed: list[str] = []
+    failed = []
     with _instance() as instance, TerminalProgress() as progress:
         instance.add_dynamic_partitions("plate", list(plates))
         instance.add_dynamic_partitions("study", list(studies))
-        for kind, keys, every in (("plate", plates, PLATE_STAGES), ("study", studies, STUDY_STAGES)):
+        for kind, keys in (("plate", plates), ("study", studies)):
             for number, key in enumerate(keys, start=1):
                 place = f" ({number} of {len(keys)})" if len(keys) > 1 else ""
                 try:
-                    tasks = workspace.plan(**{"plates" if kind == "plate" else "studies": [key]})  # type: ignore[arg-type]
+                    problem = _make_one(workspace, instance, progress, kind, key, place, how)
                 except MorphoError as error:
-                    progress.title(f"{kind} {key}{place}")
-                    failed.append(f"{kind} {key}: {error}")
-                    continue
-                stale = {task.stage for task in tasks}
-                stages = [name for name in every if how or name in stale]
-                held = next((task.held for task in tasks if task.held and not task.waits), None)
-                progress.title(f"{kind} {key}{place}" + ("" if stages else ": up to date"))
-                problem = (
-                    held if held and not how else launch(instance, progress, stages, key, tags) if stages else None
-                )
+                    problem = str(error)
                 if problem:
-                    failed.append(f"{kind} {key}: {problem}")
-                    print(f"morpho: {failed[-1]}", file=sys.stderr)
-        problem_of_catalog = _publish(instance, progress)
+                    failed.append(key)
+                    print(f"morpho: {kind} {key}: {problem}", file=sys.stderr)
+        published = _publish(instance, progress)
     if len(failed) > 1:
-        print(f"morpho: {len(failed)} of {len(plates) + len(studies)} did not end well", file=sys.stderr)
-    return 1 if failed or problem_of_catalog else 0
+        print(f"morpho: not made: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else published
+
+
+def _make_one(
+    workspace: Workspace, instance: dg.DagsterInstance, progress: Any, kind: str, key: str, place: str, how: str
+) -> str | None:
+    """Make what is stale of a plate or a study; what stopped it in one sentence, or None."""
+    from morpho_assets.assets.launching import launch
+    from morpho_assets.assets.resources import FORCE, RETRY
+    from morpho_assets.stages import PLATE_STAGES, STUDY_STAGES
+
+    named = {"plates" if kind == "plate" else "studies": [key]}
+    tasks = workspace.plan(**named)  # type: ignore[arg-type]
+    stale = {task.stage for task in tasks}
+    stages = [name for name in (PLATE_STAGES if kind == "plate" else STUDY_STAGES) if how or name in stale]
+    progress.title(f"{kind} {key}{place}" + ("" if stages else ": up to date"))
+    held = next((task.held for task in tasks if task.held and not task.waits), None)
+    if not stages or (held and not how):
+        return held
+    tags = {"force": {FORCE: "true"}, "retry": {RETRY: "true"}}.get(how, {})
+    problem = launch(instance, progress, stages, key, tags)
+    if problem is None:
+        return None
+    gates = (task.held for task in workspace.plan(**named, look=False) if task.held)  # type: ignore[arg-type]
+    return next(gates, problem)
 
 
 def _publish(instance: dg.DagsterInstance, progress: Any) -> int:

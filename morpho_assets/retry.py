@@ -17,6 +17,7 @@ ATTEMPTS = 5
 _LONGEST_PAUSE = 10.0  # seconds
 _PASSING = {errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _PASSING_STATUS = {408, 409, 429}  # a time-out, a write at the same moment, too many requests
+_UNKNOWN_REQUEST = 501  # the one fault of a server that will not pass
 _PASSING_CODES = {"IncompleteBody", "BadDigest", "RequestTimeout", "SlowDown"}
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -33,7 +34,8 @@ def may_pass(error: BaseException, remote: bool) -> bool:
         return True
     answer = answer_of(error)
     if answer is not None:
-        return answer.status >= 500 or answer.status in _PASSING_STATUS or answer.code in _PASSING_CODES
+        passing = answer.status >= 500 and answer.status != _UNKNOWN_REQUEST
+        return passing or answer.status in _PASSING_STATUS or answer.code in _PASSING_CODES
     if remote and isinstance(error, network_faults()):
         return not isinstance(error, _hopeless())
     return isinstance(error, OSError) and error.errno in _PASSING

@@ -62,6 +62,7 @@ class Run:
         lake = self.workspace.lake
         with held(lake.files, name, partition, lake.ledger.writer):
             latest = lake.ledger.latest(name, partition)
+            number = max(lake.ledger.numbers(name, partition), default=0) + 1  # another's commit meanwhile takes it
             sources = self.workspace.look(name, target, _with(state, name, partition, latest))
             damage = lake.damage(latest, deep=True) if latest is not None else None
             reasons = why(stage, target, latest, state.commits, sources, damage)
@@ -72,7 +73,7 @@ class Run:
             recipe = recipe_of(stage, target, state.commits, sources)
             try:
                 stage.function(work)
-                commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest))
+                commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest, number))
             except (Busy, Taken, KeyboardInterrupt):
                 raise
             except MorphoError as error:
@@ -175,7 +176,7 @@ class Run:
         )
 
     def _draft(
-        self, stage: Stage, target: Target, state: State, work: Work, recipe: str, latest: Commit | None
+        self, stage: Stage, target: Target, state: State, work: Work, recipe: str, latest: Commit | None, number: int
     ) -> Commit:
         """The commit of what was made. Raises LakeError for work that is not whole."""
         missing = set(stage.outputs) - set(work.outputs)
@@ -187,11 +188,10 @@ class Run:
         if absent:
             raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there")
         keys = {"sites": work.sites, "files": files, "basis": work.basis}
-        numbers = ledger.numbers(stage.name, target.partition)
         commit = Commit(
             stage=stage.name,
             partition=target.partition,
-            number=max(numbers, default=0) + 1,
+            number=number,
             before=latest.number if latest else None,
             recipe=recipe,
             content=digest({name: output.digest for name, output in work.outputs.items()} | {"files": sorted(files)}),

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `morpho` does, before a library reads it
 
+from morpho_assets.lake.lake import Lake
+from morpho_assets.settings import Settings
 from morpho_assets.simulator import write_gallery
+from morpho_assets.stages import STAGES
+from morpho_assets.workspace import Workspace
+from morpho_assets_tests.factories import fill_plate, samplesheet, write, write_rows
 from morpho_assets_tests.object_store import ObjectStore, serve
 from morpho_assets_tests.project import Project, make_project
 
@@ -34,6 +42,35 @@ def object_store() -> Iterator[ObjectStore]:
     with serve() as store:
         store.create("bucket")
         yield store
+
+
+@pytest.fixture
+def plate_lake(tmp_path: Path) -> Lake:
+    """A lake with the plate of `fill_plate`, which passes every check."""
+    lake = Lake(str(tmp_path / "lake"))
+    fill_plate(lake)
+    return lake
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty lake, and a samplesheet with the plates P1 and P2 of two wells each."""
+    rows = ["channel,path,source,batch,plate,well,site,Metadata_Perturbation"]
+    for key in ("P1", "P2"):
+        for well, treatment in (("A01", "DMSO"), ("A02", "water")):
+            tifffile.imwrite(tmp_path / f"{key}-{well}.tiff", np.full((8, 8), len(rows), np.uint16))
+            rows.append(f"DNA,{key}-{well}.tiff,lab,B,{key},{well},1,{treatment}")
+    sheet = write(tmp_path / "sheet.csv", "\n".join(rows) + "\n")
+    lake = str(tmp_path / "lake")
+    return Workspace(Settings(lake=lake, sources=(samplesheet(sheet),)), Lake(lake), tmp_path)
+
+
+@pytest.fixture
+def quick_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after the images is made by `write_rows`; all else of the stages, and the two before, stay."""
+    for name, stage in STAGES.items():
+        if name not in ("plate_manifest", "raw_images"):
+            monkeypatch.setitem(STAGES, name, replace(stage, function=write_rows, checks=()))
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,120 @@
-"""An S3 server on loopback: moto's, to which the tests write with boto3 and from which the code reads with s3fs."""
+"""An S3 server on loopback: moto's, to which the tests write with boto3 and from which the code reads with s3fs.
+
+Between it and the code lies a `Network`, which can be told what to do to the requests that come.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Fault = Literal[
+    "refused",  # the server cannot take the request: 500
+    "slow down",  # nor so many: 503
+    "forbidden",  # 403
+    "missing",  # 404
+    "wrong key",  # 403, with S3's code for a key that it does not know
+    "unknown",  # 501: the server does not know the request
+    "reset",  # the connection breaks before the server has seen the request
+    "lost",  # it breaks after the server has done what was asked, before it has answered
+    "truncated",  # it breaks in the middle of the answer
+    "garbled",  # the answer's last byte is another
+    "nonsense",  # another server answers, with a page
+    "late",  # the answer takes a tenth of a second longer
+]
+_ANSWERS = {
+    "refused": ("500 Internal Server Error", "InternalError"),
+    "slow down": ("503 Slow Down", "SlowDown"),
+    "forbidden": ("403 Forbidden", "AccessDenied"),
+    "missing": ("404 Not Found", "NoSuchKey"),
+    "wrong key": ("403 Forbidden", "InvalidAccessKeyId"),
+    "unknown": ("501 Not Implemented", "NotImplemented"),
+}
+
+
+@dataclass
+class Network:
+    """WSGI around moto's. `requests` are the method and path of all that came; `spoil` says what is done to them."""
+
+    server: Callable[..., Iterable[bytes]]
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    _pending: list[Fault | None] = field(default_factory=list)
+    _method: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _puts: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def spoil(self, *faults: Fault | None, method: str = "") -> Iterator[list[tuple[str, str]]]:
+        """Do this to the next requests (of one method, or of all), one each; yields the requests that come."""
+        with self._lock:
+            self.requests.clear()
+            self._pending, self._method = list(faults), method
+        try:
+            yield self.requests
+        finally:
+            self._pending = []
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        with self._lock:
+            self.requests.append((method, environ["PATH_INFO"]))
+            fault = self._pending.pop(0) if self._pending and self._method in ("", method) else None
+        if fault == "reset":
+            return _broken(environ)
+        if fault in _ANSWERS:
+            return _answer(environ, start, *_ANSWERS[fault])
+        if fault == "late":
+            time.sleep(0.1)
+        status, headers, body = self._served(environ, method)
+        if fault == "lost":
+            return _broken(environ)
+        if fault == "nonsense":
+            body = b"<html><body>Please log in"
+            headers = [("Content-Type", "text/html"), ("Content-Length", str(len(body)))]
+        if fault == "garbled" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        start(status, headers)
+        return _half(environ, body) if fault == "truncated" else [body]
+
+    def _served(self, environ: dict[str, Any], method: str) -> tuple[str, list[tuple[str, str]], bytes]:
+        found: list[Any] = []
+        # moto looks whether there is an object, and then puts it; S3 does so in one step
+        with self._puts if method == "PUT" else suppress():
+            body = b"".join(self.server(environ, lambda status, headers, *_: found.extend([status, headers])))
+        return found[0], list(found[1]), body
+
+
+def _answer(environ: dict[str, Any], start: Callable[..., Any], status: str, code: str) -> list[bytes]:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+    start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _broken(environ: dict[str, Any]) -> list[bytes]:
+    """Break the connection without an answer."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError
+
+
+def _half(environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
+    yield body[: len(body) // 2]
+    _broken(environ)
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """`url` is the endpoint; `client` a boto3 client that may write."""
+    """`url` is the endpoint; `client` a boto3 client that may write; `network` lies before the server."""
 
     url: str
     client: Any
+    network: Network
 
     def create(self, bucket: str) -> None:
         self.client.create_bucket(Bucket=bucket)
@@ -28,6 +128,11 @@ class ObjectStore:
             if path.is_file():
                 self.put(bucket, str(path.relative_to(folder)), path.read_bytes())
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """fsspec's options for one who may write."""
+        return {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": self.url}}
+
 
 @contextmanager
 def serve() -> Iterator[ObjectStore]:
@@ -37,10 +142,12 @@ def serve() -> Iterator[ObjectStore]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    network = Network(server._server.app)
+    server._server.app = network
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     secret = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     try:
-        yield ObjectStore(url, boto3.client("s3", endpoint_url=url, **secret))
+        yield ObjectStore(url, boto3.client("s3", endpoint_url=url, **secret), network)
     finally:
         server.stop()

@@ -7,28 +7,36 @@ import pytest
 
 from morpho_assets.definitions import build_defs
 from morpho_assets.evaluate.truth.checks import CHECKS as TRUTH_CHECKS
-from morpho_assets.lineage import PLATE_STAGES, STUDY_STAGES
+from morpho_assets.stages import PLATE_STAGES, STAGES, STUDY_STAGES
 from morpho_assets_tests.factories import write, write_settings
 from morpho_assets_tests.project import ROOT
 
+PLATES_TO_MASKS = {"plate_manifest", "raw_images", "illumination", "masks"}
 GRAPH = {
     "plate_manifest": ("source", set()),
     "raw_images": ("source", {"plate_manifest"}),
-    "illumination": ("images", {"raw_images"}),
-    "image_quality": ("images", {"raw_images"}),
-    "masks": ("images", {"raw_images", "illumination"}),
-    "single_cells": ("cells", {"illumination", "masks"}),
-    "well_profiles": ("profiles", {"plate_manifest", "image_quality", "masks", "single_cells"}),
-    "encoder": ("learned", {"masks"}),
-    "embeddings": ("learned", {"encoder", "masks"}),
+    "illumination": ("images", {"plate_manifest", "raw_images"}),
+    "image_quality": ("images", {"plate_manifest", "raw_images"}),
+    "masks": ("images", {"plate_manifest", "raw_images", "illumination"}),
+    "single_cells": ("cells", {*PLATES_TO_MASKS, "image_quality"}),
+    "well_profiles": ("profiles", {"plate_manifest", "raw_images", "image_quality", "masks", "single_cells"}),
+    "encoder": ("learned", PLATES_TO_MASKS),
+    "embeddings": ("learned", {*PLATES_TO_MASKS, "encoder"}),
     "feature_space": ("spaces", {"embeddings", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
-    "treatment_profiles": ("spaces", {"corrected_profiles"}),
-    "projections": ("spaces", {"corrected_profiles"}),
-    "evaluation": ("evaluation", {"corrected_profiles"}),
-    "report": ("evaluation", {"evaluation", "projections", "embeddings"}),
-    "catalog": ("catalog", {"well_profiles", "treatment_profiles", "evaluation"}),
-}
+    "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
+    "projections": ("spaces", {"feature_space", "corrected_profiles"}),
+    "evaluation": (
+        "evaluation",
+        {*PLATES_TO_MASKS, "image_quality", "well_profiles", "feature_space", "corrected_profiles"},
+    ),
+    "report": (
+        "evaluation",
+        {*PLATES_TO_MASKS, "well_profiles", "encoder", "feature_space", "corrected_profiles", "projections",
+         "evaluation"},
+    ),
+    "catalog": ("catalog", set(STAGES)),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +67,17 @@ def test_every_asset_can_be_read_by_a_biologist(specs):
 def test_every_stage_is_an_asset_with_the_partition_it_should_have(specs):
     for name in PLATE_STAGES:
         assert specs[name].partitions_def.name == "plate"
-    for name in [*STUDY_STAGES, "report"]:
+    assert specs["embeddings"].partitions_def.name == "plate"
+    for name in STUDY_STAGES:
         assert specs[name].partitions_def.name == "study"
     assert specs["catalog"].partitions_def is None
 
 
-def test_checks_stand_on_the_stages_they_guard(definitions):
-    checks = {
-        (key.asset_key.to_user_string(), key.name)
-        for check in definitions.asset_checks or []
-        for key in check.check_keys
-    }
-    assert checks == {
-        ("raw_images", "few_failed_sites"),
-        ("masks", "few_failed_sites"),
-        ("single_cells", "few_failed_sites"),
+def test_checks_stand_on_the_stages_they_guard_for_their_partition(definitions, specs):
+    graph = definitions.resolve_asset_graph()
+    checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    gates = {(name, "few_failed_sites") for name in ("raw_images", "masks", "single_cells")}
+    assert checks == gates | {
         ("plate_manifest", "controls_present"),
         ("plate_manifest", "wells_imaged_and_described"),
         ("image_quality", "no_fault_of_the_plate"),
@@ -85,12 +89,19 @@ def test_checks_stand_on_the_stages_they_guard(definitions):
         *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
     }
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        name = key.asset_key.to_user_string()
+        assert spec.partitions_def == specs[name].partitions_def
+        assert spec.blocking == ((name, key.name) in gates)
 
 
-def test_a_setting_changes_the_code_version_of_its_stage_alone(tmp_path, specs):
+def test_a_code_version_is_that_of_the_stage_whatever_the_settings(tmp_path, specs):
+    """Settings are the ledger's business: test_plan.py says what they make stale."""
     file = write_settings(tmp_path, measurement="core")
     changed = {spec.key.to_user_string(): spec.code_version for spec in build_defs(file).resolve_all_asset_specs()}
-    assert {name for name, spec in specs.items() if changed[name] != spec.code_version} == {"single_cells"}
+    assert changed == {name: spec.code_version for name, spec in specs.items()}
+    assert {name: changed[name] for name in STAGES} == {name: each.code_version for name, each in STAGES.items()}
 
 
 def test_wrong_settings_are_told_when_the_definitions_load(tmp_path):
@@ -123,10 +134,11 @@ def test_the_jobs_select_a_plate_and_a_study(definitions):
     plate = definitions.resolve_job_def("plate")
     study = definitions.resolve_job_def("study")
     assert {key.to_user_string() for key in plate.asset_layer.executable_asset_keys} == set(PLATE_STAGES)
-    assert {key.to_user_string() for key in study.asset_layer.executable_asset_keys} == {*STUDY_STAGES, "report"}
+    assert {key.to_user_string() for key in study.asset_layer.executable_asset_keys} == set(STUDY_STAGES)
+    assert {"embeddings", *PLATE_STAGES, *STUDY_STAGES} == set(STAGES)
 
 
 def test_the_schedule_and_the_sensors_are_there(definitions):
     assert [schedule.name for schedule in definitions.schedules] == ["backfill_plates"]
-    assert {sensor.name for sensor in definitions.sensors} == {"new_plates", "automation"}
+    assert {sensor.name for sensor in definitions.sensors} == {"new_plates", "look_at_sources", "publish_commits"}
     assert isinstance(definitions, dg.Definitions)

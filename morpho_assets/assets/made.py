@@ -12,6 +12,7 @@ from morpho_assets.assets.partitions import PLATES, STUDIES
 from morpho_assets.assets.pictures import pictures_of, small_table
 from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.errors import InputError, MorphoError
+from morpho_assets.lake.catalog import FORM
 from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.publication import publish
 from morpho_assets.runs import Run
@@ -75,6 +76,7 @@ def materialization(commit: Commit) -> dg.AssetMaterialization:
     group_name="catalog",
     kinds={"duckdb", "sql"},
     deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in STAGES],
+    code_version=FORM,
     pool="catalog",
     owners=OWNERS,
 )

@@ -54,20 +54,17 @@ class Store:
         return path
 
     def glob(self, pattern: str) -> list[str]:
-        """The files that match, sorted, each a path that `read` takes. A bucket that does not exist has none.
+        """The files and folders that match, sorted, a file's path as `read` takes it. A bucket that is not there has
+        none.
 
         `*` stands for any part of a name and `**` for any folders; every other sign is itself.
         """
-        return list(self.stamps(pattern))
+        return list(self._matching(pattern))
 
     def stamps(self, pattern: str) -> dict[str, str]:
         """The files that match, sorted, each with a stamp that changes with its content: its size, and its checksum or
         time of change. Raises InputError where the store does not answer."""
-        pattern = self.resolve(pattern)
-        scheme = "s3://" if pattern.startswith("s3://") else ""
-        literal = pattern.replace("[", "[[]").replace("?", "[?]")
-        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
-        return {scheme + str(path): _stamp(info) for path, info in sorted(found.items()) if info["type"] == "file"}
+        return {path: _stamp(info) for path, info in self._matching(pattern).items() if info["type"] == "file"}
 
     def listing(self, folder: str) -> dict[str, str]:
         """The files in one folder, each with its stamp; none where there is no such folder, or on a web server."""
@@ -146,6 +143,14 @@ class Store:
             raise ImageError(path, f"{type(error).__name__}: {error}", lasting=False) from None
         return None if _defect(body, info) or path.startswith(_WEB) else _stamp(info)
 
+    def _matching(self, pattern: str) -> dict[str, Any]:
+        """What the store says of each file and folder that matches."""
+        pattern = self.resolve(pattern)
+        scheme = "s3://" if pattern.startswith("s3://") else ""
+        literal = pattern.replace("[", "[[]").replace("?", "[?]")
+        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
+        return {scheme + str(path): info for path, info in sorted(found.items())}
+
     def _asked(self, path: str, question: Callable[[Any], Any]) -> Any:
         """The answer of the store to a listing. Raises InputError where there is none."""
         try:
@@ -199,7 +204,7 @@ def _filesystem(protocol: str, endpoint_url: str | None, anonymous: bool) -> Any
     if protocol != "s3":
         return fsspec.filesystem(protocol, use_listings_cache=False)
     client = {"endpoint_url": endpoint_url} if endpoint_url else {}
-    limits = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     files = fsspec.filesystem(
         "s3", anon=anonymous, client_kwargs=client, config_kwargs=limits, use_listings_cache=False
     )

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -102,14 +102,11 @@ class LocalFiles:
             self._move(aside, path)
 
     def put(self, path: str, local: str) -> None:
-        with _removed_unless_moved(local):
-            with open(local, "rb") as file:
-                os.fsync(file.fileno())
-            if os.path.dirname(local) != os.path.dirname(self.url(path)):
-                aside = self.aside(path)
-                shutil.move(local, aside)
-                local = aside
-            self._move(local, path)
+        aside = self.aside(path)
+        with _removed_unless_moved(local), _removed_unless_moved(aside):
+            shutil.move(local, aside)  # a copy where it lies on another disk
+            _sync(aside)
+            self._move(aside, path)
 
     def create(self, path: str, content: bytes) -> bool:
         aside = self.aside(path)
@@ -119,7 +116,7 @@ class LocalFiles:
                 os.link(aside, self.url(path))  # unlike a rename, fails where the name is taken
             except FileExistsError:
                 return False
-            _sync_folder(os.path.dirname(aside))
+            _sync(os.path.dirname(aside))
         return True
 
     def remove(self, path: str) -> None:
@@ -143,12 +140,12 @@ class LocalFiles:
 
     def aside(self, path: str) -> str:
         folder = os.path.dirname(self.url(path))
-        os.makedirs(folder, exist_ok=True)
+        _make_folder(folder)
         return os.path.join(folder, f".{uuid.uuid4().hex}{ASIDE}")
 
     def _move(self, aside: str, path: str) -> None:
         os.replace(aside, self.url(path))
-        _sync_folder(os.path.dirname(aside))
+        _sync(os.path.dirname(aside))
 
 
 @dataclass(frozen=True)
@@ -161,12 +158,15 @@ class ObjectFiles:
 
     remote = True
 
+    def __reduce__(self) -> tuple[type[ObjectFiles], tuple[str, Mapping[str, Any], int]]:
+        return type(self), (self.root, self.options, self.attempts)  # a worker opens the system itself, as below
+
     @cached_property
     def system(self) -> Any:
         """The fsspec file system. What it lists is never cached, and what it retries is retried here alone."""
         import fsspec
 
-        limits = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+        limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
         settings = {**self.options, "use_listings_cache": False, "skip_instance_cache": False}
         settings["config_kwargs"] = {**limits, **settings.get("config_kwargs", {})}
         system = fsspec.filesystem(self.root.partition("://")[0], **settings)
@@ -174,7 +174,8 @@ class ObjectFiles:
         return system
 
     def read(self, path: str) -> bytes:
-        return self._retried(lambda: bytes(self.system.cat_file(self.url(path))))
+        # in one stream: s3fs asks for the size first where it may fetch parts side by side
+        return self._retried(lambda: bytes(self.system.cat_file(self.url(path), max_concurrency=1)))
 
     def write(self, path: str, content: bytes) -> None:
         self._retried(lambda: self.system.pipe_file(self.url(path), content))
@@ -198,15 +199,16 @@ class ObjectFiles:
             self._retried(lambda: self.system.rm_file(self.url(path)))
 
     def find(self, folder: str) -> dict[str, Entry]:
-        prefix = self.root.partition("://")[2].rstrip("/")
-        try:
-            found = self._retried(lambda: self.system.find(self.url(folder), detail=True))
+        root, within = (f"{self.url(path).partition('://')[2].rstrip('/')}/" for path in ("", folder))
+        bucket, _, prefix = within.partition("/")
+        try:  # by prefix it is one request, also where there is nothing
+            found = self._retried(lambda: self.system.find(bucket, prefix=prefix, detail=True))
         except FileNotFoundError:
             return {}
         return {
-            name.removeprefix(f"{prefix}/"): _object_entry(info)
+            name.removeprefix(root): _object_entry(info)
             for name, info in sorted(found.items())
-            if info["type"] == "file"
+            if info["type"] == "file" and name.startswith(within)
         }
 
     def entry(self, path: str) -> Entry | None:
@@ -234,11 +236,12 @@ def open_files(root: str, options: Mapping[str, Any]) -> Files:
 
 
 @contextlib.contextmanager
-def _removed_unless_moved(path: str) -> Any:
+def _removed_unless_moved(path: str) -> Iterator[None]:
+    """What cannot be removed is swept later, and spoils nothing that was done."""
     try:
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.remove(path)
 
 
@@ -249,13 +252,23 @@ def _write_synced(path: str, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: str) -> None:
-    """A new name is on the disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: str) -> None:
+    """Have a file's content, or a folder's names, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder and those above it; a new name is on the disk only when the folder above is synced."""
+    if not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        _make_folder(above)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+        _sync(above)
 
 
 def _walk(folder: str, path: str, found: dict[str, Entry]) -> None:

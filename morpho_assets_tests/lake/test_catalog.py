@@ -6,15 +6,16 @@ import polars as pl
 import pytest
 
 from morpho_assets.errors import InputError
-from morpho_assets.lake.catalog import publish_catalog, query_catalog
+from morpho_assets.lake.catalog import Published, publish_catalog, query_catalog
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-
-CURRENT = {"single_cells": "now", "well_profiles": "now"}
+from morpho_assets_tests.factories import commit_tables, plate
 
 
-def made(stage, settings="now"):
-    return Provenance(stage, "1", settings, {})
+def publish(lake, catalog, left_out=None):
+    """Publish every last commit; those of plates in `left_out` are left out for the reason that stands there."""
+    state = lake.ledger.state()
+    commits = [Published(each, (left_out or {}).get(each.partition.key)) for each in state.commits.values()]
+    return publish_catalog(lake, catalog, commits, state)
 
 
 def cells(plate, **features):
@@ -29,8 +30,8 @@ def profiles(plate):
 @pytest.fixture
 def lake(tmp_path):
     lake = Lake(str(tmp_path / "lake"))
-    lake.write("single_cells", "P1", cells("P1", Nuclei_AreaShape_Area=[1.0, 2.0]), made("single_cells"))
-    lake.write("normalized_profiles", "P1", profiles("P1"), made("well_profiles"))
+    commit_tables(lake, "single_cells", plate("P1"), {"single_cells": cells("P1", Nuclei_AreaShape_Area=[1.0, 2.0])})
+    commit_tables(lake, "well_profiles", plate("P1"), {"normalized_profiles": profiles("P1")})
     return lake
 
 
@@ -40,7 +41,7 @@ def catalog(tmp_path):
 
 
 def test_every_table_is_there_commented_and_single_cells_are_a_view(lake, catalog):
-    published = publish_catalog(lake, catalog, CURRENT)
+    published = publish(lake, catalog)
     kinds = dict(published.select("table", "kind").iter_rows())
     assert kinds["single_cells"] == "view"
     assert kinds["normalized_profiles"] == "table"
@@ -51,7 +52,7 @@ def test_every_table_is_there_commented_and_single_cells_are_a_view(lake, catalo
 
 
 def test_it_opens_from_any_directory_and_cannot_be_written(lake, catalog, tmp_path, monkeypatch):
-    publish_catalog(lake, catalog, CURRENT)
+    publish(lake, catalog)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with duckdb.connect(catalog, read_only=True) as connection:
@@ -60,7 +61,7 @@ def test_it_opens_from_any_directory_and_cannot_be_written(lake, catalog, tmp_pa
 
 
 def test_the_file_is_of_a_version_that_duckdb_1_5_reads(lake, catalog):
-    publish_catalog(lake, catalog, CURRENT)
+    publish(lake, catalog)
     with open(catalog, "rb") as file:
         header = file.read(64)
     assert header[8:12] == b"DUCK"
@@ -68,37 +69,38 @@ def test_the_file_is_of_a_version_that_duckdb_1_5_reads(lake, catalog):
 
 
 def test_plates_of_other_settings_are_left_out_and_listed(lake, catalog):
-    lake.write("single_cells", "P2", cells("P2", Nuclei_AreaShape_Area=[5.0, 6.0]), made("single_cells", "old"))
-    publish_catalog(lake, catalog, CURRENT)
+    commit_tables(lake, "single_cells", plate("P2"), {"single_cells": cells("P2", Nuclei_AreaShape_Area=[5.0, 6.0])})
+    publish(lake, catalog, {"P2": "made with other settings"})
     assert query_catalog(catalog, "SELECT DISTINCT Metadata_Plate AS p FROM single_cells")["p"].to_list() == ["P1"]
-    stale = query_catalog(catalog, "SELECT partition FROM partitions WHERE NOT current")
-    assert stale["partition"].to_list() == ["P2"]
+    stale = query_catalog(catalog, "SELECT key, stage, left_out_because FROM partitions WHERE NOT current")
+    assert stale.rows() == [("P2", "single_cells", "made with other settings")]
 
 
 def test_plates_with_other_channels_join_by_name(lake, catalog):
-    lake.write("single_cells", "P2", cells("P2", Cells_Intensity_MeanIntensity_Golgi=[1.0, 2.0]), made("single_cells"))
-    publish_catalog(lake, catalog, CURRENT)
+    other = cells("P2", Cells_Intensity_MeanIntensity_Golgi=[1.0, 2.0])
+    commit_tables(lake, "single_cells", plate("P2"), {"single_cells": other})
+    publish(lake, catalog)
     row = query_catalog(catalog, "SELECT count(*) AS n, count(Nuclei_AreaShape_Area) AS nuclei FROM single_cells")
     assert row.row(0) == (4, 2)
 
 
 def test_an_open_reader_keeps_what_it_opened_and_a_new_one_sees_the_new(lake, catalog):
-    publish_catalog(lake, catalog, CURRENT)
+    publish(lake, catalog)
     with duckdb.connect(catalog, read_only=True) as reader:
-        lake.write("normalized_profiles", "P2", profiles("P2"), made("well_profiles"))
-        publish_catalog(lake, catalog, CURRENT)
+        commit_tables(lake, "well_profiles", plate("P2"), {"normalized_profiles": profiles("P2")})
+        publish(lake, catalog)
         assert reader.execute("SELECT count(*) FROM normalized_profiles").fetchall() == [(1,)]
     assert query_catalog(catalog, "SELECT count(*) AS n FROM normalized_profiles")["n"].to_list() == [2]
 
 
 def test_an_empty_lake_gives_empty_tables(tmp_path, catalog):
-    publish_catalog(Lake(str(tmp_path / "none")), catalog, CURRENT)
+    publish(Lake(str(tmp_path / "none")), catalog)
     assert query_catalog(catalog, "SELECT count(*) AS n FROM single_cells")["n"].to_list() == [0]
 
 
 def test_wrong_sql_and_a_missing_catalog_are_told(lake, catalog):
     with pytest.raises(InputError, match="expected a published one"):
         query_catalog(catalog, "SELECT 1")
-    publish_catalog(lake, catalog, CURRENT)
+    publish(lake, catalog)
     with pytest.raises(InputError, match="SHOW TABLES"):
         query_catalog(catalog, "SELECT * FROM nothing_of_that_name")

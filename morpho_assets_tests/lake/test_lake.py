@@ -2,10 +2,9 @@ import polars as pl
 import pytest
 
 from morpho_assets.errors import LakeError
-from morpho_assets.lake.lake import ROWS_PER_GROUP, Lake
-from morpho_assets.lake.provenance import Provenance
-
-MADE = Provenance("masks", "1", "abc", {"raw_images": "def"})
+from morpho_assets.lake import lake as lake_module
+from morpho_assets.lake.lake import Lake
+from morpho_assets_tests.factories import commit_tables, commit_work, make_work, plate
 
 
 def masks(wells, plate="P1"):
@@ -17,85 +16,103 @@ def lake(request, tmp_path):
     if request.param == "local":
         return Lake(str(tmp_path / "lake"))
     store = request.getfixturevalue("object_store")
-    options = {
-        "key": "test",
-        "secret": "test",
-        "client_kwargs": {"endpoint_url": store.url},
-        "use_listings_cache": False,
-    }
+    options = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": store.url}}
     return Lake(f"s3://bucket/{tmp_path.name}", options)
 
 
+def latest(lake, stage="masks", keys=("P1", "P2")):
+    return lake.latest([stage], map(plate, keys))
+
+
 def test_a_partition_is_written_read_and_listed(lake):
-    lake.write("masks", "P1", masks(["A01", "A02"]), MADE)
-    lake.write("masks", "P2", masks(["B01"], "P2"), MADE)
-    assert lake.partitions("masks") == ["P1", "P2"]
-    assert lake.read("masks", "P1")["Metadata_Well"].to_list() == ["A01", "A02"]
-    assert lake.scan("masks").collect().height == 3
-    assert lake.scan("masks", ["P2"]).select("Metadata_Well").collect().rows() == [("B01",)]
+    commit_tables(lake, "masks", plate("P1"), {"masks": masks(["A01", "A02"])})
+    commit_tables(lake, "masks", plate("P2"), {"masks": masks(["B01"], "P2")})
+    tables = latest(lake)
+    assert tables.keys("masks") == lake.ledger.partitions("plate") == ["P1", "P2"]
+    assert tables.read("masks", "P1")["Metadata_Well"].to_list() == ["A01", "A02"]
+    assert tables.scan("masks").collect().height == 3
+    assert tables.scan("masks", ["P2"]).select("Metadata_Well").collect().rows() == [("B01",)]
 
 
-def test_writing_again_replaces(lake):
-    lake.write("masks", "P1", masks(["A01"]), MADE)
-    lake.write("masks", "P1", masks(["A02"]), MADE)
-    assert lake.read("masks", "P1")["Metadata_Well"].to_list() == ["A02"]
+def test_committing_again_replaces_for_those_who_ask_later(lake):
+    commit_tables(lake, "masks", plate("P1"), {"masks": masks(["A01"])})
+    before = latest(lake)
+    commit_tables(lake, "masks", plate("P1"), {"masks": masks(["A02"])})
+    assert latest(lake).read("masks", "P1")["Metadata_Well"].to_list() == ["A02"]
+    assert before.read("masks", "P1")["Metadata_Well"].to_list() == ["A01"]
 
 
-def test_a_partition_says_what_made_it(lake):
-    lake.write("masks", "P1", masks(["A01"]), MADE)
-    assert lake.provenance("masks", "P1") == MADE
-    assert lake.provenance("masks", "P2") is None
+def test_a_commit_says_what_made_it(lake):
+    images = commit_tables(lake, "raw_images", plate("P1"), {})
+    made = commit_tables(lake, "masks", plate("P1"), {"masks": masks(["A01"])})
+    found = lake.ledger.latest("masks", plate("P1"))
+    assert found == made
+    assert [(read.stage, read.partition, read.number) for read in found.reads] == [
+        ("raw_images", images.partition, images.number)
+    ]
+    assert lake.ledger.latest("masks", plate("P2")) is None
 
 
-def test_parts_of_a_partition_are_read_together_or_alone(lake):
+def test_a_table_of_several_stages_is_read_together_or_alone(lake):
     for stage in ("masks", "raw_images"):
         row = {"Metadata_Plate": "P1", "Metadata_Well": "A01", "Metadata_Site": 1, "channel": "*", "stage": stage}
-        lake.write("site_failures", "P1", pl.DataFrame([row]), MADE, part=stage)
-    assert lake.read("site_failures", "P1").height == 2
-    assert lake.read("site_failures", "P1", "masks")["stage"].to_list() == ["masks"]
+        commit_tables(lake, stage, plate("P1"), {"site_failures": pl.DataFrame([row])})
+    assert lake.latest(["masks", "raw_images"], [plate("P1")]).read("site_failures", "P1").height == 2
+    assert latest(lake).read("site_failures", "P1")["stage"].to_list() == ["masks"]
 
 
-def test_a_stream_is_written_in_groups_and_equals_the_whole(lake):
+def test_a_stream_is_written_in_groups_and_equals_the_whole(lake, monkeypatch):
+    monkeypatch.setattr(lake_module, "GROUP_BYTES", 100)
     frames = [masks([f"{letter}{number:02d}" for number in range(1, 25)]) for letter in "ABC"]
-    assert lake.write_stream("masks", "P1", iter(frames), MADE) == 72
-    assert lake.read("masks", "P1")["Metadata_Well"].to_list() == pl.concat(frames)["Metadata_Well"].to_list()
-    assert lake.provenance("masks", "P1") == MADE
+    work = make_work(lake, "masks", plate("P1"))
+    assert work.write_stream("masks", iter(frames)) == 72
+    commit_work(work)
+    found = latest(lake).read("masks", "P1")
+    assert found["Metadata_Well"].to_list() == pl.concat(frames)["Metadata_Well"].to_list()
 
 
 def test_a_stream_of_nothing_is_an_empty_partition(lake):
-    assert lake.write_stream("masks", "P1", [], MADE) == 0
-    assert lake.read("masks", "P1").height == 0
+    work = make_work(lake, "masks", plate("P1"))
+    assert work.write_stream("masks", []) == 0
+    commit_work(work)
+    assert latest(lake).read("masks", "P1").height == 0
 
 
 def test_a_missing_partition_is_named(lake):
-    with pytest.raises(LakeError, match="table masks has no partition 'P9'"):
-        lake.read("masks", "P9")
-    assert lake.scan("masks").collect().height == 0
+    with pytest.raises(LakeError, match="table masks of plate P9 is not there"):
+        latest(lake).read("masks", "P9")
+    assert latest(lake).scan("masks").collect().height == 0
 
 
 def test_files_are_put_listed_and_removed(lake):
-    lake.write_bytes("label_images/plate=P1/a/x.tif", b"x")
-    lake.write_bytes("label_images/plate=P1/a/y.tif", b"y")
-    assert lake.files_in("label_images/plate=P1/a") == [
-        "label_images/plate=P1/a/x.tif",
-        "label_images/plate=P1/a/y.tif",
-    ]
-    assert lake.read_bytes("label_images/plate=P1/a/x.tif") == b"x"
-    lake.remove("label_images/plate=P1/a")
-    assert lake.files_in("label_images/plate=P1/a") == []
+    files = lake.files
+    paths = [lake.write_named("label_images/plate=P1", f"{name}.tif", name.encode()) for name in "xy"]
+    assert list(files.find("label_images/plate=P1")) == sorted(paths)
+    assert lake.read_bytes(paths[0]) == b"x"
+    for path in paths:
+        files.remove(path)
+    assert files.find("label_images/plate=P1") == {}
     with pytest.raises(LakeError, match="does not exist"):
-        lake.read_bytes("label_images/plate=P1/a/x.tif")
+        lake.read_bytes(paths[0])
 
 
-def test_what_fails_while_writing_leaves_the_old_partition_and_nothing_else(tmp_path):
+def test_a_file_of_other_content_has_another_path(lake):
+    first, same, other = (lake.write_named("illumination", "x.npy", body) for body in (b"1", b"1", b"2"))
+    assert first == same != other
+    assert (lake.read_bytes(first), lake.read_bytes(other)) == (b"1", b"2")
+
+
+def test_what_fails_while_writing_leaves_the_old_partition_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(lake_module, "GROUP_BYTES", 100)
     lake = Lake(str(tmp_path))
-    lake.write("masks", "P1", masks(["A01"]), MADE)
+    commit_tables(lake, "masks", plate("P1"), {"masks": masks(["A01"])})
+    kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
     def frames():
-        yield masks([f"A{i}" for i in range(ROWS_PER_GROUP)])
+        yield masks([f"A{i:02d}" for i in range(24)])
         raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError):
-        lake.write_stream("masks", "P1", frames(), MADE)
-    assert lake.read("masks", "P1")["Metadata_Well"].to_list() == ["A01"]
-    assert [path.name for path in (tmp_path / "masks/plate=P1").iterdir()] == ["part-0.parquet"]
+        make_work(lake, "masks", plate("P1")).write_stream("masks", frames())
+    assert latest(lake).read("masks", "P1")["Metadata_Well"].to_list() == ["A01"]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept

@@ -1,0 +1,185 @@
+"""Faults on purpose: the i-th operation of a store, or of the disk itself, fails, or the process dies there.
+
+What dies raises `Killed`, which nothing catches, and every later operation raises it too: clean-up that a dead process
+would not do has no effect.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from unittest.mock import patch
+
+from morpho_assets.lake.files import Entry, Files
+from morpho_assets.lake.lake import Lake
+
+How = Literal["fails", "lost", "dies", "dies after"]
+"""An operation fails and did nothing; it was done, and its answer is lost; the process dies before it, or after it."""
+EVERY: tuple[How, ...] = ("fails", "lost", "dies", "dies after")
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+@dataclass
+class Fault:
+    """What happens at the `at`-th operation, from 1; at 0 nothing does, and operations are only counted."""
+
+    at: int = 0
+    how: How = "fails"
+    seen: list[str] = field(default_factory=list)
+    dead: bool = False
+    when_dead: Callable[[], None] | None = None
+
+    def __call__(self, name: str, operation: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if self.dead:
+            raise Killed
+        self.seen.append(name)
+        if len(self.seen) != self.at:
+            return operation(*arguments, **options)
+        if self.how in ("lost", "dies after"):
+            done = operation(*arguments, **options)
+            if hasattr(done, "close"):
+                done.close()
+        if self.how in ("fails", "lost"):
+            raise OSError(errno.EIO, f"operation {self.at}, {name}, {self.how}")
+        if self.when_dead is not None:
+            self.when_dead()
+        self.dead = True
+        raise Killed(f"at operation {self.at}, {name}")
+
+    @property
+    def happened(self) -> bool:
+        return 0 < self.at <= len(self.seen)
+
+
+@dataclass
+class FaultyFiles:
+    """A store of which every operation is one that the fault may strike."""
+
+    inner: Files
+    fault: Fault = field(default_factory=Fault)
+
+    def read(self, path: str) -> bytes:
+        return self.fault("read", self.inner.read, path)
+
+    def write(self, path: str, content: bytes) -> None:
+        self.fault("write", self.inner.write, path, content)
+
+    def put(self, path: str, local: str) -> None:
+        self.fault("put", self.inner.put, path, local)
+
+    def create(self, path: str, content: bytes) -> bool:
+        return self.fault("create", self.inner.create, path, content)
+
+    def remove(self, path: str) -> None:
+        self.fault("remove", self.inner.remove, path)
+
+    def find(self, folder: str) -> dict[str, Entry]:
+        return self.fault("find", self.inner.find, folder)
+
+    def entry(self, path: str) -> Entry | None:
+        return self.fault("entry", self.inner.entry, path)
+
+    @property
+    def remote(self) -> bool:
+        return self.inner.remote
+
+    @property
+    def system(self) -> Any:
+        return self.inner.system  # type: ignore[attr-defined]
+
+    def url(self, path: str) -> str:
+        return self.inner.url(path)
+
+    def aside(self, path: str) -> str:
+        return self.inner.aside(path)
+
+
+def lake_over(files: Files) -> Lake:
+    """A lake on a store that is there already."""
+    lake = Lake(files.url(""))
+    vars(lake)["files"] = files
+    return lake
+
+
+@contextmanager
+def disk(fault: Fault, *folders: Path) -> Iterator[None]:
+    """Let the fault strike the disk: what is asked of the operating system for files in these folders.
+
+    Where the process dies the power goes too: of a file that was not synced half is left, and a name that its folder
+    was not synced with is gone.
+    """
+    roots = tuple(str(folder) for folder in folders)
+    power = _Power(roots)
+    fault.when_dead = power.goes
+    plain_sync, plain_open = os.fsync, builtins.open
+
+    def struck(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and str(path).startswith(roots):
+                return fault(name, operation, path, *arguments, **options)
+            return operation(path, *arguments, **options)
+
+        return call
+
+    def sync(handle: int) -> None:
+        fault("fsync", plain_sync, handle)
+        power.synced(handle)
+
+    changed = [patch.object(os, "fsync", sync), patch.object(builtins, "open", struck("open", plain_open)),
+               patch.object(io, "open", struck("open", plain_open))]  # fmt: skip
+    for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
+        changed.append(patch.object(os, name, struck(name, getattr(os, name))))
+    for each in changed:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in changed:
+            each.stop()
+
+
+class _Power:
+    """Which files and names would be there after a power cut."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self.roots = roots
+        self.files = {_inode(path) for path in self._paths() if os.path.isfile(path)}
+        self.names = {(path, _inode(path)) for path in self._paths()}
+
+    def synced(self, handle: int) -> None:
+        self.files.add(os.fstat(handle).st_ino)
+        folder = os.readlink(f"/proc/self/fd/{handle}")
+        if os.path.isdir(folder):
+            self.names |= {(path, _inode(path)) for path in (f"{folder}/{name}" for name in os.listdir(folder))}
+
+    def goes(self) -> None:
+        for path in self._paths():
+            if not os.path.lexists(path):  # it was in a folder that is gone
+                continue
+            if os.path.isfile(path) and _inode(path) not in self.files:
+                os.truncate(path, os.path.getsize(path) // 2)
+            if (path, _inode(path)) not in self.names and path not in {name for name, _ in self.names}:
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+    def _paths(self) -> list[str]:
+        return [
+            os.path.join(folder, name)
+            for root in self.roots
+            for folder, folders, files in os.walk(root)
+            for name in [*folders, *files]
+        ]
+
+
+def _inode(path: str) -> int:
+    return os.lstat(path).st_ino
