@@ -98,7 +98,7 @@ def list_images(
     the `time` to use. Raises InputError where nothing is understood, or an image would come twice.
     """
     folder = folder.rstrip("/")
-    paths = store.glob(f"{folder}/**")
+    paths = list(store.stamps(f"{folder}/**"))
     index = [path for path in paths if _INDEX.search(path)]
     if pattern is None and len({path.rpartition("/")[0] for path in index}) == 1:
         return _indexed(index[0], store, plate, dict(channels or {}), chosen or {})
@@ -115,7 +115,10 @@ def list_images(
         seen = f"names such as {listed((path.rsplit('/', 1)[-1] for path in names), 3)}"
         todo = "Give a pattern, such as --pattern '{well}_s{site}_w{channel}'."
         raise InputError(folder, "", seen, f"names like {listed(known, 9)}", todo)
-    rows = [{**_place(match, path, plate or _plate_of(folder)), "path": path} for path, match in found.items()]
+    rows = [
+        {**_place(match, path, plate or _plate_of(folder, names[path].rpartition("/")[0])), "path": path}
+        for path, match in found.items()
+    ]
     frame = _chosen(pl.DataFrame(rows, schema=_SCHEMA), folder, chosen or {})
     frame = _named(frame, folder, dict(channels or {}))
     unknown = tuple(path.rsplit("/", 1)[-1] for path in names if path not in found)
@@ -261,11 +264,14 @@ def _stem(path: str, folder: str) -> str:
     return _UUID.sub("", _IMAGE.sub("", path.removeprefix(folder)))
 
 
-def _plate_of(folder: str) -> str:
-    """The barcode that a folder is called by; folders that every plate has are passed over."""
-    names = [part for part in folder.split("/") if part]
-    usual = re.compile(r"(images?|TimePoint_?\d*|ZStep_?\d*)$", re.IGNORECASE)
-    name = next((part for part in reversed(names) if not usual.match(part)), "plate")
+def _plate_of(folder: str, below: str = "") -> str:
+    """The barcode of images: the first folder below the one that was named, where there is one, else that one's name.
+
+    Folders that every plate has (Images, TimePoint_1), and those of wells, are passed over.
+    """
+    usual = re.compile(r"(images?|TimePoint_?\d*|ZStep_?\d*|[A-P]\d{1,2})$", re.IGNORECASE)
+    names = [*below.split("/"), *reversed(folder.split("/"))]
+    name = next((part for part in names if part and not usual.match(part)), "plate")
     return re.sub(r"[^A-Za-z0-9._-]", "_", name.split("__")[0])
 
 

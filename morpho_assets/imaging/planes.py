@@ -7,6 +7,7 @@ it. Of a file that holds several planes (OME-TIFF, ImageJ hyperstack, samples of
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,35 @@ def decode(path: str, content: bytes, plane: Plane = ONLY) -> NDArray[Any]:
     if pixels.ndim != 2:
         raise ImageError(path, f"is no single plane but an array of shape {pixels.shape}; {NAME_THE_PLANE}")
     return pixels
+
+
+def pixel_size(content: bytes) -> float | None:
+    """Width of a pixel, µm, as the file says it: OME's PhysicalSizeX, ImageJ's unit, or TIFF's pixels a centimetre.
+
+    None where it does not say, where it is no TIFF, and for pixels an inch, which scanners and programs make up.
+    """
+    import tifffile
+
+    if content[:4] not in _TIFF:
+        return None
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            if file.is_ome:
+                found = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', file.ome_metadata or "")
+                unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', file.ome_metadata or "")
+                return float(found[1]) * _UNITS.get(unit[1] if unit else "µm", 0) or None if found else None
+            tags = file.pages.first.tags
+            across, down = tags["XResolution"].value if "XResolution" in tags else (0, 1)
+            unit_name = (file.imagej_metadata or {}).get("unit", "") if file.is_imagej else ""
+            centimetres = "ResolutionUnit" in tags and tags["ResolutionUnit"].value == 3
+            scale = _UNITS.get(unit_name, 0) or (1e4 if centimetres else 0)
+            return down / across * scale if across and scale else None
+    except Exception:  # what the file says beside its pixels may be as broken as they are
+        return None
+
+
+_UNITS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+"""Micrometres of a unit."""
 
 
 def _decode_tiff(path: str, content: bytes, plane: Plane) -> NDArray[Any]:

@@ -117,7 +117,7 @@ def test_what_was_understood_is_shown_and_what_was_not(tmp_path):
     [
         (["notes.txt"], {}, "found no images among 1 files"),
         (["overview.tif"], {}, r"names such as overview.tif; expected names like .*Give a pattern"),
-        (["A01_s1_w1.tif", "sub/A01_s1_w1.tif"], {}, "well A01, site 1: found 2 images of one channel"),
+        (["A01_s1_w1.tif", "A01_s1_w1.png"], {}, "well A01, site 1: found 2 images of one channel"),
         (["A01_s1_w1.tif"], {"pattern": "{wel}_s{site}"}, r"found \{wel\}; expected one of \{plate\}, \{well\}"),
         (["A01_s1_w1.tif"], {"pattern": "s{site}_w{channel}"}, r"no \{well\}, nor \{row\} and \{col\}"),
         (["A99_s1_w1.tif"], {}, "names such as A99_s1_w1.tif"),
@@ -166,3 +166,10 @@ def test_a_bucket_is_listed_as_a_folder_is(tmp_path, object_store):
     images = list_images("s3://names/P1__2021", Store(endpoint_url=object_store.url)).images
     assert images["path"][0] == "s3://names/P1__2021/P1_A01_s1_w1.tif"
     assert images["plate"].unique().to_list() == ["P1"]
+
+
+def test_folders_below_are_plates_unless_they_are_what_every_plate_has(tmp_path):
+    names = ["P1/A01_s1_w1.tif", "P2__2021/TimePoint_1/A01_s1_w1.tif"]
+    assert {row[0] for row in found(tmp_path, *names, plate="screen")} == {"P1", "P2"}
+    names = ["TimePoint_1/A01_s1_w1.tif", "B02/B02_s1_w1.tif"]
+    assert {row[0] for row in found(tmp_path / "other", *names, plate="P7")} == {"P7"}
