@@ -115,10 +115,7 @@ def list_images(
         seen = f"names such as {listed((path.rsplit('/', 1)[-1] for path in names), 3)}"
         todo = "Give a pattern, such as --pattern '{well}_s{site}_w{channel}'."
         raise InputError(folder, "", seen, f"names like {listed(known, 9)}", todo)
-    rows = [
-        {**_place(match, path, plate or _plate_of(folder, names[path].rpartition("/")[0])), "path": path}
-        for path, match in found.items()
-    ]
+    rows = [{**_place(match, plate, folder, names[path]), "path": path} for path, match in found.items()]
     frame = _chosen(pl.DataFrame(rows, schema=_SCHEMA), folder, chosen or {})
     frame = _named(frame, folder, dict(channels or {}))
     unknown = tuple(path.rsplit("/", 1)[-1] for path in names if path not in found)
@@ -197,12 +194,13 @@ def _well_of(groups: Mapping[str, str | None]) -> str:
     return well_name(*well_position(f"r{row_number(str(groups['row']))}c{groups['col']}"))
 
 
-def _place(match: re.Match[str], path: str, plate: str) -> dict[str, object]:
-    groups = match.groupdict()
+def _place(match: re.Match[str], plate: str | None, folder: str, name: str) -> dict[str, object]:
+    """Plate, well, site, channel, plane and time of an image that is called so below a folder."""
+    groups, well = match.groupdict(), _well_of(match.groupdict())
+    barcode = groups.get("plate") or plate or _plate_of(folder, name.rpartition("/")[0], well)
     numbers = {name: int(groups[name]) if groups.get(name) else None for name in _CHOSEN}
     site = int(groups["site"]) if groups.get("site") else 1
-    named = {"plate": groups.get("plate") or plate, "well": _well_of(groups), "channel": groups.get("channel")}
-    return {**named, "site": site, **numbers}
+    return {"plate": barcode, "well": well, "channel": groups.get("channel"), "site": site, **numbers}
 
 
 def _chosen(frame: pl.DataFrame, folder: str, chosen: Mapping[str, int]) -> pl.DataFrame:
@@ -264,14 +262,20 @@ def _stem(path: str, folder: str) -> str:
     return _UUID.sub("", _IMAGE.sub("", path.removeprefix(folder)))
 
 
-def _plate_of(folder: str, below: str = "") -> str:
+def _plate_of(folder: str, below: str = "", well: str = "") -> str:
     """The barcode of images: the first folder below the one that was named, where there is one, else that one's name.
 
-    Folders that every plate has (Images, TimePoint_1), and those of wells, are passed over.
+    Folders that every plate has (Images, TimePoint_1), and that of the image's own well, are passed over.
     """
-    usual = re.compile(r"(images?|TimePoint_?\d*|ZStep_?\d*|[A-P]\d{1,2})$", re.IGNORECASE)
+
+    def is_usual(part: str) -> bool:
+        try:
+            return well_name(*well_position(part)) == well
+        except ValueError:
+            return re.fullmatch(r"images?|(TimePoint|ZStep)_?\d*", part, re.IGNORECASE) is not None
+
     names = [*below.split("/"), *reversed(folder.split("/"))]
-    name = next((part for part in names if part and not usual.match(part)), "plate")
+    name = next((part for part in names if part and not is_usual(part)), "plate")
     return re.sub(r"[^A-Za-z0-9._-]", "_", name.split("__")[0])
 
 
