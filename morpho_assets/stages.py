@@ -231,7 +231,7 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="3", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
         pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
@@ -259,7 +259,7 @@ _STAGES = (
         "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
         "sites.",
         ("image_quality", "field_fingerprints", "site_failures"),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="3",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
         checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
     ),
     Stage(

@@ -25,8 +25,8 @@ from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import Files, LocalFiles
-from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work, process_sites
 from morpho_assets.settings import Settings
