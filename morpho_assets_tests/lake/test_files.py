@@ -33,7 +33,7 @@ def store(request, tmp_path):
 
 
 def in_memory(store):
-    return store.remote and isinstance(store.system, Bucket)
+    return store.remote and isinstance(store.store, Bucket)
 
 
 def test_what_is_written_is_read(store):
@@ -184,6 +184,7 @@ OPERATIONS = {
     "find": lambda files: "a/1" in files.find("a"),
     "entry": lambda files: files.entry("a/1").size == 1,
     "remove": lambda files: files.remove("a/1") is None,
+    "read a part": lambda files: files.system.open(files.url("a/1")).read(1) == b"1",
 }
 PASSING = ("refused", "slow down", "reset", "lost", "truncated", "garbled", "late")
 
@@ -243,7 +244,7 @@ def test_a_network_that_stays_down_is_given_up(remote, fault, operation):
 
 def test_a_worker_s_copy_has_one_policy_too(remote):
     files, _ = remote
-    assert pickle.loads(pickle.dumps(files)).system.retries == 1
+    assert pickle.loads(pickle.dumps(files)).store.retries == 1
 
 
 def test_an_interrupted_call_of_the_disk_is_made_again():

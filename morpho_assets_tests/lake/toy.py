@@ -35,7 +35,7 @@ from morpho_assets.workspace import Workspace
 from morpho_assets_tests.lake.faults import lake_over
 
 PLATES = ("P1", "P2")
-SITES = (("A01", 1), ("A02", 1), ("B01", 1), ("B01", 2))
+SITES = (("A01", 1), ("B01", 1), ("B01", 2))
 STUDY = "S"
 ALL = [Partition("plate", "P1"), Partition("plate", "P2"), Partition("study", STUDY)]
 
