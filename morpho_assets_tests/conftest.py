@@ -62,7 +62,7 @@ def workspace(tmp_path: Path) -> Workspace:
             rows.append(f"DNA,{key}-{well}.tiff,lab,B,{key},{well},1,{treatment}")
     sheet = write(tmp_path / "sheet.csv", "\n".join(rows) + "\n")
     lake = str(tmp_path / "lake")
-    return Workspace(Settings(lake=lake, sources=(samplesheet(sheet),)), Lake(lake))
+    return Workspace(Settings(lake=lake, sources=(samplesheet(sheet),)), Lake(lake), tmp_path)
 
 
 @pytest.fixture

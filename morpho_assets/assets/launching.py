@@ -32,10 +32,10 @@ def launch(
     Interrupted from the keyboard the run is told to be cancelled, and KeyboardInterrupt goes on.
     """
     job = build_defs(settings_file(), progress).resolve_implicit_global_asset_job_def()
-    chosen = job.get_subset(asset_selection={dg.AssetKey(name) for name in stages})
     run_id = str(uuid.uuid4())
     try:
-        outcome = chosen.execute_in_process(
+        outcome = job.execute_in_process(
+            asset_selection=[dg.AssetKey(name) for name in stages],
             run_config=_QUIET, instance=instance, partition_key=partition, raise_on_error=False, run_id=run_id,
             tags={"morpho/from": "command line", **(tags or {})},
         )  # fmt: skip

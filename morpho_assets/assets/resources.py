@@ -39,9 +39,9 @@ class WorkspaceResource(dg.ConfigurableResource):
 
     def run(self, context: dg.AssetExecutionContext, progress: Progress) -> Run:
         """The run of which this step is one: settings, plates and commits are those it began with."""
-        name = context.run_id
+        name = context.run.run_id
         if name not in _RUNS:
-            tags = context.run_tags
+            tags = context.run.tags
             _RUNS[name] = Run(self.open(), force=tags.get(FORCE) == "true", retry=tags.get(RETRY) == "true")
             while len(_RUNS) > _KEPT:
                 _RUNS.popitem(last=False)

@@ -4,18 +4,25 @@ from pathlib import Path
 import pytest
 
 from morpho_assets.gallery.images import ImagesConfig, delete_fetched, fetch_images
-from morpho_assets.gallery.manifest import write_manifest
+from morpho_assets.gallery.manifest import read_manifest
 from morpho_assets.gallery.sources import GallerySource
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
-from morpho_assets_tests.factories import write_mirror
+from morpho_assets_tests.factories import commit_work, last, make_work, plate, write_mirror
 
-MADE = Provenance("raw_images", "1", "settings", {})
+P1 = plate("P1")
 
 
 @pytest.fixture
 def lake(tmp_path):
     return Lake(str(tmp_path / "lake"))
+
+
+def committed(lake, source):
+    """The source, whose plate's manifest is in the lake."""
+    work = make_work(lake, "plate_manifest", P1, source=source)
+    read_manifest(work)
+    commit_work(work)
+    return source
 
 
 @pytest.fixture
@@ -27,78 +34,116 @@ def remote(tmp_path, object_store, lake):
     object_store.create(bucket)
     object_store.put_folder(bucket, root)
     place = {"root": f"s3://{bucket}", "project": "cpg", "source": "source_1", "endpoint_url": object_store.url}
-    source = GallerySource(kind="gallery", name="s", retries=0, **place)
-    write_manifest(lake, "P1", MADE, source)
-    return source, bucket
+    return committed(lake, GallerySource(kind="gallery", name="s", retries=0, **place)), bucket
 
 
-def config(tmp_path):
-    return ImagesConfig(folder=str(tmp_path / "images"))
+@pytest.fixture
+def fetch(tmp_path, lake):
+    """Fetch the plate's images and commit; `first`: as if there were no commit yet."""
+
+    def once(source, first=False):
+        config = ImagesConfig(folder=str(tmp_path / "images"))
+        known = {"previous": None} if first else {}
+        work = make_work(lake, "raw_images", P1, options=config, source=source, **known)
+        fetch_images(work)
+        return commit_work(work)
+
+    return once
+
+
+def files_of(lake):
+    return last(lake, "raw_images", "image_files")
+
+
+def failures_of(lake):
+    return last(lake, "raw_images", "site_failures")
 
 
 def image_key(well, channel="DNA"):
     return f"cpg/source_1/images/batch_1/images/P1/Images/{well}-1-{channel}.tiff"
 
 
-def test_images_are_fetched_verified_and_listed_in_the_manifest_s_order(tmp_path, lake, remote):
-    files = fetch_images(lake, "P1", MADE, remote[0].store(), config(tmp_path))
-    assert files.height == 6
+def test_images_are_fetched_verified_and_listed_in_the_manifest_s_order(lake, remote, fetch):
+    commit = fetch(remote[0])
+    files = files_of(lake)
     assert files["Metadata_Well"].to_list() == ["A01", "A01", "A02", "A02", "B01", "B01"]
     for row in files.iter_rows(named=True):
         body = Path(row["path"]).read_bytes()
         assert (len(body), hashlib.sha256(body).hexdigest()) == (row["bytes"], row["sha256"])
-    assert lake.read("image_files", "P1").height == 6
-    assert lake.read("site_failures", "P1").height == 0
+    assert failures_of(lake).height == 0
+    assert (commit.sites.total, commit.sites.failed) == (3, {})
 
 
-def test_a_second_run_fetches_only_what_is_missing_or_damaged(tmp_path, lake, remote):
+def test_a_run_of_which_no_commit_knows_fetches_only_what_is_missing_or_damaged(lake, remote, fetch):
     source, _ = remote
-    first = fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
+    fetch(source)
+    first = files_of(lake)
     kept, gone, cut = (Path(path) for path in first["path"][:3])
     stamp = kept.stat().st_mtime_ns
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:100])
-    second = fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
-    assert second.equals(first)
+    fetch(source, first=True)
+    assert files_of(lake).equals(first)
     assert kept.stat().st_mtime_ns == stamp
     assert len(cut.read_bytes()) == first["bytes"][2]
 
 
-def test_an_image_that_cannot_be_had_is_one_row_and_the_others_come(tmp_path, lake, remote, object_store):
+def test_what_has_not_changed_since_the_last_commit_is_not_fetched_again(lake, remote, fetch, object_store):
+    source, bucket = remote
+    assert fetch(source).notes["images fetched"] == 6
+    first = files_of(lake)
+    object_store.put(bucket, image_key("A02"), b"II another")
+    assert fetch(source).notes["images fetched"] == 1
+    changed = files_of(lake)
+    assert changed["sha256"].ne(first["sha256"]).sum() == 1
+    assert changed["Metadata_Well"].to_list() == first["Metadata_Well"].to_list()
+
+
+def test_an_image_that_cannot_be_had_is_one_row_and_the_others_come(lake, remote, fetch, object_store):
     source, bucket = remote
     object_store.client.delete_object(Bucket=bucket, Key=image_key("A02"))
-    files = fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
-    assert files.height == 5
-    failures = lake.read("site_failures", "P1").to_dicts()
+    commit = fetch(source)
+    assert files_of(lake).height == 5
+    assert commit.sites.failed == {"A02-1": "does not exist"}
+    failures = failures_of(lake).to_dicts()
     assert [(f["Metadata_Well"], f["channel"], f["stage"], f["error"]) for f in failures] == [
         ("A02", "DNA", "raw_images", "does not exist")
     ]
     object_store.put(bucket, image_key("A02"), b"II mended")
-    assert fetch_images(lake, "P1", MADE, source.store(), config(tmp_path)).height == 6
-    assert lake.read("site_failures", "P1").height == 0
+    assert fetch(source).sites.failed == {}
+    assert files_of(lake).height == 6
+    assert failures_of(lake).height == 0
 
 
-def test_other_content_gives_another_fingerprint(tmp_path, lake, remote, object_store):
+def test_other_content_gives_another_commit(remote, fetch, object_store):
     source, bucket = remote
-    fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
-    first = lake.provenance("image_files", "P1").fingerprint
+    first, same = fetch(source), fetch(source)
+    assert (first.content, first.sources) == (same.content, same.sources)
     object_store.put(bucket, image_key("A01"), b"another image")
-    fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
-    assert lake.provenance("image_files", "P1").fingerprint != first
+    other = fetch(source)
+    assert other.content != first.content
+    assert other.sources != first.sources
+    assert other.outputs["image_files"].digest != first.outputs["image_files"].digest
 
 
-def test_local_images_are_used_where_they_lie_and_never_deleted(tmp_path, lake):
+@pytest.fixture
+def local(tmp_path, lake):
     root = tmp_path / "mirror"
-    write_mirror(root, {"A01": "BRD-1"})
-    source = GallerySource(kind="gallery", name="s", root=str(root), project="cpg", source="source_1")
-    write_manifest(lake, "P1", MADE, source)
-    files = fetch_images(lake, "P1", MADE, source.store(), config(tmp_path))
-    assert all(path.startswith(str(root)) for path in files["path"])
-    delete_fetched(files["path"].to_list(), config(tmp_path).folder)
-    assert all(Path(path).exists() for path in files["path"])
+    write_mirror(root, {"A01": ""})
+    place = {"root": str(root), "project": "cpg", "source": "source_1"}
+    return committed(lake, GallerySource(kind="gallery", name="s", **place))
 
 
-def test_fetched_images_are_deleted_when_streaming(tmp_path, lake, remote):
-    files = fetch_images(lake, "P1", MADE, remote[0].store(), config(tmp_path))
-    delete_fetched(files["path"].to_list(), config(tmp_path).folder)
-    assert not any(Path(path).exists() for path in files["path"])
+def test_local_images_are_used_where_they_lie_and_never_deleted(tmp_path, lake, local, fetch):
+    fetch(local)
+    paths = files_of(lake)["path"].to_list()
+    assert all(path.startswith(str(tmp_path / "mirror")) for path in paths)
+    delete_fetched(paths, str(tmp_path / "images"))
+    assert all(Path(path).exists() for path in paths)
+
+
+def test_fetched_images_are_deleted_when_streaming(tmp_path, lake, remote, fetch):
+    fetch(remote[0])
+    paths = files_of(lake)["path"].to_list()
+    delete_fetched(paths, str(tmp_path / "images"))
+    assert not any(Path(path).exists() for path in paths)

@@ -9,12 +9,14 @@ import pytest
 from pydantic import ValidationError
 
 from morpho_assets.errors import InputError
+from morpho_assets.gallery.manifest import manifest_files
 from morpho_assets.gallery.measured import MeasuredSource
 from morpho_assets_tests.gallery.test_cellprofiler import site
 from morpho_assets_tests.object_store import ObjectStore
 
 
 def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate}/{plate}.csv", **more: object):
+    more = {"negative_controls": ("empty",), **more}
     return MeasuredSource(kind="measured", name="lab", content=content, files=f"{folder}/{files}", **more)  # type: ignore[arg-type]
 
 
@@ -48,10 +50,13 @@ def test_published_profiles_describe_their_own_wells(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_another_content(tmp_path: Path) -> None:
     published(tmp_path)
-    before = source(tmp_path).manifest("P1").stamps
+    found = source(tmp_path)
+    watched = (found.manifest("P1").watched, found.measurements("P1"), found.watched("P1"))
+    before = [manifest_files(found, patterns) for patterns in watched]
     with (tmp_path / "B1/P1/P1.csv").open("a") as file:
         file.write("P1,A3,BRD-2,,4,3\n")
-    assert source(tmp_path).manifest("P1").stamps != before
+    after = [manifest_files(found, patterns) for patterns in watched]
+    assert all(one.keys() == two.keys() != set() and one != two for one, two in zip(before, after, strict=True))
 
 
 def test_platemap_and_metadata_tell_what_profiles_do_not(tmp_path: Path) -> None:
@@ -142,6 +147,7 @@ def test_the_same_files_from_an_object_store(tmp_path: Path, object_store: Objec
     sites = profiles.model_copy(update={"files": "s3://measured/sites/{plate}/analysis", "content": "analysis"})
     assert sites.plates() == ["P1"]
     assert pl.concat(sites.cells("P1") or ()).height == 2
-    assert len(sites.manifest("P1").stamps) == 5  # four files, and how they are read
+    assert len(manifest_files(sites, sites.measurements("P1"))) == 4
+    assert len(manifest_files(sites, sites.manifest("P1").watched)) == 2  # the barcodes and the map
     table = profiles.model_copy(update={"files": "s3://measured/{plate}.parquet", "content": "cytotable"})
     assert pl.concat(table.cells("P1") or ()).height == 1

@@ -117,7 +117,9 @@ PLACES = {"disk": Disk, "store": Store}
 ERRORS = {"disk": OSError, "store": PermissionError}
 
 
-@pytest.mark.parametrize("step", [pytest.param(EVERY, marks=pytest.mark.slow, id="every"), pytest.param(SOME, id="some")])
+@pytest.mark.parametrize(
+    "step", [pytest.param(EVERY, marks=pytest.mark.slow, id="every"), pytest.param(SOME, id="some")]
+)
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("stage", PLATE_STAGES)
 @pytest.mark.parametrize("kind", PLACES)

@@ -13,7 +13,23 @@ from morpho_assets.lake.files import ASIDE, LocalFiles, ObjectFiles, open_files,
 from morpho_assets_tests.lake.faults import WAYS, Bucket, Fault, FaultyFiles, Killed, disk, no_pauses
 
 STORES = ("local", "s3", "s3 over a bad network", "memory", "faulty")
-NAMES = ["plain", "P 1", "[a-z]*?", "it's", 'a"b', "50%", "%5B", "Größe/µ", "..", ".", "a#b", "a\\b", "{x}", "+&=~", "日本"]
+NAMES = [
+    "plain",
+    "P 1",
+    "[a-z]*?",
+    "it's",
+    'a"b',
+    "50%",
+    "%5B",
+    "Größe/µ",
+    "..",
+    ".",
+    "a#b",
+    "a\\b",
+    "{x}",
+    "+&=~",
+    "日本",
+]
 
 
 @pytest.fixture(params=STORES)
@@ -28,7 +44,10 @@ def store(request, tmp_path):
     if request.param == "s3":
         yield files
         return
-    with no_pauses(), server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100):
+    with (
+        no_pauses(),
+        server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100),
+    ):
         yield files
 
 
