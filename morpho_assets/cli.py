@@ -244,9 +244,12 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
+    from morpho_assets.lake.catalog import published_commits
     from morpho_assets.lake.sweep import sweep
 
-    swept = sweep(_workspace().lake, days=options.days)
+    workspace = _workspace()
+    published = published_commits(workspace.settings.catalog)
+    swept = sweep(workspace.lake, options.days, published, [workspace.settings.images.folder])
     print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 
