@@ -10,6 +10,7 @@ import polars as pl
 from morpho_assets.errors import MorphoError
 from morpho_assets.lake.catalog import Published, publish_catalog, published_commits, publishing
 from morpho_assets.lake.ledger import Partition, State
+from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import unlike
 from morpho_assets.stages import STAGES
 from morpho_assets.workspace import Workspace
@@ -34,6 +35,12 @@ def is_behind(workspace: Workspace) -> bool:
     wanted = publishable(workspace, workspace.lake.ledger.state())
     now = {_name(each.commit.stage, each.commit.partition): (each.commit.number, each.left_out) for each in wanted}
     return now != published_commits(workspace.settings.catalog)
+
+
+def clean(workspace: Workspace, days: float = 1.0) -> Swept:
+    """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
+    published = published_commits(workspace.settings.catalog)
+    return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 
 def publishable(workspace: Workspace, state: State) -> Sequence[Published]:

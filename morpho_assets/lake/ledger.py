@@ -343,8 +343,8 @@ def parse(path: str, body: bytes) -> Commit:
     except ValidationError as error:
         other = _format_of(body)
         if other not in (None, FORMAT):
-            raise LakeError(f"{path} has format {other}, this version reads {FORMAT}: use the version that wrote it, or "
-                            "a later one") from None  # fmt: skip
+            raise LakeError(f"{path} has format {other}, this version reads {FORMAT}: use the version that wrote it, "
+                            "or a later one") from None  # fmt: skip
         found = error.errors()[0]
         raise Unreadable(f"{path} holds no commit ({'.'.join(map(str, found['loc']))}: {found['msg']})") from None
 
