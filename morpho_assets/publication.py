@@ -11,7 +11,7 @@ from morpho_assets.errors import MorphoError
 from morpho_assets.lake.catalog import Published, publish_catalog, published_commits, publishing
 from morpho_assets.lake.ledger import Partition, State
 from morpho_assets.lake.sweep import Swept, sweep
-from morpho_assets.plan import unlike
+from morpho_assets.plan import why
 from morpho_assets.stages import STAGES
 from morpho_assets.workspace import Workspace
 
@@ -69,8 +69,8 @@ def _left_out(workspace: Workspace, state: State, stage: str, partition: Partiti
         target = workspace.target(partition, state, plates)
     except MorphoError as error:
         return str(error)
-    difference = next(unlike(STAGES[stage], target, commit), None)
-    return f"made with other settings than those in force: {difference}" if difference else None
+    reasons = why(STAGES[stage], target, commit, state.commits)
+    return f"not as the settings in force would make it: {'; '.join(reasons)}" if reasons else None
 
 
 def _upstream(state: State, key: tuple[str, Partition]) -> list[tuple[str, Partition]]:
