@@ -1,4 +1,4 @@
-"""Sweeping: what no recent commit, no published catalog and no live lease names, and is older than a day, is removed."""
+"""Sweeping: what no recent commit, no catalog and no live lease names, and is older than a day, is removed."""
 
 from __future__ import annotations
 
