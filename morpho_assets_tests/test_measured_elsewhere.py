@@ -13,7 +13,7 @@ import yaml
 
 from morpho_assets.gallery.cellprofiler import read_analysis
 from morpho_assets.lake.catalog import query_catalog
-from morpho_assets_tests.gallery.test_cellprofiler import site
+from morpho_assets_tests.gallery.exports import site
 from morpho_assets_tests.gallery.test_measured import platemap
 from morpho_assets_tests.project import Project, make_project
 
