@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morpho_assets.errors import InputError, MorphoError
+from morpho_assets.input_commands import add_input_commands
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("check", help="name of the check, such as few_failed_sites")
     waive.add_argument("--plate", required=True, help="the barcode")
     waive.add_argument("--reason", required=True, help="why; it is kept beside the commit")
+    add_input_commands(command)
     command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
     clean = command("clean", _clean, "remove files that no commit names any more")
     clean.add_argument("--days", type=float, default=1.0, help="only those older than this (default: %(default)s)")

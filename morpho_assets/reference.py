@@ -1,5 +1,6 @@
 """The reference pages, made from the code: docs/tables.md from the registry of tables, docs/configuration.md's keys
-from the settings, the checks of docs/truth.md and the oracles of docs/measurements.md from theirs.
+from the settings, the checks of docs/truth.md, the oracles of docs/measurements.md and the stages of
+docs/architecture.md from theirs.
 `python -m morpho_assets.reference` writes them; a test tells when they are old."""
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from morpho_assets.lake.tables import TABLES, Table
 from morpho_assets.measure.oracles import CHECKS as ORACLES
 from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.settings import Settings
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import Study
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -46,6 +48,20 @@ def truth_page(page: str) -> str:
         bound = f"≥ {check.at_least:g}" if check.at_least is not None else f"≤ {check.at_most:g}"
         asks = check.asks.replace("|found - true|", "abs(found - true)")
         lines.append(f"| `{name}` | {asks} | {bound} | {check.because} |")
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
+
+
+def architecture_page(page: str) -> str:
+    """The page with its table of stages, between the two marks, made anew."""
+    before, rest = page.split(BEGIN, 1)
+    lines = ["| stage | of each | reads | writes | settings | code version | pool |", "|---|---|---|---|---|---|---|"]
+    for stage in STAGES.values():
+        reads = ", ".join(dict.fromkeys(f"`{each.stage}`" for each in stage.inputs)) or "its source"
+        writes = ", ".join(f"`{table}`" for table in stage.outputs) or "the page"
+        settings = f"`{stage.named}`" if stage.named else "of the study" if stage.kind == "study" else "none"
+        kind = f"{stage.kind} and encoder" if stage.parts else stage.kind
+        cells = (f"`{stage.name}`", kind, reads, writes, settings, stage.code_version, stage.pool or "none")
+        lines.append(f"| {' | '.join(cells)} |")
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 
@@ -152,7 +168,12 @@ def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
     return f"`{text}`"
 
 
-PAGES = {"configuration.md": configuration_page, "measurements.md": measurements_page, "truth.md": truth_page}
+PAGES = {
+    "architecture.md": architecture_page,
+    "configuration.md": configuration_page,
+    "measurements.md": measurements_page,
+    "truth.md": truth_page,
+}
 """Pages of which a part is made, by what makes it."""
 
 

@@ -114,7 +114,7 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
-    pool: Literal["cpu", "gpu"] = "cpu"
+    pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
 
@@ -231,9 +231,9 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="3", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
-        retries=2, kinds=frozenset({"parquet", "csv"}),
+        pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
     Stage(
         "raw_images", "plate", "source", fetch_images,
@@ -242,7 +242,7 @@ _STAGES = (
         "goes on without its site.",
         ("image_files", "site_failures"),
         (_SITES,), options=lambda target: target.settings.images, sources=_images_now, checks=(_FEW_FAILED,),
-        retries=2, kinds=frozenset({"s3", "tiff"}),
+        pool=None, retries=2, kinds=frozenset({"s3", "tiff"}),
     ),
     Stage(
         "illumination", "plate", "images", illuminate_plate,
@@ -259,7 +259,7 @@ _STAGES = (
         "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
         "sites.",
         ("image_quality", "field_fingerprints", "site_failures"),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="3",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
         checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
     ),
     Stage(

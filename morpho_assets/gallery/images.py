@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import ImageError
-from morpho_assets.gallery.store import Content, Store
+from morpho_assets.gallery.store import WEB, Content, Store
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import quoted
 from morpho_assets.lake.tables import table
@@ -90,7 +90,7 @@ def image_stamps(store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, s
         folder = uri.rpartition("/")[0]
         if folder not in folders:
             folders[folder] = store.listing(folder)
-        stamps[row["uri"]] = folders[folder].get(uri)
+        stamps[row["uri"]] = WEB if uri.startswith("http") else folders[folder].get(uri)
     return stamps
 
 

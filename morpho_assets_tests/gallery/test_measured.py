@@ -18,6 +18,7 @@ from morpho_assets_tests.object_store import ObjectStore
 
 
 def source(folder: Path, content: str = "profiles", files: str = "{batch}/{plate}/{plate}.csv", **more: object):
+    more = {"negative_controls": ("empty",), **more}
     return MeasuredSource(kind="measured", name="lab", content=content, files=f"{folder}/{files}", **more)  # type: ignore[arg-type]
 
 
