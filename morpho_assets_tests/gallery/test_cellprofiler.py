@@ -1,17 +1,29 @@
-"""The cells of an export in one file."""
+"""The cells of an export in one file, and exports and profiles that are spoilt."""
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.cellprofiler import read_analysis, to_parquet
+from morpho_assets.gallery.cellprofiler import (
+    CellProfilerConfig,
+    read_analysis,
+    read_cytotable,
+    read_sqlite,
+    read_wells,
+    to_parquet,
+)
 from morpho_assets.profiles.aggregate import aggregate
-from morpho_assets_tests.gallery.exports import site
+from morpho_assets_tests.gallery.exports import export, site, write_csv, write_sqlite
 
 
 def test_sites_stream_into_one_parquet_file(tmp_path: Path) -> None:
@@ -40,3 +52,47 @@ def test_an_older_file_stays_until_all_sites_are_written(tmp_path: Path) -> None
         to_parquet(read_analysis(tmp_path), tmp_path / "cells.parquet")
     assert pl.read_parquet(tmp_path / "cells.parquet").height == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["P-A01-1", "P-A01-2", "cells.parquet"]
+
+
+def spoilt(data: st.DataObject, whole: bytes) -> bytes:
+    """The bytes cut, flipped or with something between them."""
+    at = data.draw(st.integers(0, len(whole) - 1))
+    kind = data.draw(st.sampled_from(["cut", "flip", "insert"]))
+    if kind == "cut":
+        return whole[:at]
+    if kind == "flip":
+        return whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
+    return (
+        whole[:at]
+        + data.draw(st.sampled_from([b",", b"\n", b'"', b"\t", b";", b"\0", b"\xff\xfe", b"1e999"]))
+        + whole[at:]
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", ["analysis", "sqlite", "cytotable", "profiles.csv", "profiles.csv.gz", "profiles.parquet"]
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_spoilt_files_are_read_or_refused_by_an_error_of_ours(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    tables, config = export(), CellProfilerConfig(defaults={"plate": "P1"})
+    cells = pl.DataFrame({"Metadata_Plate": ["P1"] * 2, "Metadata_Well": ["A01", "A02"], "Cells_A": [0.5, 1.5]})
+    file = tmp_path / kind
+    if kind == "analysis":
+        file = write_csv(file, tables) / f"{data.draw(st.sampled_from(sorted(tables)))}.csv"
+    elif kind == "sqlite":
+        file.unlink(missing_ok=True)
+        write_sqlite(file, tables)
+    elif kind in ("cytotable", "profiles.parquet"):
+        cells.write_parquet(file)
+    else:
+        text = cells.write_csv().encode()
+        file.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    file.write_bytes(spoilt(data, file.read_bytes()))
+    read: dict[str, Callable[[], object]] = {
+        "analysis": lambda: list(read_analysis(file.parent, config)),
+        "sqlite": lambda: list(read_sqlite(file, config)),
+        "cytotable": lambda: list(read_cytotable(file, config)),
+    }
+    with suppress(InputError):
+        read.get(kind, lambda: read_wells(file))()

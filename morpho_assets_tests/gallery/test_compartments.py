@@ -95,6 +95,19 @@ def test_the_filtered_objects_themselves() -> None:
     assert account.left_out == {"Nuclei": "other objects are Nuclei, as the settings say"}
 
 
+def test_who_says_which_objects_are_the_nuclei_has_them_linked_by_their_own_parents() -> None:
+    """Cells know both: nuclei 1 and 3 passed the filter and are the filtered nuclei 1 and 2."""
+    tables = {"Image": export([2])["Image"][:1], "Nuclei": objects([3]), "FilteredNuclei": objects([2])}
+    tables["FilteredNuclei"] = tables["FilteredNuclei"].with_columns(AreaShape_Area=pl.Series([7.0, 9.0]))
+    both = {"Parent_FilteredNuclei": pl.Series([1, 2]), "Parent_Nuclei": pl.Series([1, 3])}
+    tables["Cells"] = objects([2]).with_columns(**both)
+    for left_out in ((), ("Nuclei",)):
+        some = {name: frame for name, frame in tables.items() if name not in left_out}
+        assert link(some, FilteredNuclei="Nuclei")["Nuclei_AreaShape_Area"].to_list() == [7.0, 9.0]
+    del tables["FilteredNuclei"]
+    assert link(tables)["Nuclei_AreaShape_Area"].to_list() == [101.0, 103.0]
+
+
 def test_objects_can_be_left_out() -> None:
     account = Account()
     cells = link({**export(), "Nucleoli": objects([2, 3], "Nuclei")}, account, Nucleoli=None)
