@@ -10,7 +10,8 @@ import polars as pl
 from morpho_assets.errors import MorphoError
 from morpho_assets.lake.catalog import Published, publish_catalog, published_commits, publishing
 from morpho_assets.lake.ledger import Partition, State
-from morpho_assets.plan import unlike
+from morpho_assets.lake.sweep import Swept, sweep
+from morpho_assets.plan import why
 from morpho_assets.stages import STAGES
 from morpho_assets.workspace import Workspace
 
@@ -34,6 +35,12 @@ def is_behind(workspace: Workspace) -> bool:
     wanted = publishable(workspace, workspace.lake.ledger.state())
     now = {_name(each.commit.stage, each.commit.partition): (each.commit.number, each.left_out) for each in wanted}
     return now != published_commits(workspace.settings.catalog)
+
+
+def clean(workspace: Workspace, days: float = 1.0) -> Swept:
+    """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
+    published = published_commits(workspace.settings.catalog)
+    return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 
 def publishable(workspace: Workspace, state: State) -> Sequence[Published]:
@@ -62,8 +69,8 @@ def _left_out(workspace: Workspace, state: State, stage: str, partition: Partiti
         target = workspace.target(partition, state, plates)
     except MorphoError as error:
         return str(error)
-    difference = next(unlike(STAGES[stage], target, commit), None)
-    return f"made with other settings than those in force: {difference}" if difference else None
+    reasons = why(STAGES[stage], target, commit, state.commits)
+    return f"not as the settings in force would make it: {'; '.join(reasons)}" if reasons else None
 
 
 def _upstream(state: State, key: tuple[str, Partition]) -> list[tuple[str, Partition]]:

@@ -23,6 +23,7 @@ from morpho_assets.plan import (
     recipe_of,
     why,
 )
+from morpho_assets.retry import forgiven, network_faults
 from morpho_assets.stages import STAGES, Stage, Target
 from morpho_assets.workspace import Workspace
 
@@ -61,8 +62,8 @@ class Run:
         self._require_inputs(stage, target, state)
         lake = self.workspace.lake
         with held(lake.files, name, partition, lake.ledger.writer):
-            latest = lake.ledger.latest(name, partition)
             number = max(lake.ledger.numbers(name, partition), default=0) + 1  # another's commit meanwhile takes it
+            latest = lake.ledger.latest(name, partition)
             sources = self.workspace.look(name, target, _with(state, name, partition, latest))
             damage = lake.damage(latest, deep=True) if latest is not None else None
             reasons = why(stage, target, latest, state.commits, sources, damage)
@@ -73,16 +74,20 @@ class Run:
             recipe = recipe_of(stage, target, state.commits, sources)
             try:
                 stage.function(work)
-                commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest, number))
+                commit = lake.ledger.commit(self._draft(stage, target, state, work, latest, number))
             except (Busy, Taken, KeyboardInterrupt):
                 raise
             except Exception as error:
                 sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
-                lake.ledger.fail(name, partition, recipe, sentence)
-                self._record(name, partition, sources)  # what it failed with: only a change of it is worth a new try
+                with forgiven(lake.files.remote):
+                    lake.ledger.fail(name, partition, recipe, sentence)
+                    self._record(
+                        name, partition, sources
+                    )  # what it failed with: only a change of it is worth a new try
                 raise
-            work.clear()
-        self._record(name, partition, commit.sources)
+            with forgiven(lake.files.remote):  # it is committed, whatever happens now
+                work.clear()
+                self._record(name, partition, commit.sources)
         self.committed(commit)
         return self._keep(commit)
 
@@ -181,7 +186,7 @@ class Run:
         )
 
     def _draft(
-        self, stage: Stage, target: Target, state: State, work: Work, recipe: str, latest: Commit | None, number: int
+        self, stage: Stage, target: Target, state: State, work: Work, latest: Commit | None, number: int
     ) -> Commit:
         """The commit of what was made. Raises LakeError for work that is not whole."""
         missing = set(stage.outputs) - set(work.outputs)
@@ -191,14 +196,15 @@ class Run:
         files = self.workspace.lake.sizes(work.named_files)
         absent = work.named_files - set(files)
         if absent:
-            raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there")
+            work.clear()  # what was kept on the way names it, and would again
+            raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there; run again")
         keys = {"sites": work.sites, "files": files, "basis": work.basis}
         commit = Commit(
             stage=stage.name,
             partition=target.partition,
             number=number,
             before=latest.number if latest else None,
-            recipe=recipe,
+            recipe=recipe_of(stage, target, state.commits, work.sources),
             content=digest({name: output.digest for name, output in work.outputs.items()} | {"files": sorted(files)}),
             outputs=work.outputs,
             files=ledger.write_keys(target.partition, keys) if any(keys.values()) else None,
@@ -218,6 +224,9 @@ class Run:
             who=who(),
             at=now(),
         )  # fmt: skip
+        damage = self.workspace.lake.damage(commit)
+        if damage is not None:
+            raise LakeError(f"{stage.name} of {target.partition} was not written whole: {damage}; run again")
         return commit.model_copy(update={"verdicts": self._verdicts(stage, target, work, commit)})
 
     def _verdicts(self, stage: Stage, target: Target, work: Work, draft: Commit) -> tuple[Verdict, ...]:
@@ -229,9 +238,12 @@ class Run:
 
 
 def _asked_of(name: str, blocking: bool, function: Callable[..., Verdict], *arguments: Any) -> Verdict:
-    """A check's verdict, under its name; a check that fails itself has not passed, and says so."""
+    """A check's verdict, under its name; a check that fails itself has not passed, and says so. A fault of the disk or
+    the network is no verdict."""
     try:
         verdict = function(*arguments)
+    except network_faults():
+        raise
     except Exception as error:  # what was made stands all the same
         return Verdict(check=name, passed=False, text=f"the check failed itself: {type(error).__name__}: {error}")
     return verdict.model_copy(update={"check": name, "blocking": blocking})

@@ -100,6 +100,9 @@ class FaultyFiles:
     def entry(self, path: str) -> Entry | None:
         return self.fault("entry", self.inner.entry, path)
 
+    def holds(self, folder: str) -> bool:
+        return self.fault("holds", self.inner.holds, folder)
+
     @property
     def remote(self) -> bool:
         return self.inner.remote
@@ -107,6 +110,10 @@ class FaultyFiles:
     @property
     def system(self) -> Any:
         return self.inner.system  # type: ignore[attr-defined]
+
+    @property
+    def store(self) -> Any:
+        return self.inner.store  # type: ignore[attr-defined]
 
     def url(self, path: str) -> str:
         return self.inner.url(path)
@@ -131,7 +138,7 @@ class Bucket(AbstractFileSystem):
     def files(self) -> ObjectFiles:
         """A store on it."""
         store = ObjectFiles("s3://bucket/lake")
-        vars(store)["system"] = self
+        vars(store)["store"] = self
         return store
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
@@ -153,12 +160,6 @@ class Bucket(AbstractFileSystem):
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         return self.fault("head", self._described, self._strip_protocol(path))
-
-    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        raise NotImplementedError("folders are listed by prefix")
-
-    def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
-        return io.BytesIO(self.fault("get", self._object, path))
 
     def _object(self, path: str) -> bytes:
         try:

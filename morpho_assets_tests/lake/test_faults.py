@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from morpho_assets.errors import MorphoError
+from morpho_assets.gallery.images import UNREACHABLE
 from morpho_assets.lake.files import Files, LocalFiles
-from morpho_assets.lake.ledger import Partition
+from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.sweep import sweep
 from morpho_assets.runs import Run
 from morpho_assets.workspace import Workspace
@@ -89,8 +91,8 @@ def change_everything(toy: Toy) -> None:
 
 
 def strike(place: Disk | Store, action: Callable[[Workspace], Any], check: Callable[[Fault], None], how: str,
-           step: int, error: type[OSError] = OSError) -> int:  # fmt: skip
-    """Let the action meet a fault at every `step`-th operation, and check what is left each time; returns how many."""
+           step: int, error: type[OSError] = OSError) -> None:  # fmt: skip
+    """Let the action meet a fault at every `step`-th operation, and check what is left each time."""
     operations = Fault()
     place.put_back()
     place.struck(operations, action)
@@ -100,19 +102,24 @@ def strike(place: Disk | Store, action: Callable[[Workspace], Any], check: Calla
         fault = Fault(at, how, error)
         try:
             place.struck(fault, action)
-        except (Killed, OSError):
+        except (Killed, OSError, MorphoError):
             pass
         assert fault.happened, f"operation {at} of {count}"
-        if fault.dead:
+        if fault.dead or fault.seen[at - 1] in ("remove", "delete"):  # a lease that cannot be given up runs out
             bury(place.toy.files)
         check(fault)
-    return count
 
 
 PLACES = {"disk": Disk, "store": Store}
 
 
-@pytest.mark.parametrize("step", [pytest.param(EVERY, marks=pytest.mark.slow, id="every"), pytest.param(SOME, id="some")])
+# On an object store a fault that passes is borne; this one will not.
+ERRORS = {"disk": OSError, "store": PermissionError}
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(EVERY, marks=pytest.mark.slow, id="every"), pytest.param(SOME, id="some")]
+)
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("stage", PLATE_STAGES)
 @pytest.mark.parametrize("kind", PLACES)
@@ -138,25 +145,30 @@ def test_a_stage_is_committed_whole_or_not_at_all(tmp_path, kind, stage, how, st
     left = files_of(toy.files)
 
     def check(fault: Fault) -> None:
-        where = f"{stage}: operation {fault.at} of {count}, {fault.seen[fault.at - 1]}, {how}"
+        where = f"{stage}: operation {fault.at}, {fault.seen[fault.at - 1]}, {how}"
         workspace = toy.workspace()
         state = workspace.lake.ledger.state()
         assert not state.broken, where
         assert not problems(workspace, state.commits), where
         found = state.commits[stage, P1]
-        assert said(found) in (said(before), said(undisturbed)), where
+        unread = UNREACHABLE in found.sources.values()  # an image that could not be read failed, and is tried again
+        assert unread or said(found) in (said(before), said(undisturbed)), (where, difference(found, undisturbed))
         make(toy.workspace())
         workspace = toy.workspace()
         again = workspace.lake.ledger.latest(stage, P1)
-        assert said(again) == said(undisturbed), where
-        assert again.number == 2, where
+        assert said(again) == said(undisturbed), (where, difference(again, undisturbed))
+        assert again.number == 2 + unread, where
         assert rows_of(workspace, again) == rows, where
         assert not problems(workspace, workspace.lake.ledger.state().commits), where
         sweep(workspace.lake, days=-1)
-        assert files_of(toy.files) == left, where
+        assert files_of(toy.files) == left or unread, where
 
-    count = 0
-    count = strike(place, make, check, how, step)
+    strike(place, make, check, how, step, ERRORS[kind])
+
+
+def difference(one: Commit, other: Commit) -> dict[str, Any]:
+    first, second = said(one), said(other)
+    return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
 
 
 def files_of(files: Files) -> set[str]:
