@@ -242,9 +242,11 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
+    from morpho_assets.lake.catalog import published_files
     from morpho_assets.lake.sweep import sweep
 
-    swept = sweep(_workspace().lake, days=options.days)
+    workspace = _workspace()
+    swept = sweep(workspace.lake, options.days, published_files(workspace.settings.catalog))
     print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 

@@ -175,18 +175,18 @@ class ObjectFiles:
 
     def read(self, path: str) -> bytes:
         # in one stream: s3fs asks for the size first where it may fetch parts side by side
-        return self._retried(lambda: bytes(self.system.cat_file(self.url(path), max_concurrency=1)))
+        return self.retried(lambda: bytes(self.system.cat_file(self.url(path), max_concurrency=1)))
 
     def write(self, path: str, content: bytes) -> None:
-        self._retried(lambda: self.system.pipe_file(self.url(path), content))
+        self.retried(lambda: self.system.pipe_file(self.url(path), content))
 
     def put(self, path: str, local: str) -> None:
         with _removed_unless_moved(local):
-            self._retried(lambda: self.system.put_file(local, self.url(path)))
+            self.retried(lambda: self.system.put_file(local, self.url(path)))
 
     def create(self, path: str, content: bytes) -> bool:
         try:
-            self._retried(lambda: self.system.pipe_file(self.url(path), content, mode="create"))
+            self.retried(lambda: self.system.pipe_file(self.url(path), content, mode="create"))
         except OSError as error:
             answer = answer_of(error)
             if answer is None or answer.status != 412:  # the precondition, that there be none, failed
@@ -196,13 +196,13 @@ class ObjectFiles:
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._retried(lambda: self.system.rm_file(self.url(path)))
+            self.retried(lambda: self.system.rm_file(self.url(path)))
 
     def find(self, folder: str) -> dict[str, Entry]:
         root, within = (f"{self.url(path).partition('://')[2].rstrip('/')}/" for path in ("", folder))
         bucket, _, prefix = within.partition("/")
         try:  # by prefix it is one request, also where there is nothing
-            found = self._retried(lambda: self.system.find(bucket, prefix=prefix, detail=True))
+            found = self.retried(lambda: self.system.find(bucket, prefix=prefix, detail=True))
         except FileNotFoundError:
             return {}
         return {
@@ -213,7 +213,7 @@ class ObjectFiles:
 
     def entry(self, path: str) -> Entry | None:
         try:
-            info = self._retried(lambda: self.system.info(self.url(path)))
+            info = self.retried(lambda: self.system.info(self.url(path)))
         except FileNotFoundError:
             return None
         return _object_entry(info) if info["type"] == "file" else None
@@ -226,7 +226,7 @@ class ObjectFiles:
 
         return os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}{ASIDE}")
 
-    def _retried(self, call: Any) -> Any:
+    def retried(self, call: Any) -> Any:
         return retried(call, remote=True, attempts=self.attempts)
 
 

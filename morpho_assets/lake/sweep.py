@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from morpho_assets.lake.files import ASIDE
@@ -26,12 +27,13 @@ class Swept:
     kept: int
 
 
-def sweep(lake: Lake, days: float = 1.0) -> Swept:
+def sweep(lake: Lake, days: float = 1.0, published: Collection[str] = ()) -> Swept:
     """Remove files that nothing names any more, if they are older than `days`.
 
-    Kept are the files of the last two commits of every stage, those of plates with a live lease, and what is younger.
+    Kept are the files of the last two commits of every stage, those that are `published` (of which a catalog has
+    views), those of plates with a live lease, and what is younger.
     """
-    named = _named(lake)
+    named = _named(lake) | set(published)
     busy = {path.split("/")[2] for path in live(lake.files)}
     removed = size = kept = 0
     for folder in _FOLDERS:
