@@ -93,7 +93,8 @@ def _six(value: Any) -> float | None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = summaries(make_everything(Path(folder)))
-    FILE.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+    lines = [f"{json.dumps(stage)}: {json.dumps(kept, sort_keys=True)}" for stage, kept in found.items()]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping, Sequence
+=======
+from collections.abc import Collection
+>>>>>>> spine-catalog
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +34,7 @@ class Swept:
     kept: int
 
 
+<<<<<<< HEAD
 def sweep(
     lake: Lake,
     days: float = 1.0,
@@ -56,6 +61,26 @@ def sweep(
     for folder in [*folders, *([] if lake.files.remote else [lake.root])]:
         removed += _asides(folder, before)
     return Swept(removed, size, len(named & listed.keys()))
+=======
+def sweep(lake: Lake, days: float = 1.0, published: Collection[str] = ()) -> Swept:
+    """Remove files that nothing names any more, if they are older than `days`.
+
+    Kept are the files of the last two commits of every stage, those that are `published` (of which a catalog has
+    views), those of plates with a live lease, and what is younger.
+    """
+    named = _named(lake) | set(published)
+    busy = {path.split("/")[2] for path in live(lake.files)}
+    removed = size = kept = 0
+    for folder in _FOLDERS:
+        for path, entry in lake.files.find(folder).items():
+            if path in named:
+                kept += 1
+            elif not busy & set(path.split("/")) and time.time() - entry.written > days * 86_400:
+                lake.files.remove(path)
+                removed, size = removed + 1, size + entry.size
+    removed += _asides(lake, days)
+    return Swept(removed, size, kept)
+>>>>>>> spine-catalog
 
 
 def _named(lake: Lake, published: Mapping[tuple[str, ...], tuple[int, Any]]) -> tuple[set[str], set[str]]:
