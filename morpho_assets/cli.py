@@ -244,17 +244,9 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
-<<<<<<< HEAD
     from morpho_assets.publication import clean
 
     swept = clean(_workspace(), options.days)
-=======
-    from morpho_assets.lake.catalog import published_files
-    from morpho_assets.lake.sweep import sweep
-
-    workspace = _workspace()
-    swept = sweep(workspace.lake, options.days, published_files(workspace.settings.catalog))
->>>>>>> spine-catalog
     print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 

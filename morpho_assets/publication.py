@@ -7,20 +7,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-<<<<<<< HEAD
-from morpho_assets.errors import MorphoError
-from morpho_assets.lake.catalog import Published, publish_catalog, published_commits, publishing
-from morpho_assets.lake.ledger import Partition, State
-from morpho_assets.lake.sweep import Swept, sweep
-from morpho_assets.plan import why
-from morpho_assets.stages import STAGES
-=======
 from morpho_assets.errors import LakeError, MorphoError
-from morpho_assets.lake.catalog import Published, is_published, publish_catalog, publishing
+from morpho_assets.lake.catalog import Published, is_published, publish_catalog, published_files, publishing
 from morpho_assets.lake.ledger import Commit, Partition, Read, State
+from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import digests_of, unlike
 from morpho_assets.stages import STAGES, Target
->>>>>>> spine-catalog
 from morpho_assets.workspace import Workspace
 
 
@@ -44,7 +36,7 @@ def is_behind(workspace: Workspace) -> bool:
 
 def clean(workspace: Workspace, days: float = 1.0) -> Swept:
     """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
-    published = published_commits(workspace.settings.catalog)
+    published = published_files(workspace.settings.catalog)
     return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 
@@ -59,23 +51,9 @@ def publishable(workspace: Workspace, state: State) -> Sequence[Published]:
     ]
 
 
-<<<<<<< HEAD
-def _left_out(workspace: Workspace, state: State, stage: str, partition: Partition) -> str | None:
-    if stage not in STAGES:
-        return "no such stage any more"
-    commit = state.commits[stage, partition]
-    plates = sorted({read.key for read in commit.reads if read.kind == "plate"})
-    try:
-        target = workspace.target(partition, state, plates)
-    except MorphoError as error:
-        return str(error)
-    reasons = why(STAGES[stage], target, commit, state.commits)
-    return f"not as the settings in force would make it: {'; '.join(reasons)}" if reasons else None
-=======
 @dataclass
 class _Judge:
     """Compares commits, and all that they were made from, with the settings and the code in force."""
->>>>>>> spine-catalog
 
     workspace: Workspace
     state: State

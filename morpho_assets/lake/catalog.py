@@ -148,7 +148,10 @@ def published_files(path: str) -> set[str]:
     if _place(path) is None:
         return set()
     with _opened(path) as connection:
-        return {row[0] for row in connection.execute("SELECT path FROM publication.contents WHERE path IS NOT NULL").fetchall()}
+        return {
+            row[0]
+            for row in connection.execute("SELECT path FROM publication.contents WHERE path IS NOT NULL").fetchall()
+        }
 
 
 def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame:

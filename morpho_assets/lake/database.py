@@ -19,8 +19,8 @@ import duckdb
 import polars as pl
 
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.ledger import Output
+from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.tables import Table, has_prefix
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
@@ -126,9 +126,7 @@ class Draft:
 
     # Below: how
 
-    def _exchange(
-        self, table: Table, columns: Mapping[str, str] | None, new: Wanted, old: Sequence[str]
-    ) -> None:
+    def _exchange(self, table: Table, columns: Mapping[str, str] | None, new: Wanted, old: Sequence[str]) -> None:
         """Take the rows of plates or studies out of a table of rows, and those of files in; with `columns`, the table
         gets these first."""
         name = f'"{table.name}"'

@@ -192,7 +192,6 @@ class ObjectFiles:
 
     def read(self, path: str) -> bytes:
         # in one stream: s3fs asks for the size first where it may fetch parts side by side
-<<<<<<< HEAD
         return self.retried(lambda: bytes(self.store.cat_file(self.url(path), max_concurrency=1)))
 
     def write(self, path: str, content: bytes) -> None:
@@ -205,20 +204,6 @@ class ObjectFiles:
     def create(self, path: str, content: bytes) -> bool:
         try:
             self.retried(lambda: self.store.pipe_file(self.url(path), content, mode="create"))
-=======
-        return self.retried(lambda: bytes(self.system.cat_file(self.url(path), max_concurrency=1)))
-
-    def write(self, path: str, content: bytes) -> None:
-        self.retried(lambda: self.system.pipe_file(self.url(path), content))
-
-    def put(self, path: str, local: str) -> None:
-        with _removed_unless_moved(local):
-            self.retried(lambda: self.system.put_file(local, self.url(path)))
-
-    def create(self, path: str, content: bytes) -> bool:
-        try:
-            self.retried(lambda: self.system.pipe_file(self.url(path), content, mode="create"))
->>>>>>> spine-catalog
         except OSError as error:
             answer = answer_of(error)
             if answer is None or answer.status != 412:  # the precondition, that there be none, failed
@@ -228,21 +213,13 @@ class ObjectFiles:
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-<<<<<<< HEAD
             self.retried(lambda: self.store.rm_file(self.url(path)))
-=======
-            self.retried(lambda: self.system.rm_file(self.url(path)))
->>>>>>> spine-catalog
 
     def find(self, folder: str) -> dict[str, Entry]:
         root, within = (f"{self.url(path).partition('://')[2].rstrip('/')}/" for path in ("", folder))
         bucket, _, prefix = within.partition("/")
         try:  # by prefix it is one request, also where there is nothing
-<<<<<<< HEAD
             found = self.retried(lambda: self.store.find(bucket, prefix=prefix, detail=True))
-=======
-            found = self.retried(lambda: self.system.find(bucket, prefix=prefix, detail=True))
->>>>>>> spine-catalog
         except FileNotFoundError:
             return {}
         return {
@@ -253,11 +230,7 @@ class ObjectFiles:
 
     def entry(self, path: str) -> Entry | None:
         try:
-<<<<<<< HEAD
             info = self.retried(lambda: self.store.info(self.url(path)))
-=======
-            info = self.retried(lambda: self.system.info(self.url(path)))
->>>>>>> spine-catalog
         except FileNotFoundError:
             return None
         return _object_entry(info) if info["type"] == "file" else None
@@ -274,10 +247,7 @@ class ObjectFiles:
         return os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}{ASIDE}")
 
     def retried(self, call: Any) -> Any:
-<<<<<<< HEAD
         """A call to the store under the policy."""
-=======
->>>>>>> spine-catalog
         return retried(call, remote=True, attempts=self.attempts)
 
 

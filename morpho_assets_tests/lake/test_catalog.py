@@ -1,7 +1,5 @@
 """The catalog: what is in it, that only what changed is read, and that nobody is misled, kept waiting or left half."""
 
-import json
-import multiprocessing
 import os
 import shutil
 import stat
