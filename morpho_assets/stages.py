@@ -114,7 +114,7 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
-    pool: Literal["cpu", "gpu"] = "cpu"
+    pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
 
@@ -185,7 +185,8 @@ def _measured_now(look: Look) -> dict[str, str]:
     if source is None or look.inputs.read("sites", plate).height:
         return {}
     stamps = manifest_files(source, source.measurements(plate))
-    return stamps if len(stamps) <= 8 else {"files": digest(stamps)}
+    stamps = stamps if len(stamps) <= 8 else {"files": digest(stamps)}
+    return {**stamps, "settings of the source": digest(source.reading())}
 
 
 def _recipes_now(look: Look) -> dict[str, str]:
@@ -230,9 +231,9 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="3", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
-        retries=2, kinds=frozenset({"parquet", "csv"}),
+        pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
     Stage(
         "raw_images", "plate", "source", fetch_images,
@@ -241,7 +242,7 @@ _STAGES = (
         "goes on without its site.",
         ("image_files", "site_failures"),
         (_SITES,), options=lambda target: target.settings.images, sources=_images_now, checks=(_FEW_FAILED,),
-        retries=2, kinds=frozenset({"s3", "tiff"}),
+        pool=None, retries=2, kinds=frozenset({"s3", "tiff"}),
     ),
     Stage(
         "illumination", "plate", "images", illuminate_plate,
@@ -258,7 +259,7 @@ _STAGES = (
         "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
         "sites.",
         ("image_quality", "field_fingerprints", "site_failures"),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="3",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
         checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
     ),
     Stage(
@@ -274,12 +275,12 @@ _STAGES = (
         "Shape, intensity, texture and more of every nucleus, cell and cytoplasm, under CellProfiler's names.\n\n"
         "A row per cell. Site by site: a run that was stopped goes on with the sites it has not done. The cells of a "
         "plate that was measured elsewhere are read from its source.",
-        ("single_cells", "site_failures"),
+        ("single_cells", "measured_sites", "site_failures"),
         (
             _SITES, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks",)),
             Input("image_quality", ()),
         ),
-        settings=lambda target: target.settings.measurement, named="measurement",
+        settings=lambda target: target.settings.measurement, named="measurement", code_version="2",
         options=lambda target: target.settings.images, sources=_measured_now,
         checks=(_FEW_FAILED, check(nuclear_stain_in_nuclei)),
     ),
@@ -290,9 +291,10 @@ _STAGES = (
         ("well_profiles", "normalized_profiles", "implausible_cells"),
         (
             _WELLS, Input("raw_images", _FAILURES), Input("image_quality", ("image_quality", "site_failures")),
-            Input("masks", ("masks", "site_failures")), Input("single_cells", ("single_cells", "site_failures")),
+            Input("masks", ("masks", "site_failures")),
+            Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="2", sources=_measured_now,
+        settings=lambda target: target.settings.profiles, named="profiles", code_version="3", sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
         kinds=frozenset({"parquet", "polars"}),
@@ -320,10 +322,11 @@ _STAGES = (
     Stage(
         "feature_space", "study", "spaces", build_spaces,
         "The spaces in which the study compares wells: selected CellProfiler features, embeddings, the cell count.\n\n"
-        "Tables `profiles` (step `selected`) and `feature_selection` (what was left out, and by which rule).",
-        ("profiles", "feature_selection"),
+        "Tables `profiles` (step `selected`), `feature_selection` (what was left out, and by which rule) and "
+        "`correction_notes` (which plates lack features).",
+        ("profiles", "feature_selection", "correction_notes"),
         (_PLATES_PROFILES, Input("embeddings", ("embeddings",), "plates", asked=True)),
-        settings=_spaces, code_version="2", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
+        settings=_spaces, code_version="3", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
@@ -331,7 +334,7 @@ _STAGES = (
         "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
         ("profiles", "feature_selection", "correction_notes", "metrics"),
         (Input("feature_space", ("profiles",)),),
-        settings=_study("spaces", "corrections", "seed"), code_version="2", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="3", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
@@ -358,7 +361,7 @@ _STAGES = (
             Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="2", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -367,7 +370,8 @@ _STAGES = (
         (),
         (
             Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
-            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles", "correction_notes")),
+            Input("feature_space", ("profiles", "correction_notes")),
+            Input("corrected_profiles", ("profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
             _PLATES_MASKS, _PLATES_PROFILES,
         ),

@@ -9,6 +9,8 @@ start of their name, such as the measurements of a compartment, of which a parti
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,7 +70,7 @@ class Table:
             if declared.name == column:
                 return declared.dtype
         for family in self.families:
-            if column.startswith(family.prefix):
+            if has_prefix(column, [family.prefix]):
                 return family.dtype
         families = [f"{family.prefix}*" for family in self.families]
         raise LakeError(
@@ -99,9 +101,14 @@ class Table:
         self._check_keys(frame)
         return frame
 
+    @property
+    def schema(self) -> dict[str, Dtype]:
+        """The declared columns and their types."""
+        return {column.name: column.dtype for column in self.columns}
+
     def empty(self) -> pl.DataFrame:
         """A frame of no rows with the declared columns."""
-        return pl.DataFrame(schema={c.name: c.dtype for c in self.columns})
+        return pl.DataFrame(schema=self.schema)
 
     def _check_keys(self, frame: pl.DataFrame) -> None:
         keys = frame.select(self.keys)
@@ -119,6 +126,8 @@ PLATE = Column("Metadata_Plate", pl.String, "plate barcode, unique in the regist
 WELL = Column("Metadata_Well", pl.String, "well, A01 to P24 (384) or AF48 (1536)")
 SITE = Column("Metadata_Site", pl.Int32, "field of view within the well")
 CHANNEL = Column("channel", pl.String, "stain: DNA, ER, RNA, AGP, Mito or any other")
+SERIES = Column("series", pl.Int32, "image within a file that holds several, from 0; null: the only one")
+FRAME = Column("frame", pl.Int32, "page or plane of the file that shows the channel, from 0; null: the only one")
 OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
 STUDY = Column("study", pl.String, "name of the study")
 ANNOTATION = Family("Metadata_", pl.String, "annotation from the platemap and the external metadata")
@@ -131,12 +140,33 @@ WELL_ANNOTATION = (
     Column("Metadata_pert_type", pl.String, "trt, control or empty"),
     Column("Metadata_control_type", pl.String, "negcon, poscon_… or null"),
 )
-COMPARTMENTS = tuple(
-    Family(
-        f"{compartment}_", pl.Float32, f"CellProfiler measurement of the {compartment.lower()}; docs/measurements.md"
-    )
-    for compartment in ("Nuclei", "Cells", "Cytoplasm")
+FURTHER = Family(
+    "*_",
+    pl.Float32,
+    "CellProfiler measurement of other objects: their name, then one of MODULES (Nucleoli_AreaShape_Area)",
 )
+COMPARTMENTS = (
+    *(
+        Family(f"{name}_", pl.Float32, f"CellProfiler measurement of the {name.lower()}; docs/measurements.md")
+        for name in ("Nuclei", "Cells", "Cytoplasm")
+    ),
+    FURTHER,
+)
+MODULES = (
+    "AreaOccupied", "AreaShape", "Children", "Classify", "Correlation", "Distance", "Granularity", "ImageQuality",
+    "Intensity", "Location", "Math", "Mean", "Neighbors", "ObjectSkeleton", "Overlap", "RadialDistribution", "Texture",
+    "TrackObjects", "Worm",
+)  # fmt: skip
+"""The modules of CellProfiler whose measurements are of objects."""
+_OTHER_OBJECT = re.compile(rf"(?!Metadata_|Image_|Embedding_|PC_)\w+?_({'|'.join(MODULES)})_")
+
+
+def has_prefix(column: str, prefixes: Iterable[str]) -> bool:
+    """Whether a column's name starts with one of the prefixes; `*_` is any object's name before a module's."""
+    prefixes = tuple(prefixes)
+    return column.startswith(prefixes) or (FURTHER.prefix in prefixes and _OTHER_OBJECT.match(column) is not None)
+
+
 FEATURES = (
     *COMPARTMENTS,
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
@@ -181,6 +211,8 @@ _TABLES = (
             CHANNEL,
             Column("source", pl.String, "name of the source in the settings, which says how the image is read"),
             Column("uri", pl.String, "where the image lies: a local path or s3://…"),
+            SERIES,
+            FRAME,
             Column("illumination_uri", pl.String, "the gallery's own illumination function of the channel, or null"),
         ),
     ),
@@ -195,6 +227,8 @@ _TABLES = (
             SITE,
             CHANNEL,
             Column("uri", pl.String, "where the image came from"),
+            SERIES,
+            FRAME,
             Column("path", pl.String, "the local file that stages read"),
             Column("bytes", pl.Int64, "size of the file", "bytes"),
             Column("sha256", pl.String, "checksum of the file"),
@@ -301,6 +335,13 @@ _TABLES = (
         (PLATE, WELL, SITE, OBJECT),
         COMPARTMENTS,
         native=False,
+    ),
+    Table(
+        "measured_sites",
+        "plate",
+        "One row per image of a plate that was measured elsewhere, also where no cell was found; else empty.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (PLATE, WELL, SITE, Column("Count_Cells", pl.Int32, "cells that were read", "cells")),
     ),
     Table(
         "implausible_cells",
@@ -410,7 +451,8 @@ _TABLES = (
     Table(
         "correction_notes",
         "study",
-        "One row per thing that a correction chose or fell back to: a swept setting, controls fewer than features, ….",
+        "One row per thing that a correction chose or fell back to (a swept setting, controls fewer than features, …), "
+        "and per plate that lacks features of a space.",
         ("study", "space", "step", "note"),
         (
             STUDY,
@@ -447,7 +489,8 @@ _TABLES = (
             Column("mAP", pl.Float64, "mean over the replicates' average precision"),
             Column("chance", pl.Float64, "what random ranking gives in the mean"),
             Column("normalised_AP", pl.Float64, "(AP - chance) / (1 - chance), mean over replicates"),
-            Column("p_value", pl.Float64, "share of random rankings at least as good"),
+            Column("p_value", pl.Float64, "share of exchanges of its wells with rivals that are at least as good"),
+            Column("p_least", pl.Float64, "the smallest p_value that its wells and rivals allow"),
             Column("q_value", pl.Float64, "Benjamini-Hochberg over the treatments"),
             Column("retrieved", pl.Boolean, "q-value under the threshold"),
             Column("n_profiles", pl.Int32, "replicates that were queries"),

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import builtins
 import errno
+import hashlib
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
 
-from morpho_assets.lake.files import Entry, Files
+from botocore.exceptions import ClientError
+from fsspec import AbstractFileSystem
+
+from morpho_assets.gallery import store
+from morpho_assets.lake import files
+from morpho_assets.lake.files import Entry, Files, ObjectFiles
 from morpho_assets.lake.lake import Lake
+from morpho_assets.retry import retried
 
 How = Literal["fails", "lost", "dies", "dies after"]
 """An operation fails and did nothing; it was done, and its answer is lost; the process dies before it, or after it."""
-EVERY: tuple[How, ...] = ("fails", "lost", "dies", "dies after")
+WAYS: tuple[How, ...] = ("fails", "lost", "dies", "dies after")
 
 
 class Killed(BaseException):
@@ -36,6 +46,7 @@ class Fault:
 
     at: int = 0
     how: How = "fails"
+    error: type[OSError] = OSError
     seen: list[str] = field(default_factory=list)
     dead: bool = False
     when_dead: Callable[[], None] | None = None
@@ -51,7 +62,7 @@ class Fault:
             if hasattr(done, "close"):
                 done.close()
         if self.how in ("fails", "lost"):
-            raise OSError(errno.EIO, f"operation {self.at}, {name}, {self.how}")
+            raise self.error(errno.EIO, f"operation {self.at}, {name}, {self.how}")
         if self.when_dead is not None:
             self.when_dead()
         self.dead = True
@@ -90,6 +101,9 @@ class FaultyFiles:
     def entry(self, path: str) -> Entry | None:
         return self.fault("entry", self.inner.entry, path)
 
+    def holds(self, folder: str) -> bool:
+        return self.fault("holds", self.inner.holds, folder)
+
     @property
     def remote(self) -> bool:
         return self.inner.remote
@@ -98,6 +112,10 @@ class FaultyFiles:
     def system(self) -> Any:
         return self.inner.system  # type: ignore[attr-defined]
 
+    @property
+    def store(self) -> Any:
+        return self.inner.store  # type: ignore[attr-defined]
+
     def url(self, path: str) -> str:
         return self.inner.url(path)
 
@@ -105,10 +123,78 @@ class FaultyFiles:
         return self.inner.aside(path)
 
 
-def lake_over(files: Files) -> Lake:
+class Bucket(AbstractFileSystem):
+    """An object store in memory, which answers as s3fs does; every request is one that the fault may strike."""
+
+    protocol = "s3"
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        self.fault = Fault()
+        self.lock = threading.Lock()
+
+    def files(self) -> ObjectFiles:
+        """A store on it."""
+        found = ObjectFiles("s3://bucket/lake")
+        vars(found)["store"] = self
+        return found
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        return self.fault("get", self._object, path)[start:end]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        self.fault("put", self._put, path, value, mode)
+
+    def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+        self.fault("put", self._put, rpath, Path(lpath).read_bytes())
+
+    def rm_file(self, path: str) -> None:
+        self.fault("delete", self.objects.pop, self._strip_protocol(path), None)
+
+    def find(self, path: str, prefix: str = "", **options: Any) -> dict[str, dict[str, Any]]:
+        start = f"{self._strip_protocol(path)}/{prefix}"
+        return self.fault("list", lambda: {name: self._described(name) for name in list(self.objects)
+                                           if name.startswith(start)})  # fmt: skip
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return self.fault("head", self._described, self._strip_protocol(path))
+
+    def _object(self, path: str) -> bytes:
+        try:
+            return self.objects[self._strip_protocol(path)]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def _put(self, path: str, value: bytes, mode: str = "overwrite") -> None:
+        name = self._strip_protocol(path)
+        with self.lock:
+            if mode == "create" and name in self.objects:
+                answer = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
+                raise OSError(errno.EINVAL, "PreconditionFailed") from ClientError(answer, "PutObject")
+            self.objects[name] = value
+            self.written[name] = datetime.now(UTC)
+
+    def _described(self, name: str) -> dict[str, Any]:
+        body = self._object(name)
+        tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return {"name": name, "type": "file", "size": len(body), "ETag": tag, "LastModified": self.written[name]}
+
+
+@contextmanager
+def no_pauses() -> Iterator[None]:
+    """What is tried again is so at once."""
+    at_once = partial(retried, pause=lambda seconds: None)
+    with patch.object(files, "retried", at_once), patch.object(store, "retried", at_once):
+        yield
+
+
+def lake_over(opened: Files) -> Lake:
     """A lake on a store that is there already."""
-    lake = Lake(files.url(""))
-    vars(lake)["files"] = files
+    lake = Lake(opened.url(""))
+    vars(lake)["files"] = opened
     return lake
 
 
@@ -136,17 +222,13 @@ def disk(fault: Fault, *folders: Path) -> Iterator[None]:
         fault("fsync", plain_sync, handle)
         power.synced(handle)
 
-    changed = [patch.object(os, "fsync", sync), patch.object(builtins, "open", struck("open", plain_open)),
-               patch.object(io, "open", struck("open", plain_open))]  # fmt: skip
-    for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
-        changed.append(patch.object(os, name, struck(name, getattr(os, name))))
-    for each in changed:
-        each.start()
-    try:
+    with ExitStack() as changed:
+        changed.enter_context(patch.object(os, "fsync", sync))
+        for module in (builtins, io):
+            changed.enter_context(patch.object(module, "open", struck("open", plain_open)))
+        for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
+            changed.enter_context(patch.object(os, name, struck(name, getattr(os, name))))
         yield
-    finally:
-        for each in changed:
-            each.stop()
 
 
 class _Power:
