@@ -73,6 +73,9 @@ class Files(Protocol):
     def entry(self, path: str) -> Entry | None:
         """One file, or None."""
 
+    def holds(self, folder: str) -> bool:
+        """Whether there is anything under a folder; costs the same however much that is."""
+
     def url(self, path: str) -> str:
         """The absolute path or address, as polars and DuckDB take it."""
 
@@ -134,6 +137,13 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return None if stat.S_ISDIR(status.st_mode) else _entry(status)
+
+    def holds(self, folder: str) -> bool:
+        try:
+            with os.scandir(self.url(folder)) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def url(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}" if path else self.root
@@ -224,6 +234,9 @@ class ObjectFiles:
         except FileNotFoundError:
             return None
         return _object_entry(info) if info["type"] == "file" else None
+
+    def holds(self, folder: str) -> bool:
+        return bool(self.retried(lambda: self.store.exists(self.url(folder))))
 
     def url(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}" if path else self.root

@@ -101,6 +101,9 @@ class FaultyFiles:
     def entry(self, path: str) -> Entry | None:
         return self.fault("entry", self.inner.entry, path)
 
+    def holds(self, folder: str) -> bool:
+        return self.fault("holds", self.inner.holds, folder)
+
     @property
     def remote(self) -> bool:
         return self.inner.remote
