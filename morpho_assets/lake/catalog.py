@@ -30,8 +30,8 @@ BLOATED = 1.4
 
 PARTITIONS = Table(
     "partitions", "plate",
-    "Every stage of every plate and study that was made: its last commit, from what and with which settings, and why it "
-    "is left out of the other tables where it is.",
+    "Every stage of every plate and study that was made: its last commit, from what and with which settings, and why "
+    "it is left out of the other tables where it is.",
     ("kind", "key", "part", "stage"),
     (
         Column("kind", pl.String, "plate or study"),
@@ -148,7 +148,8 @@ def published_files(path: str) -> set[str]:
     if _place(path) is None:
         return set()
     with _opened(path) as connection:
-        return {row[0] for row in connection.execute("SELECT path FROM publication.contents WHERE path IS NOT NULL").fetchall()}
+        rows = connection.execute("SELECT path FROM publication.contents WHERE path <> ''").fetchall()
+    return {path for (path,) in rows}
 
 
 def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame:
@@ -189,8 +190,9 @@ def _draft(
     """Write a database at `aside`, or at `dense` if it has to be written anew; returns what changed of each table, and
     where it lies."""
     place = _place(target)
-    usable = place is not None and (place.form, place.root, place.target) == (_form(), lake.root, target)
-    if usable:
+    if place is not None and (place.form, place.root, place.target) != (_form(), lake.root, target):
+        place = None  # of another lake, or another layout
+    if place is not None:
         copy_file(target, aside)
     with Draft.opened(aside, lake, target) as draft:
         changed = {name: draft.bring_up_to_date(TABLES[name], found) for name, found in outputs.items()}
@@ -201,10 +203,10 @@ def _draft(
                      for each in found.values() for output in each for file in output.files) or 1  # fmt: skip
         expansion = draft.bytes(aside) / copied
         made = aside
-        if usable and expansion > BLOATED * place.expansion:
+        if place is not None and expansion > BLOATED * place.expansion:
             draft.compact(dense)
             expansion, made = draft.bytes(dense) / copied, dense
-        elif usable:
+        elif place is not None:
             expansion = min(expansion, place.expansion)
         fingerprint = _fingerprint(lake, target, commits, state)
         draft.replace("publication.place", pl.DataFrame([_Place(_form(), lake.root, target, fingerprint, expansion)]))

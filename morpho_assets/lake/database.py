@@ -19,8 +19,8 @@ import duckdb
 import polars as pl
 
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.ledger import Output
+from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.tables import Table, has_prefix
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
@@ -126,9 +126,7 @@ class Draft:
 
     # Below: how
 
-    def _exchange(
-        self, table: Table, columns: Mapping[str, str] | None, new: Wanted, old: Sequence[str]
-    ) -> None:
+    def _exchange(self, table: Table, columns: Mapping[str, str] | None, new: Wanted, old: Sequence[str]) -> None:
         """Take the rows of plates or studies out of a table of rows, and those of files in; with `columns`, the table
         gets these first."""
         name = f'"{table.name}"'
@@ -234,19 +232,16 @@ def _contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Wanted]:
     if connection.execute(there).fetchall():
         for name, key, path, columns in connection.execute("FROM publication.contents").fetchall():
             files = found.setdefault(name, {})
-            if key is not None:
+            if path:
                 files.setdefault(key, {})[path] = columns
     return found
 
 
 def _noted(contents: Mapping[str, Wanted]) -> pl.DataFrame:
-    """A row per file; of a table without any, one that says that there is the table."""
-    rows = [
-        (name, key, path, columns)
-        for name, files in contents.items()
-        for key, found in (files or {None: {None: None}}).items()
-        for path, columns in found.items()
-    ]
+    """A row per file, and one per table that says that there is the table."""
+    rows = [(name, "", "", "") for name in contents]
+    rows += [(name, key, path, columns) for name, files in contents.items() for key, found in files.items()
+             for path, columns in found.items()]  # fmt: skip
     return pl.DataFrame(rows, schema=dict.fromkeys(("name", "key", "path", "columns"), pl.String), orient="row")
 
 
