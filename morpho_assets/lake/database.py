@@ -39,7 +39,7 @@ class Draft:
     connection: duckdb.DuckDBPyConnection
     lake: Lake
     target: str
-    contents: dict[str, Wanted]
+    contents: dict[str, dict[str, dict[str, str]]]
 
     @classmethod
     @contextmanager
@@ -226,7 +226,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Wanted]:
+def _contents(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, dict[str, str]]]:
     there = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'catalog' AND schema_name = 'publication'"
     found: dict[str, dict[str, dict[str, str]]] = {}
     if connection.execute(there).fetchall():

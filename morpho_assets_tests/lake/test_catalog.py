@@ -157,22 +157,24 @@ def test_the_file_is_of_a_version_that_duckdb_1_5_reads(lake, catalog):
     assert 64 <= int.from_bytes(header[12:20], "little") <= 68
 
 
-@pytest.mark.parametrize("key", ["0042", "1e5", "2026-01-01", "P 1", "P[1]", "it's", "ä", "50%", "a=b", ".."])
-def test_a_plate_is_text_whatever_its_name_looks_like(tmp_path, catalog, key):
+def test_a_plate_is_text_whatever_its_name_looks_like(tmp_path, catalog):
+    keys = ["0042", "1e5", "2026-01-01", "P 1", "P[1]", "it's", "ä", "50%", "a=b", "..", "true", "NULL"]
     lake = Lake(str(tmp_path / "lake"))
-    measure(lake, key)
-    profile(lake, key)
+    for key in keys:
+        measure(lake, key)
+        profile(lake, key)
     publish(lake, catalog)
     for table in ("single_cells", "normalized_profiles"):
         found = query_catalog(catalog, f"SELECT DISTINCT Metadata_Plate FROM {table}")
         assert found.schema["Metadata_Plate"] == pl.String
-        assert found.rows() == [(key,)]
+        assert sorted(found["Metadata_Plate"]) == sorted(keys)
+    assert ask(catalog, "SELECT count(*) FROM single_cells WHERE Metadata_Plate = 'it''s'") == [(2,)]
 
 
-@pytest.mark.parametrize("root", ["a b", "[lab]", "st*r", "it's", "lab=x/run=1", "ünï", "{a,b}", "50%41"])
+@pytest.mark.parametrize("root", ["a b", "[lab]*", "it's", "lab=x/run=1"])
 def test_a_lake_and_a_catalog_may_lie_anywhere(tmp_path, root):
     lake, catalog = Lake(str(tmp_path / root / "lake")), str(tmp_path / root / "morpho.duckdb")
-    (tmp_path / "l/lake/single_cells/Metadata_Plate=P1").mkdir(parents=True)  # what [lab] and {a,b} would also match
+    (tmp_path / "l/lake/single_cells/Metadata_Plate=P1").mkdir(parents=True)  # what [lab]* would match, too
     measure(lake, P1)
     profile(lake, P1)
     publish(lake, catalog)
