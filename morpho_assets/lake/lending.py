@@ -13,7 +13,7 @@ from morpho_assets.lake.files import ObjectFiles
 _BLOCK = 2**20  # bytes that are fetched ahead
 
 
-class LentFiles(AbstractFileSystem):  # type: ignore[misc]
+class LentFiles(AbstractFileSystem):
     """The files of a lake, to be read only. Every call goes through the lake's own policy of retries.
 
     They never change: what is known of one is not asked for again, and one that is named is there.
@@ -51,7 +51,7 @@ class LentFiles(AbstractFileSystem):  # type: ignore[misc]
         return path.partition("://")[2] or path
 
 
-class _LentFile(AbstractBufferedFile):  # type: ignore[misc]
+class _LentFile(AbstractBufferedFile):
     def _fetch_range(self, start: int, end: int) -> bytes:
         files = self.fs.files
         return files.retried(lambda: bytes(files.system.cat_file(self.path, start=start, end=end)))
