@@ -125,12 +125,12 @@ def screen(wells: int, features: int) -> tuple[np.ndarray, np.ndarray]:
 def map_ours(wells: int, features: int) -> dict[str, Any]:
     import polars as pl
 
+    from morpho_assets.evaluate.average_precision import RetrievalConfig, average_precision
     from morpho_assets.evaluate.pairs import PairRule
-    from morpho_assets.evaluate.retrieval import RetrievalConfig, average_precision
 
     values, treatment = screen(wells, features)
     metadata = pl.DataFrame({"Metadata_Perturbation": treatment})
-    config = RetrievalConfig(queries="all", negatives=PairRule(diffby=("Metadata_Perturbation",)))
+    config = RetrievalConfig(pairing="published", queries="all", negatives=PairRule(diffby=("Metadata_Perturbation",)))
     return timed(lambda: {"ap": average_precision(values, metadata, config).ap.tolist()})
 
 

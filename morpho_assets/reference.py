@@ -1,6 +1,7 @@
 """The reference pages, made from the code: docs/tables.md from the registry of tables, docs/configuration.md's keys
-from the settings, docs/truth.md's checks from theirs. `python -m morpho_assets.reference` writes them; a test tells
-when they are old."""
+from the settings, the checks of docs/truth.md, the oracles of docs/measurements.md and the stages of
+docs/architecture.md from theirs.
+`python -m morpho_assets.reference` writes them; a test tells when they are old."""
 
 from __future__ import annotations
 
@@ -18,8 +19,10 @@ from pydantic_core import PydanticUndefined
 from morpho_assets.evaluate.evaluators import EVALUATORS, PLATE_EVALUATORS, TRUTH_EVALUATORS
 from morpho_assets.evaluate.truth.checks import CHECKS
 from morpho_assets.lake.tables import TABLES, Table
+from morpho_assets.measure.oracles import CHECKS as ORACLES
 from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.settings import Settings
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import Study
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -45,6 +48,37 @@ def truth_page(page: str) -> str:
         bound = f"≥ {check.at_least:g}" if check.at_least is not None else f"≤ {check.at_most:g}"
         asks = check.asks.replace("|found - true|", "abs(found - true)")
         lines.append(f"| `{name}` | {asks} | {bound} | {check.because} |")
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
+
+
+def architecture_page(page: str) -> str:
+    """The page with its table of stages, between the two marks, made anew."""
+    before, rest = page.split(BEGIN, 1)
+    lines = ["| stage | of each | reads | writes | settings | code version | pool |", "|---|---|---|---|---|---|---|"]
+    for stage in STAGES.values():
+        reads = ", ".join(dict.fromkeys(f"`{each.stage}`" for each in stage.inputs)) or "its source"
+        writes = ", ".join(f"`{table}`" for table in stage.outputs) or "the page"
+        settings = f"`{stage.named}`" if stage.named else "of the study" if stage.kind == "study" else "none"
+        kind = f"{stage.kind} and encoder" if stage.parts else stage.kind
+        cells = (f"`{stage.name}`", kind, reads, writes, settings, stage.code_version, stage.pool or "none")
+        lines.append(f"| {' | '.join(cells)} |")
+    return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
+
+
+def measurements_page(page: str) -> str:
+    """The page with its table of oracles, between the two marks, made anew."""
+    from morpho_assets.measure.site import feature_columns
+
+    columns = feature_columns(["DNA", "ER", "RNA", "AGP", "Mito"], ["Nuclei", "Cells", "Cytoplasm"], "jump")
+    before, rest = page.split(BEGIN, 1)
+    lines = ["| family | columns | oracle | at | fields | within | but |", "|---|---|---|---|---|---|---|"]
+    for check in sorted(ORACLES, key=lambda check: check.family):
+        number = sum(check.covers(name) for name in columns) or "further"
+        within = " or ".join(f"{bound:g}" for bound in (check.relative, check.absolute) if bound) or "0"
+        but = "; ".join(f"{name}: {objects}" for name, objects in check.but.items())
+        but += f" ({check.because})" if but else ""
+        cells = (check.family, number, check.oracle, check.settings, ", ".join(check.fields), within, but)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 
@@ -134,13 +168,21 @@ def _default(field: FieldInfo, held: list[type[BaseModel]]) -> str:
     return f"`{text}`"
 
 
+PAGES = {
+    "architecture.md": architecture_page,
+    "configuration.md": configuration_page,
+    "measurements.md": measurements_page,
+    "truth.md": truth_page,
+}
+"""Pages of which a part is made, by what makes it."""
+
+
 def main() -> None:
-    """Write the three pages."""
+    """Write the pages."""
     (DOCS / "tables.md").write_text(tables_page())
-    page = DOCS / "configuration.md"
-    page.write_text(configuration_page(page.read_text()))
-    truth = DOCS / "truth.md"
-    truth.write_text(truth_page(truth.read_text()))
+    for name, made in PAGES.items():
+        page = DOCS / name
+        page.write_text(made(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -76,15 +76,13 @@ class Run:
                 commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest, number))
             except (Busy, Taken, KeyboardInterrupt):
                 raise
-            except MorphoError as error:
-                lake.ledger.fail(name, partition, recipe, str(error))
-                raise
             except Exception as error:
-                lake.ledger.fail(name, partition, recipe, f"{type(error).__name__}: {error}")
+                sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
+                lake.ledger.fail(name, partition, recipe, sentence)
+                self._record(name, partition, sources)  # what it failed with: only a change of it is worth a new try
                 raise
             work.clear()
-        if partition.kind == "plate":
-            lake.ledger.observe(replace_part(partition), {name: commit.sources})
+        self._record(name, partition, commit.sources)
         self.committed(commit)
         return self._keep(commit)
 
@@ -112,6 +110,11 @@ class Run:
         assert self._state is not None
         return self._state
 
+    def _record(self, name: str, partition: Partition, sources: Mapping[str, str]) -> None:
+        """Record how the sources of a plate's stage looked; those of a study are looked at whenever it is planned."""
+        if partition.kind == "plate":
+            self.workspace.lake.ledger.observe(partition._replace(part=""), {name: sources})
+
     def _keep(self, commit: Commit) -> Commit:
         assert self._state is not None
         self._state = _with(self._state, commit.stage, commit.partition, commit)
@@ -132,6 +135,8 @@ class Run:
             if commit is None:
                 raise LakeError(f"{stage.name} of {target.partition} reads {name} of {partition}, which is not there. "
                                 f"Materialise it first: `morpho run --{partition.kind} {partition.key}`.")  # fmt: skip
+            if partition.kind == "study" and target.study is None:
+                continue  # an encoder is what it is, whatever became of the plates that it was trained on
             stale = why(STAGES[name], self._target(partition), commit, state.commits)
             if stale:
                 raise LakeError(f"{stage.name} of {target.partition} reads {name} of {partition}, which is stale "
@@ -221,11 +226,6 @@ class Run:
             _asked_of(check.name, check.blocking, check.function, work.inputs.adding(draft), work.key, settings)
             for check in stage.checks
         )
-
-
-def replace_part(partition: Partition) -> Partition:
-    """The plate or study of a partition with a second part."""
-    return partition._replace(part="")
 
 
 def _asked_of(name: str, blocking: bool, function: Callable[..., Verdict], *arguments: Any) -> Verdict:

@@ -114,7 +114,7 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
-    pool: Literal["cpu", "gpu"] = "cpu"
+    pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
 
@@ -185,7 +185,8 @@ def _measured_now(look: Look) -> dict[str, str]:
     if source is None or look.inputs.read("sites", plate).height:
         return {}
     stamps = manifest_files(source, source.measurements(plate))
-    return stamps if len(stamps) <= 8 else {"files": digest(stamps)}
+    stamps = stamps if len(stamps) <= 8 else {"files": digest(stamps)}
+    return {**stamps, "settings of the source": digest(source.reading())}
 
 
 def _recipes_now(look: Look) -> dict[str, str]:
@@ -232,7 +233,7 @@ _STAGES = (
         ("wells", "sites"),
         settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
-        retries=2, kinds=frozenset({"parquet", "csv"}),
+        pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
     Stage(
         "raw_images", "plate", "source", fetch_images,
@@ -241,7 +242,7 @@ _STAGES = (
         "goes on without its site.",
         ("image_files", "site_failures"),
         (_SITES,), options=lambda target: target.settings.images, sources=_images_now, checks=(_FEW_FAILED,),
-        retries=2, kinds=frozenset({"s3", "tiff"}),
+        pool=None, retries=2, kinds=frozenset({"s3", "tiff"}),
     ),
     Stage(
         "illumination", "plate", "images", illuminate_plate,
@@ -274,12 +275,12 @@ _STAGES = (
         "Shape, intensity, texture and more of every nucleus, cell and cytoplasm, under CellProfiler's names.\n\n"
         "A row per cell. Site by site: a run that was stopped goes on with the sites it has not done. The cells of a "
         "plate that was measured elsewhere are read from its source.",
-        ("single_cells", "site_failures"),
+        ("single_cells", "measured_sites", "site_failures"),
         (
             _SITES, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks",)),
             Input("image_quality", ()),
         ),
-        settings=lambda target: target.settings.measurement, named="measurement",
+        settings=lambda target: target.settings.measurement, named="measurement", code_version="2",
         options=lambda target: target.settings.images, sources=_measured_now,
         checks=(_FEW_FAILED, check(nuclear_stain_in_nuclei)),
     ),
@@ -290,7 +291,8 @@ _STAGES = (
         ("well_profiles", "normalized_profiles", "implausible_cells"),
         (
             _WELLS, Input("raw_images", _FAILURES), Input("image_quality", ("image_quality", "site_failures")),
-            Input("masks", ("masks", "site_failures")), Input("single_cells", ("single_cells", "site_failures")),
+            Input("masks", ("masks", "site_failures")),
+            Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
         settings=lambda target: target.settings.profiles, named="profiles", code_version="2", sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,

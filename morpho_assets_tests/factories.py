@@ -27,7 +27,8 @@ from morpho_assets.lake.tables import table as declared
 from morpho_assets.lake.work import Work
 from morpho_assets.runs import Run
 from morpho_assets.settings import Settings
-from morpho_assets.stages import PLATE_STAGES, STAGES
+from morpho_assets.stages import PLATE_STAGES, STAGES, Target
+from morpho_assets.studies.model import Study
 from morpho_assets.workspace import Workspace
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
@@ -184,6 +185,13 @@ def commit_work(work: Work) -> Commit:
             at=now(),
         )
     )
+
+
+def study_work(lake: Lake, stage: str, asked: Study, sources: Mapping[str, Any]) -> Work:
+    """A stage of a study over plates (plate to source), with its part of the study as settings."""
+    partition = study(asked.name)
+    settings = STAGES[stage].settings(Target(partition, Settings(), study=asked))
+    return make_work(lake, stage, partition, settings, source=sources)
 
 
 def commit_tables(

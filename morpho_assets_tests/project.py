@@ -10,8 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import yaml
 
+from morpho_assets.lake.lake import Snapshot
+from morpho_assets.lake.ledger import Commit, Partition
+from morpho_assets.stages import STAGES
 from morpho_assets.workspace import Workspace
 from morpho_assets_tests.factories import write_settings
 
@@ -46,6 +50,18 @@ class Project:
     @property
     def workspace(self) -> Workspace:
         return Workspace.open(self.folder / "morpho.yaml")
+
+    def tables(self, key: str) -> Snapshot:
+        """What was committed last of a plate or a study, with its encoders and embeddings."""
+        lake = self.workspace.lake
+        return lake.snapshot(each for each in lake.ledger.state().commits.values() if each.partition.key == key)
+
+    def read(self, table: str, key: str) -> pl.DataFrame:
+        return self.tables(key).read(table, key)
+
+    def commit(self, stage: str, key: str) -> Commit | None:
+        """The last commit of a plate's or a study's stage that has no second part."""
+        return self.workspace.lake.ledger.latest(stage, Partition(STAGES[stage].kind, key))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `morpho` with these arguments in a process group of its own."""

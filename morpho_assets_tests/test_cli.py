@@ -30,7 +30,7 @@ def test_plates_are_listed_and_registered(project, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plates", "add", "BR00116991"], "plate BR00116991: found the plates SYN00000001, SYN00000002"),
+        (["plates", "add", "BR00116991"], "plate BR00116991: found no such plate in the sources demo"),
         (["sql", "SELECT 1"], "found no catalog"),
         (["run"], "neither --plate nor --study"),
         (["--settings", "/none.yaml", "sql", "SELECT 1"], "/none.yaml: found no such file"),

@@ -5,7 +5,7 @@ import time
 import duckdb
 import pytest
 
-from morpho_assets.lake.catalog import publish_catalog
+from morpho_assets.publication import publish
 from morpho_assets_tests.project import make_project
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def test_processes_that_open_a_new_instance_at_the_same_time_wait_for_each_other
 def test_two_plates_at_once_while_a_third_process_reads_the_catalog(tmp_path, tiny_gallery):
     project = make_project(tmp_path / "project", tiny_gallery)
     catalog = project.workspace.settings.catalog
-    publish_catalog(project.workspace.lake, catalog, {})
+    publish(project.workspace)
     runs = [project.start("run", "--plate", plate) for plate in PLATES]
     reads, seen = 0, set()
     while any(run.poll() is None for run in runs):
@@ -37,7 +37,6 @@ def test_two_plates_at_once_while_a_third_process_reads_the_catalog(tmp_path, ti
     outputs = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], "\n".join(outputs)
     assert reads > 20
-    project.run("run", "--plate", PLATES[0])  # publishes once more, now that both are there
     with duckdb.connect(catalog, read_only=True) as connection:
         plates = connection.execute("SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1").fetchall()
     assert [plate for (plate,) in plates] == list(PLATES)

@@ -9,6 +9,7 @@ import pytest
 
 from morpho_assets.lake.catalog import query_catalog
 from morpho_assets.lake.tables import TABLES
+from morpho_assets_tests.factories import changed
 from morpho_assets_tests.project import Project
 
 pytestmark = pytest.mark.slow
@@ -32,12 +33,13 @@ def test_every_table_of_the_lake_is_in_the_catalog_with_rows(demo):
 
 
 def test_every_plate_goes_from_images_to_profiles(demo):
-    workspace = demo[0].workspace
-    for plate in workspace.plates():
-        cells = workspace.lake.read("single_cells", plate)
-        objects = workspace.lake.read("objects", plate)
-        profiles = workspace.lake.read("normalized_profiles", plate)
-        wells = workspace.lake.read("sites", plate)["Metadata_Well"].unique()
+    project = demo[0]
+    for plate in project.workspace.plates():
+        tables = project.tables(plate)
+        cells = tables.read("single_cells", plate)
+        objects = tables.read("objects", plate)
+        profiles = tables.read("normalized_profiles", plate)
+        wells = tables.read("sites", plate)["Metadata_Well"].unique()
         assert cells.height == objects.height
         assert sorted(profiles["Metadata_Well"]) == sorted(wells)
         assert profiles["Metadata_Count_Cells"].sum() == cells.height
@@ -47,10 +49,10 @@ def test_every_plate_goes_from_images_to_profiles(demo):
 def test_label_images_are_where_the_masks_table_says(demo):
     from morpho_assets.imaging.images import read_labels
 
-    workspace = demo[0].workspace
-    plate = workspace.plates()[0]
-    row = workspace.lake.read("masks", plate).row(0, named=True)
-    nuclei, cells = (read_labels(workspace.lake.read_bytes(row[name])) for name in ("nuclei", "cells"))
+    project = demo[0]
+    plate = project.workspace.plates()[0]
+    row = project.read("masks", plate).row(0, named=True)
+    nuclei, cells = (read_labels(project.workspace.lake.read_bytes(row[name])) for name in ("nuclei", "cells"))
     assert nuclei.max() == cells.max() == row["Count_Cells"]
 
 
@@ -133,21 +135,12 @@ def test_morpho_sql_answers_from_any_directory(demo, tmp_path):
     assert "2" in output
 
 
-def test_a_setting_that_changes_makes_stale_what_depends_on_it_and_nothing_else(demo, tmp_path):
-    import yaml
-
-    from morpho_assets.lineage import PLATE_STAGES, is_current
-    from morpho_assets.workspace import Workspace
-
-    project, _ = demo
-    changed = yaml.safe_load((project.folder / "morpho.yaml").read_text()) | {"measurement": {"texture": None}}
-    changed["lake"] = str(project.folder / "data/lake")
-    changed["sources"][0]["root"] = str(project.folder / "data/gallery")
-    file = tmp_path / "morpho.yaml"
-    file.write_text(yaml.safe_dump(changed))
-    workspace = Workspace.open(file)
-    stale = {name for name in PLATE_STAGES if not is_current(workspace.lake, name, "SYN00000001", workspace.settings)}
-    assert stale == {"single_cells", "well_profiles"}
+def test_a_setting_that_changes_makes_stale_what_depends_on_it_and_nothing_else(demo):
+    workspace = demo[0].workspace
+    texture = workspace.settings.measurement.model_copy(update={"texture": None})
+    tasks = changed(workspace, measurement=texture).plan(["SYN00000001"])
+    assert [task.stage for task in tasks] == ["single_cells", "well_profiles"]
+    assert tasks[0].reasons[0].startswith("`measurement.texture")
 
 
 def test_the_database_opens_with_duckdb_alone(demo, tmp_path):

@@ -37,13 +37,12 @@ def test_an_image_that_cannot_be_read_costs_its_site_and_nothing_else(tmp_path, 
     missing.unlink()
     project = make_project(tmp_path / "project", gallery, failed_sites=0.5)
     project.run("run", "--plate", PLATE)
-    lake = project.workspace.lake
-    failures = lake.read("site_failures", PLATE)
+    failures = project.read("site_failures", PLATE)
     wells = {(row["stage"], row["channel"]): row["Metadata_Well"] for row in failures.iter_rows(named=True)}
     assert set(failures["channel"]) == {"DNA"}
     assert {"raw_images", "image_quality", "masks"} == set(failures["stage"])
     assert "truncated" in failures.filter(stage="masks")["error"][0]
-    profiles = lake.read("well_profiles", PLATE)
+    profiles = project.read("well_profiles", PLATE)
     failed = profiles.filter(Metadata_Count_Failed_Sites=1)
     assert set(failed["Metadata_Well"]) == {wells["raw_images", "DNA"], wells["masks", "DNA"]}
     assert (failed["Metadata_Count_Cells"] == 0).all()
@@ -56,24 +55,26 @@ def test_past_the_threshold_the_plate_stops_and_says_why(tmp_path, gallery):
         path.write_bytes(b"")
     project = make_project(tmp_path / "project", gallery)
     message = fails(project, "run", "--plate", PLATE)
-    assert "masks: 6 of 18 sites failed (limit 10%); table site_failures says why" in message
-    assert not project.workspace.lake.parts("single_cells", PLATE)
+    assert f"masks of plate {PLATE}: 6 of 18 sites failed (limit 10%); table site_failures says why" in message
+    assert project.commit("single_cells", PLATE) is None
 
 
-def test_a_plate_without_controls_keeps_its_profiles_and_says_what_is_missing(tmp_path, gallery):
+def test_a_plate_without_controls_keeps_its_cells_says_what_is_missing_and_goes_on_from_there(tmp_path, gallery):
     for file in gallery.rglob("external_metadata/*.tsv"):
         file.write_text(file.read_text().replace("negcon", "").replace("\tcontrol\t", "\ttrt\t"))
     project = make_project(tmp_path / "project", gallery)
-    project_source = (
-        (project.folder / "morpho.yaml").read_text().replace("kind: gallery", "kind: gallery\n  negative_controls: []")
-    )
-    (project.folder / "morpho.yaml").write_text(project_source)
+    settings = project.folder / "morpho.yaml"
+    settings.write_text(settings.read_text().replace("kind: gallery", "kind: gallery\n  negative_controls: []"))
     message = fails(project, "run", "--plate", PLATE)
     assert PLATE in message
     assert "negcon" in message
-    lake = project.workspace.lake
-    assert lake.read("well_profiles", PLATE).height == 18
-    assert not lake.parts("normalized_profiles", PLATE)
+    cells = project.commit("single_cells", PLATE)
+    assert cells.sites.total == 18
+    assert project.commit("well_profiles", PLATE) is None
+    settings.write_text(settings.read_text() + "profiles: {normalize: {reference: all}}\n")
+    project.run("run", "--plate", PLATE)
+    assert project.read("normalized_profiles", PLATE).height == 18
+    assert project.commit("single_cells", PLATE) == cells
 
 
 def test_a_wrong_load_data_stops_before_any_work(tmp_path, gallery):
@@ -83,7 +84,11 @@ def test_a_wrong_load_data_stops_before_any_work(tmp_path, gallery):
     message = fails(project, "run", "--plate", PLATE)
     assert "load_data" in message
     assert "`columns.well`" in message
-    assert not (project.folder / "data/lake").exists()
+    lake = project.folder / "data/lake"
+    assert {path.relative_to(lake).parts[:2] for path in lake.rglob("*.*")} == {
+        ("ledger", "attempts"),
+        ("ledger", "observations"),
+    }
 
 
 def test_an_unknown_plate_is_told(tmp_path, gallery):

@@ -65,7 +65,7 @@ def test_cells_of_other_forms_become_the_same_profiles(
     with (project.folder / "morpho.yaml").open("a") as file:
         file.write("profiles: {normalize: {too_few: all}}\n")
     project.run("run", "--plate", "P1")
-    wells = project.workspace.lake.read("well_profiles", "P1").sort("Metadata_Well")
+    wells = project.read("well_profiles", "P1").sort("Metadata_Well")
     columns = ["Metadata_Well", "Metadata_Count_Cells", "Metadata_Count_Sites", "Cells_AreaShape_Area"]
     assert wells.select(columns).rows() == [("A01", 3, 2, 10.0), ("A02", 3, 1, 20.0)]
 
@@ -82,21 +82,20 @@ def test_cells_of_cellprofiler_become_profiles(tmp_path: Path) -> None:
     with (project.folder / "morpho.yaml").open("a") as file:
         file.write("profiles: {normalize: {too_few: all}}\n")
     project.run("run", "--plate", "P1")
-    lake = project.workspace.lake
-    assert lake.read("single_cells", "P1").height == 6
-    assert lake.read("image_files", "P1").is_empty()
-    wells = lake.read("well_profiles", "P1").sort("Metadata_Well")
+    assert project.read("single_cells", "P1").height == 6
+    assert project.read("image_files", "P1").is_empty()
+    wells = project.read("well_profiles", "P1").sort("Metadata_Well")
     columns = ["Metadata_Well", "Metadata_Count_Cells", "Metadata_Count_Sites", "Cells_AreaShape_Area"]
     assert wells.select(columns).rows() == [("A01", 3, 2, 10.0), ("A02", 3, 1, 20.0)]
     assert "up to date" in project.run("run", "--plate", "P1")
-    cells = lake.provenance("single_cells", "P1")
+    cells = project.commit("single_cells", "P1")
     settings = yaml.safe_load((project.folder / "morpho.yaml").read_text())
     settings["sources"][0]["negative_controls"] = ["BRD-1"]
     (project.folder / "morpho.yaml").write_text(yaml.safe_dump(settings))
     project.run("run", "--plate", "P1")
-    controls = lake.read("normalized_profiles", "P1").filter(Metadata_control_type="negcon")["Metadata_Well"].to_list()
-    assert controls == ["A02"]
-    assert lake.provenance("single_cells", "P1") == cells  # other controls, the same cells
+    profiles = project.read("normalized_profiles", "P1")
+    assert profiles.filter(Metadata_control_type="negcon")["Metadata_Well"].to_list() == ["A02"]
+    assert project.commit("single_cells", "P1") == cells  # other controls, the same cells
 
 
 def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, reference_data: Path) -> None:
@@ -161,7 +160,7 @@ def test_profiles_without_counts_have_no_cell_count_space(tmp_path: Path) -> Non
     project = _project(tmp_path / "project", {"content": "profiles", "files": f"{tmp_path}/{{plate}}.csv",
                                               "negative_controls": ["empty"]})  # fmt: skip
     project.run("run", "--plate", "P1")
-    profiles = project.workspace.lake.read("normalized_profiles", "P1")
+    profiles = project.read("normalized_profiles", "P1")
     assert profiles.filter(pl.col("Cells_A").is_not_null()).height == 24
     study = {"name": "demo", "title": "Count", "spaces": {"cell_count": {"of": "cell_count"}}, "evaluators": {}}
     (project.folder / "studies/demo.yaml").write_text(yaml.safe_dump(study))

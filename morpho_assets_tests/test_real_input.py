@@ -20,17 +20,16 @@ def source(root, **options):
 
 
 def check(project):
-    workspace = project.workspace
-    profiles = workspace.lake.read("normalized_profiles", PLATE)
+    profiles = project.read("normalized_profiles", PLATE)
     assert sorted(profiles["Metadata_Well"]) == ["A21", "D08", "D14", "N09"]
     names = dict(profiles.select("Metadata_Well", "Metadata_pert_iname").iter_rows())
     assert names == {"A21": "dexamethasone", "D08": "FK-866", "D14": "DMSO", "N09": "AMG900"}
     counts = dict(profiles.select("Metadata_Well", "Metadata_Count_Cells").iter_rows())
     assert 85 <= counts["D14"] <= 115  # CellProfiler finds 98 nuclei here, and 43 in N09
     assert 30 <= counts["N09"] <= 60
-    assert workspace.lake.read("site_failures", PLATE).height == 0
+    assert project.read("site_failures", PLATE).height == 0
     cells = query_catalog(
-        workspace.settings.catalog, f"SELECT count(*) AS n FROM single_cells WHERE Metadata_Plate = '{PLATE}'"
+        project.workspace.settings.catalog, f"SELECT count(*) AS n FROM single_cells WHERE Metadata_Plate = '{PLATE}'"
     )
     assert cells["n"][0] == sum(counts.values())
 
@@ -41,7 +40,7 @@ def test_as_a_local_mirror(tmp_path, reference_data):
     )
     project.run("run", "--plate", PLATE)
     check(project)
-    measured = set(project.workspace.lake.read("single_cells", PLATE).columns)
+    measured = set(project.read("single_cells", PLATE).columns)
     for compartment in ("Nuclei", "Cells", "Cytoplasm"):
         with gzip.open(reference_data / f"cellprofiler_reference/D14/{compartment}.csv.gz") as file:
             expected = set(pl.read_csv(file.read(), n_rows=1).columns) - {"ObjectNumber"}

@@ -26,6 +26,6 @@ def test_the_plate_job_runs_step_by_step_in_processes(tmp_path, tiny_gallery, mo
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([*command, "--tags", tags], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
-    assert project.workspace.lake.read("normalized_profiles", PLATE).height == 18
+    assert project.read("normalized_profiles", PLATE).height == 18
     with dg.DagsterInstance.get() as instance:
         assert instance.get_materialized_partitions(dg.AssetKey("well_profiles")) == {PLATE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,10 +80,17 @@ def is_exact(positives: int, total: int, exact_limit: int) -> bool:
     return comb(total, positives) <= exact_limit
 
 
-def p_value(
+class Tested(NamedTuple):
+    """A p-value, and the smallest that it could have been: 1 / rankings."""
+
+    p_value: float
+    least: float
+
+
+def ranking_test(
     score: float, configurations: Sequence[tuple[int, int]], size: int = 10_000, exact_limit: int = 200_000,
     seed: int = 0, strict: bool = False,
-) -> float:  # fmt: skip
+) -> Tested:  # fmt: skip
     """Probability that random rankings reach the mean AP `score` of members with these (positives, total).
 
     Members of one configuration share one ranking (their dependence is unknown; this is copairs' convention and the
@@ -93,11 +101,11 @@ def p_value(
     kinds, members = np.unique(np.asarray(configurations), axis=0, return_counts=True)
     if len(kinds) == 1 and is_exact(int(kinds[0, 0]), int(kinds[0, 1]), exact_limit):
         null = null_ap(int(kinds[0, 0]), int(kinds[0, 1]), size, exact_limit, seed)
-        reached = _reached(null, score, strict)
-        return (reached + (1 if strict else 0)) / (null.size + (1 if strict else 0))
+        extra = 1 if strict else 0
+        return Tested((_reached(null, score, strict) + extra) / (null.size + extra), 1 / (null.size + extra))
     draws = [_draws(int(m), int(total), size, seed) for m, total in kinds]
     null = np.average(draws, axis=0, weights=members)
-    return (_reached(null, score, strict) + 1) / (size + 1)
+    return Tested((_reached(null, score, strict) + 1) / (size + 1), 1 / (size + 1))
 
 
 @lru_cache(maxsize=256)

@@ -9,12 +9,14 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.inputs import treatment_profiles
 from morpho_assets.evaluate.metrics import Evaluation, nothing_to_ask
 from morpho_assets.evaluate.pairs import PairRule, label_sets
-from morpho_assets.evaluate.retrieval import OVERALL, RetrievalConfig, retrieval, treatment_table
+from morpho_assets.evaluate.retrieval import OVERALL, retrieval, treatment_table
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.features import require_columns
+from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.rows import rows_where
 
 
@@ -40,8 +42,9 @@ class ConsistencyConfig(BaseModel):
 
 
 def consistency(
-    profiles: pl.DataFrame, features: Sequence[str], config: ConsistencyConfig | None = None, seed: int = 0
-) -> Evaluation:
+    profiles: pl.DataFrame, features: Sequence[str], config: ConsistencyConfig | None = None, seed: int = 0,
+    refit: Refit | None = None,
+) -> Evaluation:  # fmt: skip
     """`retrieval` of labels: one mAP per label, positives its other carriers, negatives the treatments that share no
     label with the query. Detail `treatments` (one row per label) as there. Where nothing is active, or no label is
     carried by two of the active treatments, as after shuffling, the overall rows have no value and n = 0. InputError
@@ -50,7 +53,7 @@ def consistency(
     require_columns(profiles, [config.label], "consistency")
     frame = profiles.filter(rows_where(profiles, config.among))
     if config.activity is not None:
-        tested = treatment_table(profiles, features, config.activity, seed)
+        tested = treatment_table(profiles, features, config.activity, seed, refit)
         if tested is None:
             return nothing_to_ask(config.evaluator, OVERALL)
         active = tested.filter("retrieved")
@@ -60,7 +63,7 @@ def consistency(
         return nothing_to_ask(config.evaluator, OVERALL)
     shared = PairRule(sameby=(config.label,), multilabel=config.label, separator=config.separator)
     apart = PairRule(diffby=(config.label,), multilabel=config.label, separator=config.separator)
-    ranking = RetrievalConfig(positives=shared, negatives=apart, queries="all", null_size=config.null_size,
+    ranking = RetrievalConfig(positives=shared, negatives=apart, queries="all", plate=(), null_size=config.null_size,
                               threshold=config.threshold)  # fmt: skip
     found = retrieval(treatments, features, ranking, seed)
     return replace(found, metrics=found.metrics.with_columns(evaluator=pl.lit(config.evaluator)))

@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import BaseModel, ValidationError
 
 from morpho_assets.errors import InputError
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
 from morpho_assets.evaluate.cluster_validation import ClusterValidationConfig, cluster_validation
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
@@ -17,7 +18,7 @@ from morpho_assets.evaluate.grit import GritConfig, grit
 from morpho_assets.evaluate.metrics import Evaluation
 from morpho_assets.evaluate.nsc import NscConfig, nsc
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
-from morpho_assets.evaluate.retrieval import RetrievalConfig, retrieval
+from morpho_assets.evaluate.retrieval import retrieval
 from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
 from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette
 from morpho_assets.evaluate.stain_drift import StainDriftConfig, stain_drifts
@@ -26,6 +27,7 @@ from morpho_assets.gallery.truth import Truth
 from morpho_assets.imaging.sites import SiteReader
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.profiles.features import require_features
+from morpho_assets.profiles.refit import Refit
 
 Kind = TypeVar("Kind")
 
@@ -34,6 +36,14 @@ class Evaluator(Protocol):
     """Profiles, their feature columns, the evaluator's own config model and a seed in; metrics and details out."""
 
     def __call__(self, profiles: pl.DataFrame, features: Sequence[str], config: Any, seed: int) -> Evaluation: ...
+
+
+class RankingEvaluator(Protocol):
+    """An evaluator that ranks against controls, which may have made the scale: it also takes how profiles were made."""
+
+    def __call__(
+        self, profiles: pl.DataFrame, features: Sequence[str], config: Any, seed: int, refit: Refit | None
+    ) -> Evaluation: ...
 
 
 class PlateEvaluator(Protocol):
@@ -63,6 +73,7 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "cluster_validation": (ClusterValidationConfig, cluster_validation),
     "batch": (BatchConfig, batch_effects),
 }
+RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency}
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
     "stain_drift": (StainDriftConfig, stain_drifts),
@@ -89,15 +100,18 @@ def evaluator_config(settings: Mapping[str, Any]) -> BaseModel:
 
 
 def evaluate(
-    profiles: pl.DataFrame, features: Sequence[str], config: BaseModel | Mapping[str, Any], seed: int = 0
-) -> Evaluation:
+    profiles: pl.DataFrame, features: Sequence[str], config: BaseModel | Mapping[str, Any], seed: int = 0,
+    refit: Refit | None = None,
+) -> Evaluation:  # fmt: skip
     """Run the evaluator that `config` (a config model, or settings with an `evaluator` key) is for.
 
-    InputError for what it cannot work with, no features among it, and for an evaluator of plates or of truth.
+    `refit` says how the profiles were made (`retrieval.mean_average_precision`). InputError for what the evaluator
+    cannot work with, no features among it, and for an evaluator of plates or of truth.
     """
     model, evaluator = _chosen(config, EVALUATORS, "profiles")
     require_features(profiles, features)
-    return evaluator(profiles, features, model, seed)
+    ranking = RANKING.get(str(getattr(model, "evaluator", None)))
+    return ranking(profiles, features, model, seed, refit) if ranking else evaluator(profiles, features, model, seed)
 
 
 def evaluate_plates(

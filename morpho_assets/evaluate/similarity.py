@@ -61,3 +61,11 @@ def similarity_blocks(
     for start in range(0, len(rows), height):
         block = rows[start : start + height]
         yield block, compare(prepared[block], prepared).astype(np.float32)
+
+
+def similarity_to(rows: Matrix, others: Matrix, kind: str = "cosine") -> npt.NDArray[np.float32]:
+    """(rows, others) float32 similarity of two sets of profiles with the same features, as `similarity_blocks`."""
+    prepare, compare = SIMILARITIES[kind]
+    return compare(prepare(np.asarray(rows, dtype=np.float64)), prepare(np.asarray(others, dtype=np.float64))).astype(
+        np.float32
+    )

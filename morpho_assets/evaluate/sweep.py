@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.pairs import PairRule
-from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
+from morpho_assets.evaluate.retrieval import treatment_scores
 from morpho_assets.profiles.correct import CORRECTORS, CorrectorConfig, Sweep, corrector_config
-from morpho_assets.profiles.tuning import TUNING, mark_tuning, reported
+from morpho_assets.profiles.recipe import Step
+from morpho_assets.profiles.refit import Refit
+from morpho_assets.profiles.tuning import TUNING, is_reported, mark_tuning
 
 
 def sweep(profiles: pl.DataFrame, features: Sequence[str], corrector: CorrectorConfig, seed: int = 0) -> Sweep:
@@ -30,16 +33,19 @@ def sweep(profiles: pl.DataFrame, features: Sequence[str], corrector: CorrectorC
     assert config is not None
     if TUNING not in profiles.columns:
         profiles = mark_tuning(profiles, config.tuning_share, seed)
-    rivals = PairRule(sameby=("Metadata_Plate",), where=config.negatives)
-    ranking = RetrievalConfig(negatives=rivals, null_size=100, exact_limit=0)  # p-values are not looked at
+    ranking = RetrievalConfig(negatives=PairRule(where=config.negatives))
     curve = []
     for value in config.values:
+        step = Step(correct=corrector.at(value))
         corrected = CORRECTORS[corrector.corrector](profiles, features, corrector.at(value), seed)
         row: dict[str, float] = {config.setting: value}
         for part, tuning in (("tuning", True), ("reported", False)):
-            wells = reported(corrected.profiles, tuning)
+            kept = is_reported(profiles, tuning)
+            wells, rows = corrected.profiles.filter(kept), np.flatnonzero(kept.to_numpy())
+            refit = Refit(profiles, tuple(features), (step,), rows, seed)
             for name, frame in ((part, wells), (f"{part}_shuffled", shuffled(wells, seed))):
-                scores = mean_average_precision(frame, corrected.features, ranking, seed)["normalised_AP"].to_numpy()
+                scored = treatment_scores(frame, corrected.features, ranking, seed, refit)
+                scores = scored["normalised_AP"].to_numpy()
                 row |= {name: float(scores.mean()), f"n_{part}": len(scores)}
         curve.append(row)
     frame = pl.DataFrame(curve)

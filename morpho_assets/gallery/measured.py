@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from morpho_assets.errors import ImageError, InputError
-from morpho_assets.gallery.cellprofiler import (
-    PREFIXES,
-    CellProfilerConfig,
-    read_analysis,
-    read_sqlite,
-    read_wells,
-    same_columns,
-    scan_cytotable,
-)
+from morpho_assets.gallery.account import Account
+from morpho_assets.gallery.analysis_csv import read_analysis
+from morpho_assets.gallery.cytotable import read_cytotable
+from morpho_assets.gallery.image_table import CellProfilerConfig
+from morpho_assets.gallery.published import read_wells
 from morpho_assets.gallery.source import Manifest, SourceModel, check_wells, join_external, place_wells, read_layout
+from morpho_assets.gallery.sqlite import read_sqlite
 from morpho_assets.gallery.store import Store
-from morpho_assets.lake.tables import table
+from morpho_assets.lake.tables import FEATURES, has_prefix, table
 
-ROWS = 8_192
-"""Cells of a Parquet file read at a time: some 200 MB of 3,000 features."""
 COUNTS = ("Metadata_Count_Cells", "Metadata_Object_Count", "Metadata_Cell_Count")
 """Columns in which published profiles count the cells behind a well."""
 
@@ -40,8 +35,8 @@ class MeasuredSource(SourceModel):
         description="where each plate's file or folder lies; {plate} stands for its barcode, {batch} for its batch"
     )
     content: Literal["profiles", "analysis", "sqlite", "cytotable"] = Field(
-        description="profiles: a row per well; analysis: CellProfiler's CSVs, a folder per site; sqlite: its database; "
-        "cytotable: single cells in Parquet, as CytoTable writes them"
+        description="profiles: a row per well, in CSV, Parquet or AnnData (.h5ad); analysis: CellProfiler's CSVs, in "
+        "one folder or one per site; sqlite: its database; cytotable: single cells in Parquet, as CytoTable writes them"
     )
     normalized: bool = Field(False, description="profiles are in units of the controls already, and taken as they are")
     platemaps: str | None = Field(
@@ -50,7 +45,12 @@ class MeasuredSource(SourceModel):
     metadata: str | None = Field(None, description="tables about the treatments, such as …/external_metadata/*.tsv")
     batch: str = Field("none", description="batch of the plates where `files` has no {batch}")
     cellprofiler: CellProfilerConfig = Field(
-        CellProfilerConfig(), description="where cells say which plate, well and site they are of"
+        CellProfilerConfig(), description="where cells and profiles say which plate, well and site they are of"
+    )
+    features: tuple[str, ...] = Field(
+        (),
+        description="starts of the names of the features of published profiles, such as efficientnet_; default: "
+        "CellProfiler's and Embedding_, else columns that are numbered from 0 or 1",
     )
 
     @field_validator("files")
@@ -105,57 +105,67 @@ class MeasuredSource(SourceModel):
 
     def measurements(self, plate: str) -> tuple[str, ...]:
         file, _ = self._file(plate)
-        return (f"{file}/**/*.csv",) if self.content == "analysis" else (file,)
+        if self.content != "analysis":
+            return (file,)
+        return tuple(f"{file}/**/*.{kind}" for kind in ("csv", "csv.gz", "txt", "txt.gz"))
 
-    def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
-        """The cells of a plate, a site (or some thousand cells) at a time; None for published profiles."""
-        return None if self.content == "profiles" else self._cells(plate)
+    def reading(self) -> list[Any]:
+        return [self.content, self.cellprofiler.model_dump(mode="json"), self.features, self.normalized]
 
-    def profiles(self, plate: str) -> pl.DataFrame | None:
+    def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
+        """The cells of a plate, a site (or some thousand cells) at a time; None for published profiles.
+
+        What the tables said beside them is in the account when all are read. Raises InputError for cells of another
+        plate, and for a source that gives none.
+        """
+        return None if self.content == "profiles" else self._cells(plate, account or Account())
+
+    def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
         """Wells with their features and Metadata_Count_Cells, null where the file does not count; None for cells."""
         if self.content != "profiles":
             return None
-        published = self._published(plate)
+        published = self._published(plate, account)
         counts = next((name for name in COUNTS if name in published.columns), None)
-        count = pl.lit(None, pl.Int32) if counts is None else pl.col(counts).cast(pl.Int32)
-        features = [n for n, kind in published.schema.items() if n.startswith(PREFIXES) and kind.is_numeric()]
-        if not features:
-            found = f"the columns {', '.join(published.columns[:8])}"
-            expected = f"features that start with {', '.join(PREFIXES)}"
-            raise InputError(self._file(plate)[0], "header", found, expected, "Give CellProfiler's features.")
+        count = pl.lit(None, pl.Int32) if counts is None else pl.col(counts).cast(pl.Float64).cast(pl.Int32)
+        features = [name for name in published.columns if has_prefix(name, (family.prefix for family in FEATURES))]
         return published.select("Metadata_Plate", "Metadata_Well", count.alias("Metadata_Count_Cells"), *features)
 
-    def _cells(self, plate: str) -> Iterator[pl.DataFrame]:
+    def _config(self, plate: str) -> CellProfilerConfig:
+        """Where cells say what they are of; a file that does not say its plate is of the one that its name says."""
+        return self.cellprofiler.model_copy(update={"defaults": {"plate": plate, **self.cellprofiler.defaults}})
+
+    def _cells(self, plate: str, account: Account) -> Iterator[pl.DataFrame]:
         file, _ = self._file(plate)
-        config = self.cellprofiler.model_copy(update={"defaults": {"plate": plate, **self.cellprofiler.defaults}})
-        store = self.store()
+        config, store = self._config(plate), self.store()
         if self.content == "analysis":
-            yield from self._of(plate, file, same_columns(read_analysis(file, config, store), file))
+            yield from self._of(plate, file, read_analysis(file, config, store, account))
             return
+        read = read_sqlite if self.content == "sqlite" else read_cytotable
         try:
             with store.local(file) as path:
-                if self.content == "sqlite":
-                    frames = same_columns(read_sqlite(path, config), file)
-                else:
-                    frames = _slices(scan_cytotable(path, config))
-                yield from self._of(plate, file, frames)
+                yield from self._of(plate, file, read(path, config, account))
         except ImageError as error:
             raise InputError(error.path, "", f"a file that {error.reason}", "a readable file", "Restore it.") from None
 
-    def _of(self, plate: str, file: str, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The frames, each checked to be of the plate; sites are numbered 1 where the file does not number them."""
-        for frame in frames:
+    def _of(self, plate: str, file: str, parts: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+        """The cells of each part that has any, checked to be of the plate."""
+        cells = images = 0
+        for name, frame in parts:
+            images += 1
             others = frame.filter(pl.col("Metadata_Plate") != plate)["Metadata_Plate"].unique()
             if len(others):
                 todo = "Check `files`, or name the column with the barcode in `cellprofiler.plate`."
-                raise InputError(file, "plate", f"cells of {others[0]}", plate, todo)
-            if "Metadata_Site" not in frame.columns:
-                frame = frame.with_columns(Metadata_Site=pl.lit(1))
-            yield frame.drop(self.cellprofiler.keep, strict=False)
+                raise InputError(file, f"{name}, plate", f"cells of {others[0]}", plate, todo)
+            if frame.height:
+                cells += frame.height
+                yield frame.drop(self.cellprofiler.keep, strict=False)
+        if not cells:
+            todo = "Check that the objects were exported, and `files`."
+            raise InputError(file, "", f"no cell in {images} tables or images", f"cells of {plate}", todo)
 
-    def _published(self, plate: str) -> pl.DataFrame:
+    def _published(self, plate: str, account: Account | None = None) -> pl.DataFrame:
         file, _ = self._file(plate)
-        frame = read_wells(file, self.store())
+        frame = read_wells(file, self.store(), self._config(plate), self.features, account)
         mine = frame.filter(pl.col("Metadata_Plate") == plate)
         if not mine.height:
             others = frame["Metadata_Plate"].unique().drop_nulls().sort().to_list()[:3]
@@ -188,10 +198,3 @@ class MeasuredSource(SourceModel):
 
 
 _PLACES = ("Metadata_Plate", "Metadata_Source", "Metadata_Batch", "Metadata_Row", "Metadata_Col", *COUNTS)
-
-
-def _slices(cells: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """The rows of a Parquet scan, `ROWS` at a time."""
-    total = int(cells.select(pl.len()).collect().item())
-    for start in range(0, total, ROWS):
-        yield cells.slice(start, ROWS).collect()

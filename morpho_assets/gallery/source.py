@@ -11,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.places import ColumnsConfig
 from morpho_assets.gallery.platemap import find_table, join_metadata, platemap_name, read_platemap
 from morpho_assets.gallery.store import Store
@@ -64,10 +65,13 @@ class PlateSource(Protocol):
     def measurements(self, plate: str) -> tuple[str, ...]:
         """Paths and patterns of the files with its cells or profiles, where it was measured elsewhere; else none."""
 
-    def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
-        """Its cells, where they were measured elsewhere."""
+    def reading(self) -> Any:
+        """The settings that its cells or profiles are read with, where it was measured elsewhere."""
 
-    def profiles(self, plate: str) -> pl.DataFrame | None:
+    def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
+        """Its cells, where they were measured elsewhere; what the tables said beside them goes to the account."""
+
+    def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
         """Its profiles, where they were published."""
 
 
@@ -95,10 +99,13 @@ class SourceModel(BaseModel):
     def measurements(self, plate: str) -> tuple[str, ...]:
         return ()
 
-    def cells(self, plate: str) -> Iterator[pl.DataFrame] | None:
+    def reading(self) -> Any:
         return None
 
-    def profiles(self, plate: str) -> pl.DataFrame | None:
+    def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
+        return None
+
+    def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
         return None
 
     def contents(self) -> dict[str, Any]:

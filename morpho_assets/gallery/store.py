@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.retry import faults, may_pass, retried
 
+Had = TypeVar("Had")
 GALLERY = "s3://cellpainting-gallery"
 """The public bucket of the Cell Painting Gallery; load_data files name their images under it."""
 
@@ -94,18 +95,13 @@ class Store:
                 raise _Broken(fault)
             return Content(body, hashlib.sha256(body).hexdigest(), WEB if path.startswith(_WEB) else _stamp(info))
 
-        try:
-            return retried(whole, _remote(path), self.retries + 1)
-        except FileNotFoundError:
-            raise ImageError(path, "does not exist") from None
-        except PermissionError as error:
-            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
-        except _Broken as error:
-            raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
-        except faults(_remote(path)) as error:
-            passing = may_pass(error, _remote(path))
-            tried = f" (tried {self.retries + 1} times)" if passing else ""
-            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
+        return self._had(path, whole)
+
+    def start(self, path: str, size: int) -> bytes:
+        """At most the first `size` bytes of a file. Raises ImageError as `read`."""
+        path = self.resolve(path)
+        files = self._files(path)
+        return self._had(path, lambda: bytes(files.cat_file(path, start=0, end=size)))
 
     def exists(self, path: str) -> bool:
         """Whether a file is there. A store that does not answer is no proof that it is not: then it counts as there."""
@@ -142,6 +138,21 @@ class Store:
         except faults(_remote(path)) as error:
             raise ImageError(path, f"{type(error).__name__}: {error}", lasting=False) from None
         return None if _defect(body, info) or path.startswith(_WEB) else _stamp(info)
+
+    def _had(self, path: str, call: Callable[[], Had]) -> Had:
+        """What a call gives of a file. Raises ImageError that says what failed, and how often it was tried."""
+        try:
+            return retried(call, _remote(path), self.retries + 1)
+        except FileNotFoundError:
+            raise ImageError(path, "does not exist") from None
+        except PermissionError as error:
+            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+        except _Broken as error:
+            raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
+        except faults(_remote(path)) as error:
+            passing = may_pass(error, _remote(path))
+            tried = f" (tried {self.retries + 1} times)" if passing else ""
+            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
 
     def _matching(self, pattern: str) -> dict[str, Any]:
         """What the store says of each file and folder that matches."""

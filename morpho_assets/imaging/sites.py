@@ -98,7 +98,7 @@ class SiteReader:
     def read_channel(self, site: Site, index: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """(H, W) float32 in [0, 1] of one channel, divided by its illumination function where there is one."""
         plane = site.planes[index] if site.planes else ONLY
-        image = read_image(self._content(site, index), plane, shape=self.shape or shape, name=site.paths[index])
+        image = read_image(self.content(site, index), plane, shape=self.shape or shape, name=site.paths[index])
         paths = self.illumination.get(site.channels[index])
         if paths is None:
             return image
@@ -109,7 +109,7 @@ class SiteReader:
             raise ImageError(site.paths[index], reason)
         return np.asarray(apply_illumination(image[None], [function])[0])
 
-    def _content(self, site: Site, index: int) -> bytes:
+    def content(self, site: Site, index: int) -> bytes:
         path = site.paths[index]
         if os.path.exists(path):
             with open(path, "rb") as file:

@@ -9,6 +9,8 @@ start of their name, such as the measurements of a compartment, of which a parti
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,7 +70,7 @@ class Table:
             if declared.name == column:
                 return declared.dtype
         for family in self.families:
-            if column.startswith(family.prefix):
+            if has_prefix(column, [family.prefix]):
                 return family.dtype
         families = [f"{family.prefix}*" for family in self.families]
         raise LakeError(
@@ -99,9 +101,14 @@ class Table:
         self._check_keys(frame)
         return frame
 
+    @property
+    def schema(self) -> dict[str, Dtype]:
+        """The declared columns and their types."""
+        return {column.name: column.dtype for column in self.columns}
+
     def empty(self) -> pl.DataFrame:
         """A frame of no rows with the declared columns."""
-        return pl.DataFrame(schema={c.name: c.dtype for c in self.columns})
+        return pl.DataFrame(schema=self.schema)
 
     def _check_keys(self, frame: pl.DataFrame) -> None:
         keys = frame.select(self.keys)
@@ -133,12 +140,33 @@ WELL_ANNOTATION = (
     Column("Metadata_pert_type", pl.String, "trt, control or empty"),
     Column("Metadata_control_type", pl.String, "negcon, poscon_… or null"),
 )
-COMPARTMENTS = tuple(
-    Family(
-        f"{compartment}_", pl.Float32, f"CellProfiler measurement of the {compartment.lower()}; docs/measurements.md"
-    )
-    for compartment in ("Nuclei", "Cells", "Cytoplasm")
+FURTHER = Family(
+    "*_",
+    pl.Float32,
+    "CellProfiler measurement of other objects: their name, then one of MODULES (Nucleoli_AreaShape_Area)",
 )
+COMPARTMENTS = (
+    *(
+        Family(f"{name}_", pl.Float32, f"CellProfiler measurement of the {name.lower()}; docs/measurements.md")
+        for name in ("Nuclei", "Cells", "Cytoplasm")
+    ),
+    FURTHER,
+)
+MODULES = (
+    "AreaOccupied", "AreaShape", "Children", "Classify", "Correlation", "Distance", "Granularity", "ImageQuality",
+    "Intensity", "Location", "Math", "Mean", "Neighbors", "ObjectSkeleton", "Overlap", "RadialDistribution", "Texture",
+    "TrackObjects", "Worm",
+)  # fmt: skip
+"""The modules of CellProfiler whose measurements are of objects."""
+_OTHER_OBJECT = re.compile(rf"(?!Metadata_|Image_|Embedding_|PC_)\w+?_({'|'.join(MODULES)})_")
+
+
+def has_prefix(column: str, prefixes: Iterable[str]) -> bool:
+    """Whether a column's name starts with one of the prefixes; `*_` is any object's name before a module's."""
+    prefixes = tuple(prefixes)
+    return column.startswith(prefixes) or (FURTHER.prefix in prefixes and _OTHER_OBJECT.match(column) is not None)
+
+
 FEATURES = (
     *COMPARTMENTS,
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
@@ -309,6 +337,13 @@ _TABLES = (
         native=False,
     ),
     Table(
+        "measured_sites",
+        "plate",
+        "One row per image of a plate that was measured elsewhere, also where no cell was found; else empty.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (PLATE, WELL, SITE, Column("Count_Cells", pl.Int32, "cells that were read", "cells")),
+    ),
+    Table(
         "implausible_cells",
         "plate",
         "One row per cell that a rule of the single-cell quality control hits; it is in `single_cells` all the same.",
@@ -453,7 +488,8 @@ _TABLES = (
             Column("mAP", pl.Float64, "mean over the replicates' average precision"),
             Column("chance", pl.Float64, "what random ranking gives in the mean"),
             Column("normalised_AP", pl.Float64, "(AP - chance) / (1 - chance), mean over replicates"),
-            Column("p_value", pl.Float64, "share of random rankings at least as good"),
+            Column("p_value", pl.Float64, "share of exchanges of its wells with rivals that are at least as good"),
+            Column("p_least", pl.Float64, "the smallest p_value that its wells and rivals allow"),
             Column("q_value", pl.Float64, "Benjamini-Hochberg over the treatments"),
             Column("retrieved", pl.Boolean, "q-value under the threshold"),
             Column("n_profiles", pl.Int32, "replicates that were queries"),

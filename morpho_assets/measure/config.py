@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
 
-Ties = Literal["cellprofiler", "first"]
-TIES = "which of equal maxima counts: the first in raster order, or the one that CellProfiler's sort leaves last"
+Ties = Literal["centroid", "first", "cellprofiler"]
+TIES = (
+    "which of equal maxima counts: the one nearest the object's centroid, then first in raster order; the first in "
+    "raster order; or the one that CellProfiler's sort of the whole image leaves last, as production data before numpy "
+    "1.25 have it"
+)
 Distance = Literal["Adjacent"] | Annotated[int, Field(ge=1, le=100)]
 
 
@@ -26,7 +30,7 @@ class AreaShapeConfig(_Settings):
 class IntensityConfig(_Settings):
     """MeasureObjectIntensity."""
 
-    ties: Ties = Field("cellprofiler", description=TIES)
+    ties: Ties = Field("centroid", description=TIES)
 
 
 class TextureConfig(_Settings):
@@ -56,7 +60,7 @@ class RadialDistributionConfig(_Settings):
     zernike_degree: int | None = Field(
         None, ge=0, le=15, description="highest degree of the intensity Zernike moments; null: none"
     )
-    ties: Ties = Field("cellprofiler", description=TIES)
+    ties: Ties = Field("centroid", description=TIES)
 
 
 class CostesConfig(_Settings):
@@ -108,9 +112,14 @@ class MeasurementConfig(_Settings):
 
 PROFILES: dict[str, MeasurementConfig] = {
     "jump": MeasurementConfig(),
+    "jump_production": MeasurementConfig(
+        intensity=IntensityConfig(ties="cellprofiler"),
+        radial_distribution=RadialDistributionConfig(ties="cellprofiler"),
+    ),
     "core": MeasurementConfig(correlation=None, granularity=None, neighbors=None, texture=None),
 }
-"""`jump`: the CPJUMP1 analysis pipeline; `core`: shape, intensity and radial distribution, for a quick look."""
+"""`jump`: the CPJUMP1 analysis pipeline; `jump_production`: the same with CellProfiler's ties, for comparison with
+published measurements; `core`: shape, intensity and radial distribution, for a quick look."""
 
 
 def resolve(profile: MeasurementConfig | str) -> MeasurementConfig:

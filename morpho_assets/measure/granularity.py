@@ -10,6 +10,7 @@ marks the nodes that survive, and a pixel's value after step k is the level of i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,15 +34,16 @@ def measure(site: Site, compartment: str, config: GranularityConfig) -> NDArray[
 def spectra(site: Site, config: GranularityConfig) -> dict[str, NDArray[np.float64]]:
     """(n, C * spectrum_length) per compartment; NaN where subsampling leaves less than 2 x 2 pixels."""
     shape = site.image.shape[1:]
-    small = tuple(int(side * config.subsampling) for side in shape)
+    sides = [side * config.subsampling for side in shape]
     length = len(site.channels) * config.spectrum_length
-    if min(small) < 2:
+    if min(sides) <= 1:
         return {name: np.full((len(objects), length), np.nan) for name, objects in site.objects.items()}
-    down, across = (stretched(part, full) for part, full in zip(small, shape, strict=True))
+    down, across = (stretched(side, part) for side, part in zip(shape, sides, strict=True))
+    small = (pixels_along(sides[0]), pixels_along(sides[1]))
     samples = {name: object_samples(objects, down, across, small) for name, objects in site.objects.items()}
     blocks: dict[str, list[NDArray[np.float64]]] = {name: [] for name in site.objects}
     for channel, image in enumerate(site.image):
-        opened = openings(foreground(image, small, config), config.spectrum_length)
+        opened = openings(foreground(image, sides, config), config.spectrum_length)
         for name, objects in site.objects.items():
             pixels = site.values(name)[channel]
             blocks[name].append(spectrum(sample_sums(*samples[name], *opened), pixels, objects))
@@ -58,17 +60,16 @@ def spectrum(sums: NDArray[np.float64], pixels: NDArray[np.float32], objects: Ob
     return -100 * np.diff(np.concatenate([start, sums / areas], axis=1)) / np.maximum(start, np.finfo(np.float64).eps)
 
 
-def foreground(image: NDArray[np.float32], small: tuple[int, ...], config: GranularityConfig) -> NDArray[np.float32]:
-    """The image sampled down to `small`, less its background: an opening by a disc on a still smaller image."""
-    part = resample(image, *(np.arange(side) / config.subsampling for side in small))
+def foreground(image: NDArray[np.float32], sides: Sequence[float], config: GranularityConfig) -> NDArray[np.float32]:
+    """The image sampled down to `sides`, less its background: an opening by a disc on a still smaller image."""
+    part = resample(image, *(np.arange(pixels_along(side)) / config.subsampling for side in sides))
     share = config.background_subsampling
     if share == 1:
         back = open_by_disc(part, config.background_radius)
     else:
-        back = resample(part, *(np.arange(side * share) / share for side in small))
+        back = resample(part, *(np.arange(pixels_along(side * share)) / share for side in sides))
         back = open_by_disc(back, config.background_radius)
-        # CellProfiler stretches by the fractional, not the actual, size of the background image.
-        back = resample(back, *(np.arange(side) * ((side * share - 1) / (side - 1)) for side in small))
+        back = resample(back, *(stretched(side, side * share) for side in sides))
     return np.maximum(part - back, np.float32(0))
 
 
@@ -77,9 +78,17 @@ def open_by_disc(image: NDArray[np.float32], radius: int) -> NDArray[np.float32]
     return -least_in_disc(-least_in_disc(image, radius), radius)
 
 
-def stretched(part: int, full: int) -> NDArray[np.float64]:
-    """(full,) places in an axis of `part` samples that is stretched to `full`."""
-    return np.arange(full) * ((part - 1) / (full - 1))
+def pixels_along(side: float) -> int:
+    """Pixels along a side of so many pixels, a broken one included: an image of 233 rows is halved to 116.5, so 117."""
+    return math.ceil(side)
+
+
+def stretched(side: float, part: float) -> NDArray[np.float64]:
+    """Places in an axis of `part` pixels that is stretched to `side`, one for each pixel of the latter.
+
+    CellProfiler stretches by the fractional sizes, not by the whole numbers of pixels that there are.
+    """
+    return np.arange(pixels_along(side)) * ((part - 1) / (side - 1))
 
 
 def openings(image: NDArray[np.float32], steps: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -101,19 +110,19 @@ def openings(image: NDArray[np.float32], steps: int) -> tuple[NDArray[np.int32],
 
 @kernel
 def resample(image, down, across):
-    """Bilinear values at the places down x across of an (h, w) float32 image; 0 beyond its last row or column.
+    """Bilinear values at the places down x across of an (h, w) float32 image; 0 outside it.
 
     Computed in double, kept in single precision: that is CellProfiler's, and plateaus show every rounding.
     """
     bottom, right = image.shape[0] - 1, image.shape[1] - 1
     result = np.zeros((len(down), len(across)), np.float32)
     for i in range(len(down)):
-        if down[i] > bottom:
+        if down[i] < 0 or down[i] > bottom:
             continue
         row = int(down[i])
         below, lower = min(row + 1, bottom), down[i] - row
         for j in range(len(across)):
-            if across[j] > right:
+            if across[j] < 0 or across[j] > right:
                 continue
             col = int(across[j])
             beside, later = min(col + 1, right), across[j] - col
@@ -276,7 +285,7 @@ def object_samples_kernel(rows, cols, starts, boxes, down, across, height, width
 
 
 def object_samples(
-    objects: Objects, down: NDArray[np.float64], across: NDArray[np.float64], small: tuple[int, ...]
+    objects: Objects, down: NDArray[np.float64], across: NDArray[np.float64], small: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
     """Sum over an object of the stretched small image as a weighted sum of small pixels.
 

@@ -1,7 +1,8 @@
 """Neighbors: the objects around an object, in the same compartment (MeasureObjectNeighbors).
 
 Two objects are neighbours when a disc of the given radius around a pixel of one meets the other; `Adjacent` is the
-radius 1. Distances, numbers and angle refer to the two objects with the nearest centres, neighbours or not.
+radius 1. Distances, numbers and angle refer to the two objects with the nearest centres, neighbours or not; of equally
+near ones the lowest number comes first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from morpho_assets.measure.inputs import Site
 from morpho_assets.measure.kernels import kernel
 from morpho_assets.measure.objects import Objects
 
+EQUAL = 1e-6
+"""Distances between centres that differ by less are equal, in pixels: rounding must not choose between them."""
 FEATURES = (
     "NumberOfNeighbors", "PercentTouching", "FirstClosestDistance", "FirstClosestObjectNumber",
     "SecondClosestDistance", "SecondClosestObjectNumber", "AngleBetweenNeighbors",
@@ -50,12 +53,15 @@ def nearest_objects(objects: Objects) -> NDArray[np.float64]:
         return result
     centres = np.column_stack([np.add.reduceat(axis, objects.starts[:-1]) for axis in (objects.rows, objects.cols)])
     centres = centres / objects.areas[:, None]
-    # More than two are looked up, so that among equally near ones the lowest number comes first.
-    lengths, found = cKDTree(centres).query(centres, k=min(count, 8))
+    # More than two are looked up, so that all that are equally near are among them.
+    lengths, found = cKDTree(centres).query(centres, k=min(count, 16))
     lengths[found == np.arange(count)[:, None]] = np.inf
-    ranked = np.take_along_axis(found, np.lexsort((found, lengths)), axis=1)
     near = min(count - 1, 2)
-    others = ranked[:, :near]
+    others = np.empty((count, near), np.int64)
+    for k in range(near):
+        equal = lengths <= lengths.min(axis=1, keepdims=True) + EQUAL
+        others[:, k] = np.where(equal, found, count).min(axis=1)
+        lengths[found == others[:, [k]]] = np.inf
     ways = centres[others] - centres[:, None]
     lengths = np.hypot(ways[:, :, 0], ways[:, :, 1])
     for k in range(near):

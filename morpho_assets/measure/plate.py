@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import polars as pl
 
+from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.images import ImagesConfig, delete_fetched
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation import cytoplasm_of
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites, illumination_paths, site_rows
+from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work, process_sites
 from morpho_assets.measure.config import MeasurementConfig
 
@@ -38,14 +39,16 @@ class SegmentedSite:
 
 
 def measure_plate(work: Work) -> None:
-    """Write `single_cells`: of every segmented site on corrected images, or as the plate's source has measured them.
+    """Write `single_cells`: of every segmented site on corrected images, or as the plate's source has measured them;
+    then `measured_sites` has its sites.
 
     Holds one site a worker and, when publishing, a row group. Under the policy `stream` a site's fetched images are
     deleted once it is measured.
     """
     if not work.read("sites").height:
-        _import_cells(work, work.source.cells(work.key) or ())
+        _import_cells(work)
         return
+    work.write("measured_sites", table("measured_sites").empty())
     config: MeasurementConfig = work.settings
     images: ImagesConfig = work.options
     masks = {(row["Metadata_Well"], row["Metadata_Site"]): row for row in work.read("masks").iter_rows(named=True)}
@@ -69,16 +72,14 @@ def measure_plate(work: Work) -> None:
     work.write_stream("single_cells", finished.frames("single_cells"))
 
 
-def _import_cells(work: Work, frames: Iterable[pl.DataFrame]) -> None:
-    """Write `single_cells` of a plate that was measured elsewhere, from frames that come one after the other."""
-
-    def counted() -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            for well, site in frame.select("Metadata_Well", "Metadata_Site").unique().rows():
-                work.sites[f"{well}-{site}"] = work.method
-            yield frame
-
-    work.write_stream("single_cells", counted())
+def _import_cells(work: Work) -> None:
+    """Write the cells of a plate that was measured elsewhere, and its sites, with cells or without."""
+    account = Account()
+    work.write_stream("single_cells", work.source.cells(work.key, account) or ())
+    sites = [(work.key, *place, cells) for place, cells in account.sites.items()]
+    work.write("measured_sites", pl.DataFrame(sites, table("measured_sites").schema, orient="row"))
+    work.sites = {f"{well}-{site}": work.method for well, site in account.sites}
+    work.notes["beside the cells"] = account.notes()
     work.write_failures([])
 
 

@@ -205,6 +205,7 @@ def describe(feature, squares, terms, single, total, difference, shift, high, ta
     pairs = np.sum(single)
     if pairs == 0:
         return
+    one_level = np.max(single) == pairs
     mean = second = single_terms = 0.0
     for a in range(side):
         mean += a * single[a]
@@ -228,8 +229,9 @@ def describe(feature, squares, terms, single, total, difference, shift, high, ta
     variance = second / pairs - mean * mean
     sum_variance = sum_second / pairs - 4 * mean * mean
     whole = np.log2(pairs)
-    entropy = whole - terms / pairs
-    single_entropy = whole - single_terms / pairs
+    # Of one level both are 0, not what is left of rounding: InfoMeas1 divides one by the other.
+    entropy = 0.0 if one_level else whole - terms / pairs
+    single_entropy = 0.0 if one_level else whole - single_terms / pairs
     feature[0] = squares / (float(pairs) * pairs)
     feature[1] = contrast / pairs
     feature[2] = (sum_variance - feature[1]) / (4 * variance) if variance > 0 else 1.0

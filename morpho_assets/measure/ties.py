@@ -1,9 +1,10 @@
 """Which of several equal maxima an object is given.
 
-"first" is the first in raster order: it depends on nothing but the object. "cellprofiler" is CellProfiler's choice:
-it sorts the whole image with numpy's quicksort and takes the last of the equals, so that pixels far away decide. That
-sort (Musser's introsort, doi:10.1002/(SICI)1097-024X(199708)27:8<983::AID-SPE117>3.0.CO;2-#, with a median of three,
-Hoare's partition and insertion up to 16) is replayed here, only as far as it moves equal maxima.
+"centroid" is the one nearest the object's centroid, then the first in raster order, and "first" the first in raster
+order: both depend on nothing but the object. "cellprofiler" is CellProfiler's choice before numpy 1.25: it sorts the
+whole image with numpy's quicksort and takes the last of the equals, so that pixels far away decide. That sort (Musser's
+introsort, doi:10.1002/(SICI)1097-024X(199708)27:8<983::AID-SPE117>3.0.CO;2-#, with a median of three, Hoare's partition
+and insertion up to 16) is replayed here, only as far as it moves equal maxima.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def places_of_maxima(keys: NDArray[np.int32], objects: Objects, ties: Ties, with
     """
     places, tied = first_maxima(keys, objects.starts)
     if ties == "first" or not tied.any():
+        return places
+    if ties == "centroid":
+        take_central(keys, objects.rows, objects.cols, objects.starts, tied, places)
         return places
     items = sort_around(
         raster_items(keys, objects.framed, objects.starts, with_background), np.unique(keys[places[tied]])
@@ -68,6 +72,33 @@ def first_maxima(keys, starts):
                 tied[i] = True
         places[i] = top
     return places, tied
+
+
+@kernel
+def take_central(keys, rows, cols, starts, tied, places):
+    """Set the place of every tied object to that of its maxima nearest its centroid, the first of equally near ones.
+
+    Distances are compared times the object's area, counted from its first pixel: whole numbers, which no rounding and
+    no move of the object changes.
+    """
+    for i in range(len(tied)):
+        if not tied[i]:
+            continue
+        first, last = starts[i], starts[i + 1]
+        area = last - first
+        down = across = 0
+        for place in range(first, last):
+            down += rows[place] - rows[first]
+            across += cols[place] - cols[first]
+        top = keys[places[i]]
+        least = np.inf
+        for place in range(places[i], last):
+            if keys[place] == top:
+                y = float(area * (rows[place] - rows[first]) - down)
+                x = float(area * (cols[place] - cols[first]) - across)
+                if y * y + x * x < least:
+                    least = y * y + x * x
+                    places[i] = place
 
 
 @kernel

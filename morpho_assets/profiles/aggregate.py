@@ -84,7 +84,7 @@ def _reduced(
     rows: pl.DataFrame, features: list[str], strata: pl.DataFrame, method: Method, trim: float
 ) -> pl.DataFrame:
     """`strata` with the statistic of each of `features` over the `rows` of each stratum."""
-    from morpho_assets.profiles.group_statistics import STATISTICS, over_groups
+    from morpho_assets.profiles.group_statistics import OVER_GROUPS
 
     by = strata.columns
     numbered = strata.with_row_index(STRATUM)
@@ -99,5 +99,5 @@ def _reduced(
         values.setflags(write=False)  # as polars gives them: the kernels are compiled once
         with np.errstate(invalid="ignore", over="ignore"):
             gaps = not np.isfinite(values.sum())  # or an overflow, which costs time only
-        over_groups(STATISTICS[method], values, ends, gaps, trim, result[feature])
+        OVER_GROUPS[method](values, ends, gaps, trim, result[feature])
     return pl.concat([strata, pl.DataFrame(result.T, schema=features).fill_nan(None)], how="horizontal")

@@ -12,16 +12,18 @@ from morpho_assets.errors import InputError
 from morpho_assets.lake import tables
 
 COMPARTMENTS = tuple(family.prefix for family in tables.COMPARTMENTS)
+FEATURES = tuple(family.prefix for family in tables.FEATURES)
+"""Starts of every kind of feature: of compartments, of embeddings, of components."""
 
 
 def feature_columns(frame: pl.DataFrame | pl.LazyFrame, prefixes: Sequence[str] = COMPARTMENTS) -> list[str]:
-    """Names of the numeric columns that start with one of `prefixes`, in the order of the frame.
+    """Names of the numeric columns that start with one of `prefixes` (`lake.tables.has_prefix`), in the frame's order.
 
     Text and nested columns with such a name (file names, image payloads) are not features; one that is missing
     throughout, and so of no type, is. Empty list if none.
     """
     schema = frame.collect_schema().items()
-    return [n for n, kind in schema if n.startswith(tuple(prefixes)) and (kind.is_numeric() or kind == pl.Null)]
+    return [n for n, kind in schema if tables.has_prefix(n, prefixes) and (kind.is_numeric() or kind == pl.Null)]
 
 
 def require_features(

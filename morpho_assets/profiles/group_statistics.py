@@ -15,13 +15,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+Ends = NDArray[np.intp]
 kernel: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
 PASSES = 12  # of counting; values that still are not told apart (ties, extreme outliers) are sorted
 
 
 @kernel
-def median(values: Values, trim: float) -> float:
-    """Median of (n,) finite float64; NaN of none. `trim` has no meaning here."""
+def median(values: Values) -> float:
+    """Median of (n,) finite float64; NaN of none."""
     n = values.size
     if n == 0:
         return np.nan
@@ -46,8 +47,8 @@ def median(values: Values, trim: float) -> float:
 
 
 @kernel
-def mean(values: Values, trim: float) -> float:
-    """Mean of (n,) finite float64; NaN of none. `trim` has no meaning here."""
+def mean(values: Values) -> float:
+    """Mean of (n,) finite float64; NaN of none."""
     return values.sum() / values.size
 
 
@@ -55,26 +56,45 @@ def mean(values: Values, trim: float) -> float:
 def trimmed_mean(values: Values, trim: float) -> float:
     """Mean of (n,) finite float64 without the floor(n * trim) lowest and highest; NaN of none."""
     cut = int(values.size * trim)
-    return mean(np.sort(values)[cut : values.size - cut], trim)
+    return mean(np.sort(values)[cut : values.size - cut])
 
 
-STATISTICS = {"median": median, "mean": mean, "trimmed_mean": trimmed_mean}
+# One loop per statistic: a compiled function is another object in every process, so that a kernel which took one as an
+# argument would never find itself on disk, and every process would add an entry.
 
 
 @kernel
-def over_groups(
-    statistic: Callable[[Values, float], float], values: Values, ends: NDArray[np.intp], gaps: bool, trim: float,
-    result: Values,
-) -> None:  # fmt: skip
-    """Fill `result` (groups,) with a kernel's `statistic` of the rows of `values` up to each of `ends` (groups,).
-
-    With `gaps`, NaN and infinities are left out first.
-    """
+def _medians(values: Values, ends: Ends, gaps: bool, trim: float, result: Values) -> None:
     first = 0
     for i in range(ends.size):
-        group = values[first : ends[i]]
-        result[i] = statistic(group[np.isfinite(group)] if gaps else group, trim)
+        result[i] = median(_known(values[first : ends[i]], gaps))
         first = ends[i]
+
+
+@kernel
+def _means(values: Values, ends: Ends, gaps: bool, trim: float, result: Values) -> None:
+    first = 0
+    for i in range(ends.size):
+        result[i] = mean(_known(values[first : ends[i]], gaps))
+        first = ends[i]
+
+
+@kernel
+def _trimmed_means(values: Values, ends: Ends, gaps: bool, trim: float, result: Values) -> None:
+    first = 0
+    for i in range(ends.size):
+        result[i] = trimmed_mean(_known(values[first : ends[i]], gaps), trim)
+        first = ends[i]
+
+
+@kernel
+def _known(group: Values, gaps: bool) -> Values:
+    return group[np.isfinite(group)] if gaps else group
+
+
+OVER_GROUPS = {"median": _medians, "mean": _means, "trimmed_mean": _trimmed_means}
+"""Kernels (values, ends, gaps, trim, result): fill `result` (groups,) with the statistic of the rows of `values` up to
+each of `ends` (groups,); with `gaps`, NaN and infinities are left out first; `trim` is that of trimmed_mean."""
 
 
 # Loops by index and without infinities as sentinels: so written they become vector instructions.

@@ -13,15 +13,22 @@ from morpho_assets.profiles.corrected import Corrected, CorrectorSettings, Matri
 from morpho_assets.profiles.features import complete_matrix, require_columns, with_matrix
 from morpho_assets.profiles.rows import groups_of
 
+WINDOW = 3  # rounds of clustering whose mean objective is compared
+TINY = np.finfo(float).tiny
+
 
 class HarmonyConfig(CorrectorSettings):
     """Iterated clustering and linear correction (10.1038/s41592-019-0619-0). Assumes that kinds of profile occur in
-    several batches, and that their batch effect is a shift; JUMP uses 300 clusters and 20 iterations."""
+    several batches, and that their batch effect is a shift; JUMP uses 300 clusters and 20 iterations. Leaves as much of
+    a batch as harmonypy 0.0.10 with the same settings."""
 
     corrector: Literal["harmony"] = "harmony"
     batch: tuple[str, ...] = Field(default=("Metadata_Plate",), description="columns that name a batch")
     clusters: int | None = Field(default=300, ge=1, description="most clusters; never more than a 30th of the profiles")
-    diversity: float = Field(default=2.0, ge=0, description="theta: how strongly clusters must mix batches; 0: not")
+    diversity: float = Field(
+        default=1.0, ge=0,
+        description="theta: how strongly clusters must mix batches; 0: not; 1 in harmonypy, which JUMP runs, 2 in R",
+    )  # fmt: skip
     softness: float = Field(default=0.1, gt=0, description="sigma: width of the soft assignment, in cosine distance")
     ridge: float = Field(default=1.0, ge=0, description="lambda: shrinkage of the batch shifts, in profiles")
     iterations: int = Field(default=20, ge=1, description="most rounds of clustering and correction")
@@ -59,16 +66,16 @@ def cluster_count(profiles: int, config: HarmonyConfig) -> int:
 def harmonise(values: Matrix, batches: Matrix, config: HarmonyConfig, seed: int = 0) -> Matrix:
     """(n, d) values with batch shifts removed; `batches` is (n, b), one 1 per row. The paper's notation: Z, Phi."""
     rng = np.random.default_rng(seed)
-    corrected = values.copy()
-    centres = _seeded_centres(_unit(values), cluster_count(len(values), config), rng)
-    assigned = _soft(_unit(values) @ centres.T, config.softness)
-    objective = np.inf
+    corrected, unit = values, _unit(values)
+    centres = _seeded_centres(unit, cluster_count(len(values), config), rng)
+    assigned = _soft(unit @ centres.T, config.softness)
+    before = _objective(assigned, unit @ centres.T, batches, config)
     for _ in range(config.iterations):
-        assigned, centres, now = _cluster(_unit(corrected), assigned, batches, config, rng)
-        corrected = _without_shifts(values, assigned, batches, config.ridge)
-        if abs(objective - now) <= config.tolerance * abs(objective):
+        assigned, now = _cluster(_unit(corrected), assigned, batches, config, rng)
+        corrected = without_shifts(values, assigned, batches, config.ridge)
+        if before - now < config.tolerance * abs(before):
             break
-        objective = now
+        before = now
     return corrected
 
 
@@ -105,17 +112,17 @@ def _soft(cosine: Matrix, softness: float) -> Matrix:
 
 def _cluster(
     unit: Matrix, assigned: Matrix, batches: Matrix, config: HarmonyConfig, rng: np.random.Generator
-) -> tuple[Matrix, Matrix, float]:
-    """Maximum-diversity clustering (algorithm 2): assignments, centres and the objective reached."""
+) -> tuple[Matrix, float]:
+    """Maximum-diversity clustering (algorithm 2): assignments and the objective reached. It ends when the mean
+    objective of three rounds is that of the three that end one round before, within a tenth of the tolerance."""
     share = batches.mean(axis=0)
-    blocks = max(1, int(np.ceil(1 / config.block)))
-    objective = np.inf
+    blocks = min(int(np.ceil(1 / config.block)), len(unit))
+    objectives: list[float] = []
     for _ in range(config.cluster_rounds):
-        centres = _unit(assigned.T @ unit)
-        closeness = unit @ centres.T
+        closeness = unit @ _unit(assigned.T @ unit).T
         plain = _soft(closeness, config.softness)
         observed = batches.T @ assigned
-        for rows in np.array_split(rng.permutation(len(unit)), min(blocks, len(unit))):
+        for rows in np.array_split(rng.permutation(len(unit)), blocks):
             observed -= batches[rows].T @ assigned[rows]
             expected = np.outer(share, observed.sum(axis=0))
             penalty = ((expected + 1) / (observed + 1)) ** config.diversity
@@ -123,28 +130,39 @@ def _cluster(
             total = weight.sum(axis=1, keepdims=True)
             assigned[rows] = np.where(total > 0, weight / np.where(total > 0, total, 1), plain[rows])
             observed += batches[rows].T @ assigned[rows]
-        now = _objective(assigned, closeness, observed, share, config)
-        if abs(objective - now) <= config.tolerance * abs(objective):
-            break
-        objective = now
-    return assigned, centres, now
+        objectives.append(_objective(assigned, closeness, batches, config))
+        if len(objectives) > WINDOW + 1:
+            last, earlier = sum(objectives[-WINDOW:]), sum(objectives[-WINDOW - 1 : -1])
+            if abs(earlier - last) < config.tolerance / 10 * abs(earlier):
+                break
+    return assigned, objectives[-1]
 
 
-def _objective(assigned: Matrix, closeness: Matrix, observed: Matrix, share: Matrix, config: HarmonyConfig) -> float:
+def _objective(assigned: Matrix, closeness: Matrix, batches: Matrix, config: HarmonyConfig) -> float:
+    """Distance to the centres, less the entropy of the assignment, and how far clusters are from mixing batches."""
+    observed = batches.T @ assigned
+    expected = np.outer(batches.mean(axis=0), observed.sum(axis=0))
     distance = 2 * float((assigned * (1 - closeness)).sum())
     entropy = config.softness * float((assigned * np.log(np.maximum(assigned, 1e-300))).sum())
-    expected = np.outer(share, observed.sum(axis=0))
     mixing = config.softness * config.diversity * float((observed * np.log((observed + 1) / (expected + 1))).sum())
     return distance + entropy + mixing
 
 
-def _without_shifts(values: Matrix, assigned: Matrix, batches: Matrix, ridge: float) -> Matrix:
-    """Mixture of experts (algorithm 3): in every cluster a ridge regression on batch, whose intercept stays."""
-    design = np.column_stack([np.ones(len(values)), batches])
-    penalty = np.diag([0.0] + [ridge] * batches.shape[1])
-    corrected = values.copy()
-    for weight in assigned.T:
-        weighted = design * weight[:, None]
-        shifts = np.linalg.lstsq(weighted.T @ design + penalty, weighted.T @ values, rcond=None)[0]
-        corrected -= weighted[:, 1:] @ shifts[1:]
+def without_shifts(values: Matrix, assigned: Matrix, batches: Matrix, ridge: float) -> Matrix:
+    """Mixture of experts (algorithm 3): in every cluster a ridge regression on batch, whose intercept stays.
+
+    Its normal equations hold sums over the rows of each batch alone: the shift of a batch is the distance of its
+    weighted mean from the intercept, shrunk by weight / (weight + ridge), and the intercept is the mean of the batches'
+    means by that shrinkage.
+    """
+    of_batch = [np.flatnonzero(member) for member in batches.T]
+    weights = np.array([assigned[rows].sum(axis=0) for rows in of_batch])  # (batches, clusters)
+    sums = np.array([assigned[rows].T @ values[rows] for rows in of_batch])  # (batches, clusters, d)
+    means = sums / np.maximum(weights, TINY)[..., None]
+    kept = weights / np.maximum(weights + ridge, TINY)
+    intercept = np.einsum("bk,bkd->kd", kept, means) / np.maximum(kept.sum(axis=0), TINY)[:, None]
+    shifts = kept[..., None] * (means - intercept)
+    corrected = np.empty_like(values)
+    for rows, shift in zip(of_batch, shifts, strict=True):
+        corrected[rows] = values[rows] - assigned[rows] @ shift
     return corrected

@@ -9,11 +9,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
+from morpho_assets.gallery.account import Account
 from morpho_assets.imaging.cell_quality import FLAG, REASONS, CellQualityConfig, CellRule, flag_cells
 from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL, table
 from morpho_assets.lake.work import Work
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.features import FEATURES, feature_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 
 KEYS = [PLATE.name, WELL.name]
@@ -37,20 +38,22 @@ class ProfilesConfig(BaseModel):
 def profile_plate(work: Work) -> None:
     """Write `well_profiles` and `normalized_profiles`, from the plate's cells or as its source has published them."""
     elsewhere = not work.read("sites").height
-    published = work.source.profiles(work.key) if elsewhere else None
+    account = Account()
+    published = work.source.profiles(work.key, account) if elsewhere else None
     if published is None:
         profile_cells(work)
     else:
         import_profiles(work, published, work.source.normalized)
+        work.notes["beside the features"] = account.notes()
 
 
 def profile_cells(work: Work) -> None:
     """Write `well_profiles`, `normalized_profiles` and `implausible_cells` from single cells.
 
-    One row per well that was imaged (of a plate without images: that has cells); a well without cells has its counts
-    and no measurements. The cells that a rule of the single-cell quality control hits are listed in
-    `implausible_cells`. A plate without enough control wells raises InputError (or takes the fallback that the
-    settings name).
+    One row per well that was imaged, here or elsewhere; a well without cells has its counts and no measurements. The
+    cells that a rule of the single-cell quality control hits are listed in `implausible_cells`. Raises InputError for a
+    well that the plate's map lacks. A plate without enough control wells raises InputError (or takes the fallback that
+    the settings name).
     """
     config: ProfilesConfig = work.settings
     cells = work.scan("single_cells")
@@ -79,14 +82,10 @@ def import_profiles(work: Work, published: pl.DataFrame, normalized: bool) -> No
     as they are, and `well_profiles` has the wells without measurements, since nobody published them. Raises InputError
     for a well that the plate's map lacks.
     """
-    features = feature_columns(published)
+    features = feature_columns(published, FEATURES)
     config: ProfilesConfig = work.settings
     wells = _annotation(work)
-    unknown = published.join(wells, on=KEYS, how="anti")
-    if unknown.height:
-        found = f"a profile of well {unknown['Metadata_Well'][0]}, which the platemap lacks"
-        todo = "Check that it is the plate's."
-        raise InputError("profiles", f"plate {work.key}", found, "wells of the platemap", todo)
+    _require_known(published, wells, work.key)
     profiles = wells.join(published, on=KEYS, how="inner", maintain_order="left")
     work.write("well_profiles", profiles.drop(features) if normalized else profiles)
     work.write("normalized_profiles", profiles if normalized else normalize(profiles, config.normalize, features))
@@ -128,8 +127,17 @@ def _applicable(rules: Sequence[CellRule], features: Sequence[str]) -> tuple[Cel
 
 
 def _imaged_wells(work: Work) -> pl.DataFrame:
-    imaged = _sites(work).select(KEYS).unique()
-    return _annotation(work).join(imaged, on=KEYS, how="semi", maintain_order="left")
+    imaged, wells = _sites(work).select(KEYS).unique(), _annotation(work)
+    _require_known(imaged, wells, work.key)
+    return wells.join(imaged, on=KEYS, how="semi", maintain_order="left")
+
+
+def _require_known(measured: pl.DataFrame, wells: pl.DataFrame, plate: str) -> None:
+    """Raise InputError for a measured well that the platemap does not have."""
+    unknown = measured.join(wells, on=KEYS, how="anti")
+    if unknown.height:
+        found = f"well {unknown['Metadata_Well'].sort()[0]}, which the platemap lacks"
+        raise InputError("profiles", f"plate {plate}", found, "wells of the platemap", "Check that it is the plate's.")
 
 
 def _annotation(work: Work) -> pl.DataFrame:
@@ -138,10 +146,10 @@ def _annotation(work: Work) -> pl.DataFrame:
 
 
 def _sites(work: Work) -> pl.DataFrame:
-    """Keys of the sites that were imaged; of a plate that was measured elsewhere, of those with cells."""
+    """Keys of the sites that were imaged, here or elsewhere."""
     site = [*KEYS, SITE.name]
     imaged = work.scan("sites").select(site).unique().collect()
-    return imaged if imaged.height else work.scan("single_cells").select(site).unique().collect()
+    return imaged if imaged.height else work.read("measured_sites").select(site)
 
 
 def _site_counts(work: Work) -> pl.DataFrame:

@@ -8,19 +8,22 @@ from pathlib import Path
 import polars as pl
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.cellprofiler import read_wells
+from morpho_assets.gallery.published import read_wells
 from morpho_assets.profiles.annotate import KEYS, AnnotateConfig, recognise
 
 
-def read_profiles(files: Sequence[Path], annotation: AnnotateConfig | None = None) -> pl.DataFrame:
+def read_profiles(
+    files: Sequence[Path], annotation: AnnotateConfig | None = None, features: Sequence[str] = ()
+) -> pl.DataFrame:
     """Published well profiles, one file below the other, controls recognised as in `annotate.recognise` (without a
-    treatment column they stay as they are). Columns that some file lacks are null there. Errors as of `read_wells`,
-    and InputError for no file at all and for a well that is in two: the stages of a plate are no replicates.
+    treatment column they stay as they are). Columns that some file lacks are null there. `features` are starts of their
+    names, as of `read_wells`. Errors as of `read_wells`, and InputError for no file at all and for a well that is in
+    two: the stages of a plate are no replicates.
     """
     if not files:
         raise InputError("profiles", "files", "none", "at least one file", "Check the folder and the pattern.")
     annotation = annotation or AnnotateConfig()
-    frames = [read_wells(file) for file in files]
+    frames = [read_wells(file, features=features) for file in files]
     _refuse_twice(files, frames)
     profiles = pl.concat(frames, how="diagonal_relaxed")
     return recognise(profiles, annotation) if annotation.treatment in profiles.columns else profiles

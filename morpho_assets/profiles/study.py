@@ -15,7 +15,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
 from morpho_assets.profiles.consensus import PROFILE_COUNT, consensus
 from morpho_assets.profiles.correct import CorrectorConfig, Tuner, correct_steps
-from morpho_assets.profiles.features import feature_columns, require_columns
+from morpho_assets.profiles.features import FEATURES, feature_columns, require_columns
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.select import SelectConfig, select_features
@@ -30,7 +30,7 @@ SWEEP = "sweep"
 """The evaluator of the rows of `metrics` that a sweep leaves."""
 SHUFFLED = "shuffled treatments"
 """What is added to the name of a variant whose treatments were shuffled."""
-SPACE_PREFIXES = ("Nuclei_", "Cells_", "Cytoplasm_", "Embedding_", "PC_", "Count_")
+SPACE_PREFIXES = (*FEATURES, "Count_")
 
 
 COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")

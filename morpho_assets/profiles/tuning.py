@@ -53,7 +53,12 @@ def mark_tuning(profiles: pl.DataFrame, share: float, seed: int = 0) -> pl.DataF
 def reported(profiles: pl.DataFrame, tuning: bool = False) -> pl.DataFrame:
     """`profiles` without the wells of tuning treatments, or with `tuning` without those of the others; controls stay.
     Profiles on which nothing was tuned come back as they are."""
+    return profiles.filter(is_reported(profiles, tuning))
+
+
+def is_reported(profiles: pl.DataFrame, tuning: bool = False) -> pl.Series:
+    """(rows,) boolean: the rows that `reported` keeps."""
     if TUNING not in profiles.columns:
-        return profiles
+        return pl.repeat(True, profiles.height, eager=True)
     kept = pl.col(TUNING).cast(pl.String) == ("true" if tuning else "false")  # the lake holds annotation as text
-    return profiles.filter(kept.fill_null(True))
+    return profiles.select(kept.fill_null(True)).to_series()

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from morpho_assets import __version__
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.consistency import ConsistencyConfig
 from morpho_assets.evaluate.evaluators import evaluator_config
-from morpho_assets.evaluate.retrieval import RetrievalConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES
 from morpho_assets.imaging.sites import SiteReader, plate_reader

@@ -15,9 +15,13 @@ from morpho_assets.evaluate.chance import (
     expected_ap,
     normalised_ap,
     null_ap,
-    p_value,
     random_ranks,
+    ranking_test,
 )
+
+
+def p_value(score: float, configurations: list[tuple[int, int]], **settings: int) -> float:
+    return ranking_test(score, configurations, **settings).p_value  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("positives", "total"), [(1, 1), (1, 17), (2, 6), (3, 9), (5, 5)])

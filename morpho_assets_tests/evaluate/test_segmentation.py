@@ -16,9 +16,9 @@ from morpho_assets.evaluate.evaluators import evaluate_plates, evaluator_config
 from morpho_assets.evaluate.segmentation import count_error, dice, instance_f1, map_dsb, one_threshold
 from morpho_assets.imaging.images import read_labels, write_labels
 from morpho_assets.imaging.overlap import overlap
-from morpho_assets.imaging.sites import complete_sites
-from morpho_assets.lake.provenance import Provenance
-from morpho_assets.workspace import Workspace
+from morpho_assets.imaging.sites import SiteReader, complete_sites
+from morpho_assets.lake.lake import Snapshot
+from morpho_assets_tests.factories import commit_tables, make_stages, plate, tables_of
 from morpho_assets_tests.project import make_project
 
 LABELS = arrays.arrays(np.int32, (9, 11), elements=st.integers(0, 4))
@@ -81,39 +81,36 @@ def test_fields_of_different_shape_cannot_be_compared() -> None:
 
 
 PLATE = "SYN00000001"
+Plates = tuple[Snapshot, dict[str, SiteReader]]
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory, tiny_gallery: Path) -> tuple[Workspace, Path]:
+def simulated(tmp_path_factory: pytest.TempPathFactory, tiny_gallery: Path) -> tuple[Plates, Path]:
     """A plate of the simulator whose masks are its true nuclei and cells, and the folder of these."""
-    from morpho_assets.gallery.images import fetch_images
-    from morpho_assets.gallery.manifest import write_manifest
-
     workspace = make_project(tmp_path_factory.mktemp("project"), tiny_gallery).workspace
-    lake, source = workspace.lake, workspace.source(PLATE)
-    write_manifest(lake, PLATE, workspace.provenance("plate_manifest", PLATE), source)
-    made = workspace.provenance("raw_images", PLATE)
-    fetch_images(lake, PLATE, made, workspace.store(PLATE), workspace.settings.images)
+    lake = workspace.lake
+    make_stages(workspace, PLATE, ["plate_manifest", "raw_images"])
     truth = next(Path(tiny_gallery).rglob(f"truth/*/{PLATE}/masks"))
     rows = []
-    for site in complete_sites(lake, PLATE):
-        paths = {kind: f"label_images/{site.key}-{kind}.tif" for kind in ("nuclei", "cells")}
-        for kind, path in paths.items():
-            lake.write_bytes(path, (truth / f"{site.key}-{kind}.tiff").read_bytes())
+    for site in complete_sites(tables_of(lake, "masks"), PLATE):
+        paths = {
+            kind: lake.write_named("label_images", f"{site.key}.tif", (truth / f"{site.key}-{kind}.tiff").read_bytes())
+            for kind in ("nuclei", "cells")
+        }
         rows.append({**site.place, **paths, "Count_Cells": 0, "Count_Dropped": 0})
-    lake.write("masks", PLATE, pl.DataFrame(rows), Provenance("masks", "1", "", {}))
-    return workspace, truth
+    commit_tables(lake, "masks", plate(PLATE), {"masks": pl.DataFrame(rows)})
+    reader = SiteReader(lake, workspace.settings.sources[0].store())
+    return (tables_of(lake, "evaluation"), {PLATE: reader}), truth
 
 
 def settings(folder: Path, **more: object) -> dict[str, object]:
     return {"evaluator": "segmentation", "nuclei": "{well}-{site}-nuclei.tiff", "folder": folder, **more}
 
 
-def test_true_masks_score_one_and_one_threshold_scores_less(simulated: tuple[Workspace, Path]) -> None:
-    workspace, truth = simulated
-    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+def test_true_masks_score_one_and_one_threshold_scores_less(simulated: tuple[Plates, Path]) -> None:
+    plates, truth = simulated
     both = settings(truth, cells="{well}-{site}-cells.tiff", border="keep")
-    found = evaluate_plates(readers, both, seed=1).metrics
+    found = evaluate_plates(*plates, both, seed=1).metrics
     assert found["scope"].unique(maintain_order=True).to_list() == [f"{PLATE}, nuclei", f"{PLATE}, cells"]
     assert found["metric"].to_list() == ["F1_50", "F1_70", "mAP_DSB", "Dice", "count_error"] * 2
     assert found["value"].to_list() == [1, 1, 1, 1, 0] * 2
@@ -123,17 +120,16 @@ def test_true_masks_score_one_and_one_threshold_scores_less(simulated: tuple[Wor
 
 
 def test_only_sites_with_a_file_count_and_border_objects_by_choice(
-    simulated: tuple[Workspace, Path], tmp_path: Path
+    simulated: tuple[Plates, Path], tmp_path: Path
 ) -> None:
-    workspace, truth = simulated
-    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+    plates, truth = simulated
     file = sorted(truth.glob("*-nuclei.tiff"))[0]
     labels = read_labels(file)
     inside = np.setdiff1d(labels, np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]]))
     labels[labels == inside[0]] = 0  # one nucleus that nobody drew
     (tmp_path / file.name).write_bytes(write_labels(labels))
     scores = {
-        border: evaluate_plates(readers, settings(tmp_path, border=border)).metrics for border in ("discard", "keep")
+        border: evaluate_plates(*plates, settings(tmp_path, border=border)).metrics for border in ("discard", "keep")
     }
     true = inside.size - 1
     discarded, kept = (dict(scores[border].select("metric", "value").iter_rows()) for border in ("discard", "keep"))
@@ -144,19 +140,18 @@ def test_only_sites_with_a_file_count_and_border_objects_by_choice(
     assert scores["discard"]["ci_low"].null_count() == 5  # one site has no spread
 
 
-def test_truth_that_is_not_there_or_does_not_fit(simulated: tuple[Workspace, Path], tmp_path: Path) -> None:
-    workspace, _ = simulated
-    readers = {PLATE: workspace.reader(PLATE, corrected=False)}
+def test_truth_that_is_not_there_or_does_not_fit(simulated: tuple[Plates, Path], tmp_path: Path) -> None:
+    plates, _ = simulated
     with pytest.raises(InputError, match="no file that its paths name"):
-        evaluate_plates(readers, settings(tmp_path))
+        evaluate_plates(*plates, settings(tmp_path))
     with pytest.raises(InputError, match=r"batch.*\{plate\}, \{well\}, \{site\}"):
-        evaluate_plates(readers, settings(tmp_path, nuclei="{batch}/{well}.tif"))
+        evaluate_plates(*plates, settings(tmp_path, nuclei="{batch}/{well}.tif"))
     with pytest.raises(InputError, match="name the true label images"):
         evaluator_config({"evaluator": "segmentation"})
-    for site in complete_sites(workspace.lake, PLATE):
+    for site in complete_sites(plates[0], PLATE):
         (tmp_path / f"{site.key}-nuclei.tiff").write_bytes(write_labels(np.ones((5, 5), np.int32)))
     with pytest.raises(ImageError, match="5 x 5"):
-        evaluate_plates(readers, settings(tmp_path))
+        evaluate_plates(*plates, settings(tmp_path))
 
 
 def test_one_threshold_by_hand() -> None:

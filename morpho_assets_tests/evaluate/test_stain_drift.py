@@ -14,39 +14,39 @@ from morpho_assets.evaluate.metrics import METRICS_SCHEMA
 from morpho_assets.evaluate.stain_drift import chance_of
 from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.sites import SiteReader
-from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.lake import Lake, Snapshot
+from morpho_assets_tests.factories import commit_tables, plate, tables_of
 
-MADE = Provenance("test", "1", "settings", {})
+Plates = tuple[Snapshot, dict[str, SiteReader]]
 
 
-def plates(folder: Path, levels: dict[str, tuple[str, float]], sites: int = 20) -> dict[str, SiteReader]:
-    """Readers of plates; `levels` maps a plate to its batch and the contrast of its AGP images."""
+def plates(folder: Path, levels: dict[str, tuple[str, float]], sites: int = 20) -> Plates:
+    """Tables and readers of plates; `levels` maps a plate to its batch and the contrast of its AGP images."""
     lake = Lake(str(folder))
     rng = np.random.default_rng(0)
-    for plate, (batch, level) in levels.items():
+    for key, (batch, level) in levels.items():
         wells = [f"A{number:02d}" for number in range(1, sites + 1)]
-        frame = pl.DataFrame({"Metadata_Plate": plate, "Metadata_Well": wells})
-        lake.write("wells", plate, frame.with_columns(Metadata_Batch=pl.lit(batch)), MADE)
+        frame = pl.DataFrame({"Metadata_Plate": key, "Metadata_Well": wells})
+        commit_tables(lake, "plate_manifest", plate(key), {"wells": frame.with_columns(Metadata_Batch=pl.lit(batch))})
         values = level * rng.normal(1, 0.05, sites)
         quality = frame.with_columns(Metadata_Site=1, channel=pl.lit("AGP"), ImageQuality_StdIntensity=values)
-        lake.write("image_quality", plate, quality, MADE)
-    return dict.fromkeys(levels, SiteReader(lake, Store()))
+        commit_tables(lake, "image_quality", plate(key), {"image_quality": quality})
+    return tables_of(lake, "evaluation"), dict.fromkeys(levels, SiteReader(lake, Store()))
 
 
 BATCHES = {f"P{n}": ("one", 0.1 + 0.001 * n) for n in range(4)} | {f"Q{n}": ("two", 0.3 + 0.004 * n) for n in range(4)}
 
 
-def drifted(readers: dict[str, SiteReader], **settings: object) -> list[str]:
-    found = evaluate_plates(readers, {"evaluator": "stain_drift", **settings}).metrics
-    return found.filter(~pl.col("holds"))["scope"].to_list()
+def drifted(found: Plates, **settings: object) -> list[str]:
+    metrics = evaluate_plates(*found, {"evaluator": "stain_drift", **settings}).metrics
+    return metrics.filter(~pl.col("holds"))["scope"].to_list()
 
 
 def test_plates_are_compared_with_their_own_batch(tmp_path: Path) -> None:
-    readers = plates(tmp_path, {**BATCHES, "P4": ("one", 0.16)})
-    assert drifted(readers) == ["P4, AGP"]
-    assert drifted(readers, group=()) == []  # among plates of another batch it is one in the middle
-    found = evaluate_plates(readers, {"evaluator": "stain_drift"}).metrics
+    five = plates(tmp_path, {**BATCHES, "P4": ("one", 0.16)})
+    assert drifted(five) == ["P4, AGP"]
+    assert drifted(five, group=()) == []  # among plates of another batch it is one in the middle
+    found = evaluate_plates(*five, {"evaluator": "stain_drift"}).metrics
     assert dict(found.schema) == METRICS_SCHEMA
     ratio = found.filter(metric="stain_log2_ratio", scope="P4, AGP").row(0, named=True)
     assert ratio["value"] == pytest.approx(np.log2(0.16 / 0.1015), abs=0.06)
@@ -55,13 +55,14 @@ def test_plates_are_compared_with_their_own_batch(tmp_path: Path) -> None:
 
 
 def test_two_plates_have_a_ratio_alone_and_plates_without_images_nothing(tmp_path: Path) -> None:
-    readers = plates(tmp_path, {"P1": ("one", 0.1), "P2": ("one", 0.2)})
-    found = evaluate_plates(readers, {"evaluator": "stain_drift"}).metrics
+    tables, readers = plates(tmp_path, {"P1": ("one", 0.1), "P2": ("one", 0.2)})
+    found = evaluate_plates(tables, readers, {"evaluator": "stain_drift"}).metrics
     assert found["metric"].to_list() == ["stain_log2_ratio"] * 2
-    lake = readers["P1"].lake
-    for plate in readers:
-        lake.write("image_quality", plate, lake.read("image_quality", plate).clear(), MADE)
-    assert evaluate_plates(readers, {"evaluator": "stain_drift"}).metrics.is_empty()
+    for key in readers:
+        none = tables.read("image_quality", key).clear()
+        commit_tables(tables.lake, "image_quality", plate(key), {"image_quality": none})
+    tables = tables_of(tables.lake, "evaluation")
+    assert evaluate_plates(tables, readers, {"evaluator": "stain_drift"}).metrics.is_empty()
 
 
 @pytest.mark.parametrize(

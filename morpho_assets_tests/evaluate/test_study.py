@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,18 @@ import pytest
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import EVALUATORS
 from morpho_assets.evaluate.study import SHUFFLED, evaluate_study
-from morpho_assets.gallery.store import Store
-from morpho_assets.imaging.sites import SiteReader
+from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.study import read_space
 from morpho_assets.report.study import report_study
+from morpho_assets.settings import Settings
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.evaluate.conftest import screen
+from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study, study_work
 
-MADE = Provenance("evaluation", "1", "abc", {})
-STEPS = {"cells": ["selected", "sphering"]}
+SPHERING = ({"corrector": "sphering"},)
 SETTINGS: dict[str, dict[str, Any]] = {
     name: {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})} for name in EVALUATORS
 }
@@ -43,9 +42,25 @@ def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
     after = wells.with_columns(
         (pl.col(features) + 3 * pl.col(features).mean().over("Metadata_Perturbation")), step=pl.lit("sphering")
     )
-    lake.write("profiles", "s", wells, MADE, part="selected")
-    lake.write("profiles", "s", after, MADE, part="corrected")
+    commit_tables(lake, "feature_space", study("s"), {"profiles": wells})
+    commit_tables(lake, "corrected_profiles", study("s"), {"profiles": after})
     return lake
+
+
+def asked(evaluators: dict[str, dict[str, Any]], corrections: tuple[dict[str, str], ...] = SPHERING) -> Study:
+    """The study `s` of the space `cells`."""
+    return Study.model_validate({
+        "name": "s", "title": "All of them", "spaces": {"cells": {"of": "cells"}}, "evaluators": evaluators,
+        "corrections": corrections,
+    })  # fmt: skip
+
+
+def evaluated(lake: Lake, *of: Any) -> pl.DataFrame:
+    """The `metrics` of the study."""
+    work = study_work(lake, "evaluation", asked(*of), {})
+    evaluate_study(work)
+    commit_work(work)
+    return last(lake, "evaluation", "metrics", "s")
 
 
 @pytest.fixture
@@ -56,22 +71,21 @@ def screened(tmp_path: Path) -> Callable[..., Lake]:
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_every_evaluator_runs_in_a_study(name: str, screened: Callable[..., Lake]) -> None:
     lake = screened(screen(2, treatments=24))
-    found = evaluate_study(lake, "s", MADE, STEPS, {"mine": SETTINGS[name]}, 0, {})
+    found = evaluated(lake, {"mine": SETTINGS[name]})
     overall = found.filter(scope="overall")
     names = ["cells", f"cells, {SHUFFLED}", "cells, sphering", f"cells, sphering, {SHUFFLED}"]
     assert overall["variant"].unique(maintain_order=True).to_list() == names
     asked = overall.filter(~pl.col("variant").str.ends_with(SHUFFLED))
     assert asked["n"].min() > 0  # type: ignore[operator]
     assert asked["chance"].null_count() == 0
-    assert lake.read("metrics", "s").height == found.height
-    tested = lake.read("treatments", "s")
+    tested = last(lake, "evaluation", "treatments", "s")
     assert (tested.height > 0) == (name in ("retrieval", "consistency"))
 
 
 def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) -> None:
     lake = screened(screen(3, treatments=24))
-    evaluate_study(lake, "s", MADE, STEPS, SETTINGS, 0, {})
-    scores = lake.read("treatment_scores", "s")
+    evaluated(lake, SETTINGS)
+    scores = last(lake, "evaluation", "treatment_scores", "s")
     replicating = scores.filter(variant="cells", evaluator="replicability", score="replicates", value=1.0)
     assert replicating["treatment"].sort().to_list() == [f"t{i:02d}" for i in range(24)]
     kinds = scores.group_by("evaluator").agg(pl.col("score").unique().sort())
@@ -85,7 +99,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
 
 def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake]) -> None:
     lake = screened(screen(0.3, treatments=24))
-    found = evaluate_study(lake, "s", MADE, STEPS, {"mine": SETTINGS["retrieval"]}, 0, {})
+    found = evaluated(lake, {"mine": SETTINGS["retrieval"]})
     change = found.filter(scope="against cells", metric="mAP").row(0, named=True)
     assert change["variant"] == "cells, sphering"
     before, after = (
@@ -100,14 +114,15 @@ def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake
 def test_an_error_names_study_evaluator_and_variant(screened: Callable[..., Lake]) -> None:
     lake = screened(screen(2))
     with pytest.raises(InputError, match=r"study s, evaluator mine, variant cells: profiles.*Metadata_absent"):
-        evaluate_study(lake, "s", MADE, STEPS, {"mine": {"evaluator": "grit", "group": "Metadata_absent"}}, 0, {})
-    assert lake.partitions("metrics") == []
+        evaluated(lake, {"mine": {"evaluator": "grit", "group": "Metadata_absent"}})
+    assert lake.ledger.latest("evaluation", study("s")) is None
+    assert lake.files.find("metrics") == {}
 
 
 def test_what_cannot_be_asked_leaves_the_others_their_scores(screened: Callable[..., Lake]) -> None:
     frame = screen(2, plates=1).with_columns(Metadata_moa=pl.lit(None, pl.String))
     lake = screened(frame)
-    found = evaluate_study(lake, "s", MADE, {"cells": ["selected"]}, SETTINGS, 0, {})
+    found = evaluated(lake, SETTINGS, ())
     asked = found.filter(scope="overall", variant="cells").group_by("evaluator").agg(pl.col("n").max())
     assert set(asked["evaluator"]) == set(EVALUATORS)
     assert dict(asked.iter_rows())["retrieval"] == 0
@@ -116,23 +131,23 @@ def test_what_cannot_be_asked_leaves_the_others_their_scores(screened: Callable[
 @pytest.mark.slow
 def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Path) -> None:
     lake = screened(screen(3, treatments=24).with_columns(Metadata_Count_Cells=pl.lit(100)))
-    plates = [f"P{i}" for i in range(4)]
-    wells = read_space(lake, "s", "cells", "selected").drop("study", "space", "step")
-    for plate, name in product(plates, ("well_profiles", "normalized_profiles")):
-        lake.write(name, plate, wells.filter(Metadata_Plate=plate), MADE)
-    for plate, name in product(plates, ("image_quality", "masks")):
-        lake.write(name, plate, table(name).empty(), MADE)
-    for name in ("projections", "encoders", "correction_notes"):
-        lake.write(name, "s", table(name).empty(), MADE)
+    sources = {f"P{i}": SamplesheetSource(kind="samplesheet", name="lab", path="none.csv") for i in range(4)}
+    wells = read_space(lake.latest(["feature_space"], [study("s")]), "s", "cells", "selected")
+    wells = wells.drop("study", "space", "step")
+    for key in sources:
+        mine = wells.filter(Metadata_Plate=key)
+        for stage in ("plate_manifest", "raw_images", "illumination", "image_quality", "masks"):
+            commit_tables(lake, stage, plate(key), {name: table(name).empty() for name in STAGES[stage].outputs})
+        commit_tables(lake, "well_profiles", plate(key), {"well_profiles": mine, "normalized_profiles": mine})
+    for stage, name in (("projections", "projections"), ("encoder", "encoders")):
+        commit_tables(lake, stage, study("s"), {name: table(name).empty()})
+    commit_tables(lake, "corrected_profiles", study("s"), {"correction_notes": table("correction_notes").empty()})
     settings = {**SETTINGS, "replicates": {"evaluator": "retrieval", "threshold": 0.01}}
-    study = Study.model_validate({
-        "name": "s", "title": "All of them", "spaces": {"cells": {"of": "cells"}}, "evaluators": settings,
-        "corrections": [{"corrector": "sphering"}],
-    })  # fmt: skip
-    evaluate_study(lake, "s", MADE, STEPS, settings, 0, {})
-    readers = {plate: SiteReader(lake, Store()) for plate in plates}
-    path, _ = report_study(lake, study, readers, str(tmp_path))
-    page = Path(path).read_text()
+    evaluated(lake, settings)
+    work = study_work(lake, "report", asked(settings), sources)
+    work.options = Settings(reports=str(tmp_path / "reports"))
+    report_study(work)
+    page = (tmp_path / "reports/s/report.html").read_text()
     for metric in ("grit_median", "NSCB", "folds_median", "percent_replicating", "NMI", "auc", "silhouette"):
         assert metric in page
     assert "a false discovery rate of 1 % in" in page

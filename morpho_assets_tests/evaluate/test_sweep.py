@@ -52,10 +52,10 @@ def test_treatments_that_do_nothing_gain_nothing_by_the_chosen_strength() -> Non
     weakest = found.curve.filter(pl.col("epsilon") == 1e3)
     assert abs(chosen["reported"].item() - weakest["reported"].item()) < 0.02
     assert found.curve.select(pl.max_horizontal(pl.col("^.*_shuffled$").abs())).to_series().max() < 0.03  # type: ignore[operator]
-    against_controls = sweep(frame, columns, sphering(negatives="negcon")).curve  # what the default is not
+    against_controls = sweep(frame, columns, sphering(negatives="negcon")).curve  # fold by fold
     strongest, weakest = (against_controls.filter(pl.col("epsilon") == value) for value in (1e-3, 1e3))
-    assert strongest["reported"].item() - weakest["reported"].item() > 0.1
-    assert strongest["reported_shuffled"].item() - weakest["reported_shuffled"].item() > 0.1  # and the twin tells
+    assert strongest["reported"].item() - weakest["reported"].item() < 0.05
+    assert strongest["reported_shuffled"].item() - weakest["reported_shuffled"].item() < 0.05
 
 
 def test_shuffled_treatments_of_real_plates_gain_nothing(jump_plates: pl.DataFrame) -> None:

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import builtins
 import errno
+import hashlib
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
 
-from morpho_assets.lake.files import Entry, Files
+from botocore.exceptions import ClientError
+from fsspec import AbstractFileSystem
+
+from morpho_assets.lake import files
+from morpho_assets.lake.files import Entry, Files, ObjectFiles
 from morpho_assets.lake.lake import Lake
+from morpho_assets.retry import retried
 
 How = Literal["fails", "lost", "dies", "dies after"]
 """An operation fails and did nothing; it was done, and its answer is lost; the process dies before it, or after it."""
-EVERY: tuple[How, ...] = ("fails", "lost", "dies", "dies after")
+WAYS: tuple[How, ...] = ("fails", "lost", "dies", "dies after")
 
 
 class Killed(BaseException):
@@ -36,6 +45,7 @@ class Fault:
 
     at: int = 0
     how: How = "fails"
+    error: type[OSError] = OSError
     seen: list[str] = field(default_factory=list)
     dead: bool = False
     when_dead: Callable[[], None] | None = None
@@ -51,7 +61,7 @@ class Fault:
             if hasattr(done, "close"):
                 done.close()
         if self.how in ("fails", "lost"):
-            raise OSError(errno.EIO, f"operation {self.at}, {name}, {self.how}")
+            raise self.error(errno.EIO, f"operation {self.at}, {name}, {self.how}")
         if self.when_dead is not None:
             self.when_dead()
         self.dead = True
@@ -105,10 +115,83 @@ class FaultyFiles:
         return self.inner.aside(path)
 
 
-def lake_over(files: Files) -> Lake:
+class Bucket(AbstractFileSystem):
+    """An object store in memory, which answers as s3fs does; every request is one that the fault may strike."""
+
+    protocol = "s3"
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        self.fault = Fault()
+        self.lock = threading.Lock()
+
+    def files(self) -> ObjectFiles:
+        """A store on it."""
+        store = ObjectFiles("s3://bucket/lake")
+        vars(store)["system"] = self
+        return store
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        return self.fault("get", self._object, path)[start:end]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        self.fault("put", self._put, path, value, mode)
+
+    def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+        self.fault("put", self._put, rpath, Path(lpath).read_bytes())
+
+    def rm_file(self, path: str) -> None:
+        self.fault("delete", self.objects.pop, self._strip_protocol(path), None)
+
+    def find(self, path: str, prefix: str = "", **options: Any) -> dict[str, dict[str, Any]]:
+        start = f"{self._strip_protocol(path)}/{prefix}"
+        return self.fault("list", lambda: {name: self._described(name) for name in list(self.objects)
+                                           if name.startswith(start)})  # fmt: skip
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return self.fault("head", self._described, self._strip_protocol(path))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        raise NotImplementedError("folders are listed by prefix")
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
+        return io.BytesIO(self.fault("get", self._object, path))
+
+    def _object(self, path: str) -> bytes:
+        try:
+            return self.objects[self._strip_protocol(path)]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def _put(self, path: str, value: bytes, mode: str = "overwrite") -> None:
+        name = self._strip_protocol(path)
+        with self.lock:
+            if mode == "create" and name in self.objects:
+                answer = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
+                raise OSError(errno.EINVAL, "PreconditionFailed") from ClientError(answer, "PutObject")
+            self.objects[name] = value
+            self.written[name] = datetime.now(UTC)
+
+    def _described(self, name: str) -> dict[str, Any]:
+        body = self._object(name)
+        tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return {"name": name, "type": "file", "size": len(body), "ETag": tag, "LastModified": self.written[name]}
+
+
+@contextmanager
+def no_pauses() -> Iterator[None]:
+    """What is tried again is so at once."""
+    with patch.object(files, "retried", partial(retried, pause=lambda seconds: None)):
+        yield
+
+
+def lake_over(store: Files) -> Lake:
     """A lake on a store that is there already."""
-    lake = Lake(files.url(""))
-    vars(lake)["files"] = files
+    lake = Lake(store.url(""))
+    vars(lake)["files"] = store
     return lake
 
 

@@ -4,51 +4,36 @@ import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from morpho_assets import retry
-from morpho_assets.lake import files as module
 from morpho_assets.lake.files import ASIDE, LocalFiles, ObjectFiles, open_files, quoted, unquoted
-from morpho_assets_tests.lake.faults import Fault, FaultyFiles, Killed, disk
+from morpho_assets_tests.lake.faults import WAYS, Bucket, Fault, FaultyFiles, Killed, disk, no_pauses
 
-STORES = ("local", "s3", "s3 over a bad network", "faulty")
-NAMES = [
-    "plain",
-    "P 1",
-    "[a-z]*?",
-    "it's",
-    'a"b',
-    "50%",
-    "%5B",
-    "Größe/µ",
-    "..",
-    ".",
-    "a#b",
-    "a\\b",
-    "{x}",
-    "+&=~",
-    "日本",
-]
+STORES = ("local", "s3", "s3 over a bad network", "memory", "faulty")
+NAMES = ["plain", "P 1", "[a-z]*?", "it's", 'a"b', "50%", "%5B", "Größe/µ", "..", ".", "a#b", "a\\b", "{x}", "+&=~", "日本"]
 
 
 @pytest.fixture(params=STORES)
-def store(request, tmp_path, monkeypatch):
+def store(request, tmp_path):
     """An empty store of each kind, under a root whose name is odd."""
-    if request.param in ("local", "faulty"):
+    if request.param in ("local", "faulty", "memory"):
         local = LocalFiles(str(tmp_path / "the lake [1]"))
-        yield local if request.param == "local" else FaultyFiles(local)
+        yield {"local": local, "faulty": FaultyFiles(local), "memory": Bucket().files()}[request.param]
         return
     server = request.getfixturevalue("object_store")
     files = ObjectFiles(f"s3://bucket/{quoted(request.node.name)}/the lake [1]", server.options, attempts=20)
     if request.param == "s3":
         yield files
         return
-    monkeypatch.setattr(module, "retried", partial(retry.retried, pause=lambda seconds: None))
-    with server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100):
+    with no_pauses(), server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100):
         yield files
+
+
+def in_memory(store):
+    return store.remote and isinstance(store.system, Bucket)
 
 
 def test_what_is_written_is_read(store):
@@ -116,7 +101,7 @@ def test_a_stamp_changes_with_the_content_alone(store):
 
 def test_listings_are_never_cached(store):
     """What another process writes and removes is seen at once."""
-    other = pickle.loads(pickle.dumps(store))
+    other = store if in_memory(store) else pickle.loads(pickle.dumps(store))
     assert store.find("a") == {}
     other.write("a/1", b"1")
     assert list(store.find("a")) == ["a/1"]
@@ -180,6 +165,8 @@ def test_an_object_store_is_asked_once(remote):
 
 
 def test_it_travels_to_a_worker(store):
+    if in_memory(store):
+        pytest.skip("memory is of one process")
     store.write("a", b"1")
     other = pickle.loads(pickle.dumps(store))
     assert other.read("a") == b"1"
@@ -208,11 +195,11 @@ def _local(files):
 
 
 @pytest.fixture
-def remote(object_store, request, monkeypatch):
-    monkeypatch.setattr(module, "retried", partial(retry.retried, pause=lambda seconds: None))
+def remote(object_store, request):
     files = ObjectFiles(f"s3://bucket/{quoted(request.node.name)}", object_store.options)
     files.write("a/1", b"1")
-    return files, object_store.network
+    with no_pauses():
+        yield files, object_store.network
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -294,7 +281,7 @@ def _new(path):
     return path
 
 
-@pytest.mark.parametrize("how", ["fails", "lost", "dies", "dies after"])
+@pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("writer", WRITERS)
 def test_on_the_disk_a_file_is_whole_or_not_there_whatever_happens_when(tmp_path, writer, how):
     for at in range(1, 100):

@@ -43,8 +43,8 @@ def synthetic(seed: int, side: int = 160, cells: int = 12, channels: int = 5) ->
 
 def real_image(reference: Path, name: str) -> NDArray[np.uint16]:
     """(5, H, W) uint16 of a reference field."""
-    if name == "hard":
-        return tifffile.imread(reference / "cellprofiler_reference" / "hard" / "image.tif")
+    if name not in WELLS:
+        return tifffile.imread(reference / "cellprofiler_reference" / name / "image.tif")
     planes = [next((reference / "gallery").rglob(f"{WELLS[name]}p01-ch{k}sk1fk1fl1.tiff")) for k in (5, 4, 3, 2, 1)]
     return np.stack([tifffile.imread(plane) for plane in planes])
 

@@ -10,43 +10,61 @@ import pytest
 from scipy import ndimage
 from skimage import io
 
-from morpho_assets.measure import MeasurementConfig, feature_columns, measure_site
+from morpho_assets.measure import PROFILES, MeasurementConfig, measure_site
+from morpho_assets.measure.oracles import CELLPROFILER, CHECKS, FIELDS, Check
 from morpho_assets_tests.measure.agreement import disagreeing
 from morpho_assets_tests.measure.fields import CHANNELS, COMPARTMENTS, real_image, real_labels
 
-# docs/measurements.md gives the reasons; a number is the most objects of the three fields that may disagree.
-EXCEPTIONS = {"Cells_AreaShape_Orientation": 2, "Cytoplasm_AreaShape_Orientation": 1}
+CHECKED = [check for check in CHECKS if check.oracle == CELLPROFILER]
 
 
-@pytest.mark.parametrize("field", ["hard", "D14", "N09"])
-def test_values_are_those_of_cellprofiler(reference_data: Path, field: str) -> None:
-    folder = reference_data / "cellprofiler_reference" / field
-    ours = measure_site(real_image(reference_data, field), real_labels(folder), CHANNELS)
+@pytest.fixture(scope="module", params=FIELDS)
+def both(request: pytest.FixtureRequest, reference_data: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One field's values: ours as production data has its ties, and CellProfiler's."""
+    folder = reference_data / "cellprofiler_reference" / request.param
+    ours = measure_site(
+        real_image(reference_data, request.param), real_labels(folder), CHANNELS, PROFILES["jump_production"]
+    )
+    tables = [pl.read_csv(folder / f"{name}.csv.gz", infer_schema_length=None) for name in COMPARTMENTS]
+    assert all(table["ObjectNumber"].to_list() == ours["ObjectNumber"].to_list() for table in tables)
+    return ours, pl.concat([table.drop("ObjectNumber") for table in tables], how="horizontal").cast(pl.Float64)
+
+
+def wrong_objects(ours: pl.DataFrame, theirs: pl.DataFrame, check: Check) -> dict[str, int]:
+    """Columns of the check's family with objects that disagree, and how many."""
     wrong = {}
-    for compartment in COMPARTMENTS:
-        theirs = pl.read_csv(folder / f"{compartment}.csv.gz", infer_schema_length=None)
-        assert ours["ObjectNumber"].to_list() == theirs["ObjectNumber"].to_list()
-        assert [c for c in ours.columns if c.startswith(compartment)] == theirs.columns[1:]
-        for name in theirs.columns[1:]:
-            reference = theirs[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-            bad = int(disagreeing(ours[name].to_numpy(), reference).sum())
-            if bad > (EXCEPTIONS.get(name, 0) if field == "hard" else 0):
-                wrong[name] = bad
-    assert wrong == {}
+    for name in filter(check.covers, theirs.columns):
+        expected = theirs[name].fill_null(np.nan).to_numpy()
+        bad = disagreeing(ours[name].to_numpy(), expected, check.relative, check.absolute)
+        wrong[name] = int(bad.sum())
+    assert wrong
+    return {name: number for name, number in wrong.items() if number}
 
 
-def test_orientation_exceptions_are_the_same_axis_or_a_perfect_tie(reference_data: Path) -> None:
-    """The ellipse points up (+90 or -90 degrees) or has equal variances along both axes (+45 or -45)."""
-    folder = reference_data / "cellprofiler_reference" / "hard"
-    ours = measure_site(real_image(reference_data, "hard"), real_labels(folder), CHANNELS, "core")
-    for name in EXCEPTIONS:
-        theirs = pl.read_csv(folder / f"{name.split('_')[0]}.csv.gz")[name].to_numpy()
-        bad = disagreeing(ours[name].to_numpy(), theirs)
-        np.testing.assert_allclose(np.abs(ours[name].to_numpy()[bad]), np.abs(theirs[bad]))
+def test_columns_are_those_of_cellprofiler(both: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+    ours, theirs = both
+    assert theirs.columns == ours.columns[1:]
 
 
-def test_exceptions_are_at_most_one_percent_of_the_features() -> None:
-    assert len(EXCEPTIONS) <= 0.01 * len(feature_columns(CHANNELS, COMPARTMENTS))
+@pytest.mark.parametrize("check", CHECKED, ids=lambda check: check.family)
+def test_values_are_those_of_cellprofiler(both: tuple[pl.DataFrame, pl.DataFrame], check: Check) -> None:
+    wrong = wrong_objects(*both, check)
+    assert {name: number for name, number in wrong.items() if number > check.but.get(name, 0)} == {}
+
+
+def test_exceptions_are_those_that_are_listed(reference_data: Path) -> None:
+    """On the odd field, which has them all: none is listed that is none, and orientations differ in sign alone."""
+    folder = reference_data / "cellprofiler_reference" / "odd"
+    ours = measure_site(real_image(reference_data, "odd"), real_labels(folder), CHANNELS, PROFILES["jump_production"])
+    for check in CHECKED:
+        for name, number in check.but.items():
+            theirs = pl.read_csv(folder / f"{name.split('_')[0]}.csv.gz")[name].to_numpy()
+            bad = disagreeing(ours[name].to_numpy(), theirs, check.relative, check.absolute)
+            assert bad.sum() == number, name
+            if name.endswith("Orientation"):
+                np.testing.assert_allclose(np.abs(ours[name].to_numpy()[bad]), np.abs(theirs[bad]))
+            else:  # percent of the object's intensity
+                np.testing.assert_allclose(ours[name].to_numpy()[bad], theirs[bad], atol=1e-5)
 
 
 def test_nuclei_of_a_production_run_to_four_decimals(reference_data: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import measure as regions
 from skimage import morphology
@@ -17,7 +14,6 @@ from morpho_assets.measure.granularity import least_in_disc, openings
 from morpho_assets.measure.hulls import hull_statistics
 from morpho_assets.measure.objects import find_objects
 from morpho_assets.measure.ranks import rank_values
-from morpho_assets.measure.ties import sort_around
 from morpho_assets_tests.measure.fields import synthetic
 
 
@@ -65,6 +61,24 @@ def test_texture_of_four_pixels_by_hand() -> None:
     assert row["Texture_Entropy_DNA_10_00_256"] == 0
 
 
+@pytest.mark.parametrize("side", [10, 12, 17])
+@pytest.mark.parametrize("level", [1, 7, 255])
+def test_texture_of_one_level_has_no_information(side: int, level: int) -> None:
+    """Both entropies are 0, so that InfoMeas1 is 0 / 0, which is 0 here; the logarithms' rounding gave -1 or 0."""
+    row = one_object([[1] * side] * side, [[level / 255] * side] * side)
+    for step in ("3_00", "3_01", "5_02", "5_03"):
+        for feature, value in {"InfoMeas1": 0, "InfoMeas2": 0, "Entropy": 0, "AngularSecondMoment": 1}.items():
+            assert row[f"Texture_{feature}_DNA_{step}_256"] == value
+
+
+def test_texture_of_one_pair() -> None:
+    """At distance 3 only the corners of a 4 x 4 square meet along its diagonals: of equal levels 0, of unequal -1."""
+    corners = [[9, 5, 5, 3], [5] * 4, [5] * 4, [3, 5, 5, 7]]
+    row = one_object([[1] * 4] * 4, (np.array(corners) / 255).tolist())
+    assert row["Texture_InfoMeas1_DNA_3_01_256"] == -1
+    assert row["Texture_InfoMeas1_DNA_3_03_256"] == 0
+
+
 def test_single_pixel_has_a_size_and_no_shape() -> None:
     row = one_object([[1]])
     assert row["AreaShape_Area"] == 1
@@ -89,6 +103,19 @@ def test_squares_side_by_side_touch_on_one_side() -> None:
     assert row["Cells_Neighbors_PercentTouching_Adjacent"] == pytest.approx(100 * 5 / 16)
     assert row["Cells_Neighbors_FirstClosestDistance_5"] == 5
     assert row["Cells_Neighbors_FirstClosestObjectNumber_5"] == 2
+
+
+def test_of_equally_near_objects_the_lowest_number_comes_first() -> None:
+    """Nine objects in a grid, numbered from the end; their centres lie a third off the pixels, which rounds."""
+    labels = np.zeros((75, 75), np.int32)
+    for k in range(9):
+        row, col = 10 + 20 * (k // 3), 10 + 20 * (k % 3)
+        labels[row : row + 2, col : col + 1] = labels[row, col : col + 2] = 9 - k
+    rows = measure_site(np.ones((1, 75, 75), np.float32), {"Cells": labels}, ["DNA"]).rows(named=True)
+    nearest = [(row["Cells_Neighbors_FirstClosestObjectNumber_5"], row["Cells_Neighbors_SecondClosestObjectNumber_5"])
+               for row in rows]  # fmt: skip
+    assert nearest == [(2, 4), (1, 3), (2, 6), (1, 5), (2, 4), (3, 5), (4, 8), (5, 7), (6, 8)]
+    assert [row["Cells_Neighbors_FirstClosestDistance_5"] for row in rows] == pytest.approx([20] * 9)
 
 
 @pytest.mark.parametrize("frame_is_edge", [True, False])
@@ -133,53 +160,3 @@ def test_ranks_are_dense() -> None:
     ranking = rank_values(values, np.array([0, 0, 0, 1, 1, 1], np.int32), np.array([0, 3, 6]))
     assert ranking.ranks.tolist() == [[2, 0, 1, 1, 2, 3]]
     assert ranking.ascending.tolist() == [[-0.25, 0.0, 0.5, 0.0, 0.5, 1.0]]
-
-
-def quicksort(keys: list[int]) -> list[int]:
-    """Numpy's argsort without vector instructions, in plain words, for lists too short for its heap sort."""
-    order, parts = list(range(len(keys))), [(0, len(keys) - 1)]
-    while parts:
-        low, high = parts.pop()
-        while high - low > 15:
-            middle = low + (high - low) // 2
-            for a, b in ((low, middle), (middle, high), (low, middle)):
-                if keys[order[b]] < keys[order[a]]:
-                    order[a], order[b] = order[b], order[a]
-            pivot, up, down = keys[order[middle]], low, high - 1
-            order[middle], order[down] = order[down], order[middle]
-            while True:
-                up = next(k for k in range(up + 1, high + 1) if keys[order[k]] >= pivot)
-                down = next(k for k in range(down - 1, -1, -1) if keys[order[k]] <= pivot)
-                if up >= down:
-                    break
-                order[up], order[down] = order[down], order[up]
-            order[up], order[high - 1] = order[high - 1], order[up]
-            parts.append((up + 1, high))
-            high = up - 1
-        order[low : high + 1] = sorted(order[low : high + 1], key=keys.__getitem__)
-    return order
-
-
-def items_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    return keys.astype(np.int64) << 32 | np.arange(len(keys))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=120), st.sets(st.integers(0, 9), min_size=1))
-def test_equal_maxima_are_ordered_as_by_quicksort(keys: list[int], wanted: set[int]) -> None:
-    ours = sort_around(items_of(np.array(keys)), np.array(sorted(wanted), np.int32)) & 0xFFFFFFFF
-    expected = quicksort(keys)
-    for key in wanted:
-        assert [k for k in ours if keys[k] == key] == [k for k in expected if keys[k] == key]
-
-
-def test_depth_limit_sorts_by_heap() -> None:
-    """Keys built against the median of three make quicksort deep; all must come out in order all the same."""
-    size = 2000
-    keys = np.zeros(size, np.int64)
-    keys[: size // 2 : 2], keys[1 : size // 2 : 2] = (
-        np.arange(1, size // 4 + 1) * 2 - 1,
-        np.arange(size // 4) + size // 2,
-    )
-    keys[size // 2 :] = np.arange(1, size // 2 + 1) * 2
-    assert (np.diff(sort_around(items_of(keys), np.unique(keys).astype(np.int32)) >> 32) >= 0).all()

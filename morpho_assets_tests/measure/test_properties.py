@@ -9,13 +9,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from morpho_assets.measure import PROFILES, MeasurementConfig, measure_site
+from morpho_assets.measure import measure_site
 from morpho_assets_tests.measure.fields import Labels, synthetic
 
-# Equal maxima are settled within the object: CellProfiler's own rule depends on the whole image.
-LOCAL = MeasurementConfig.model_validate(
-    PROFILES["jump"].model_dump() | {"intensity": {"ties": "first"}, "radial_distribution": {"ties": "first"}}
-)
 CHANNELS = ["DNA", "ER"]
 PLACED = ("AreaShape_Center", "AreaShape_BoundingBoxM", "Location_")
 NUMBERED = ("ObjectNumber",)
@@ -32,7 +28,7 @@ quick = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.re
 
 
 def measure(image: NDArray[np.float32], labels: Labels) -> pl.DataFrame:
-    return measure_site(image, labels, CHANNELS, LOCAL)
+    return measure_site(image, labels, CHANNELS)
 
 
 def assert_same(a: pl.DataFrame, b: pl.DataFrame, leave_out: tuple[str, ...], tolerance: float = 1e-6) -> None:

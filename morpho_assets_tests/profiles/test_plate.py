@@ -11,11 +11,11 @@ import pytest
 from morpho_assets.errors import InputError
 from morpho_assets.imaging.cell_quality import CellQualityConfig, CellRule
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.provenance import Provenance
+from morpho_assets.lake.tables import table
 from morpho_assets.profiles.normalize import NormalizeConfig
 from morpho_assets.profiles.plate import ProfilesConfig, profile_plate
+from morpho_assets_tests.factories import commit_tables, commit_work, last, make_work, plate
 
-MADE = Provenance("test", "1", "settings", {})
 WELLS = ["A01", "A02", "A03", "B01"]
 
 
@@ -39,16 +39,31 @@ def lake(tmp_path: Path) -> Lake:
     cells = cells.with_columns(Cells_AreaShape_Area=area, Nuclei_Intensity_MeanIntensity_DNA=rng.random(cells.height))
     quality = sites.with_columns(flag_empty=False)
     masks = sites.drop("channel").with_columns(Count_Cells=30)
-    for name, frame in (("wells", wells), ("sites", sites), ("single_cells", cells), ("image_quality", quality),
-                        ("masks", masks)):  # fmt: skip
-        lake.write(name, "P1", frame, MADE)
+    none = table("site_failures").empty()
+    stages: dict[str, dict[str, pl.DataFrame]] = {
+        "plate_manifest": {"wells": wells, "sites": sites},
+        "raw_images": {},
+        "image_quality": {"image_quality": quality},
+        "masks": {"masks": masks},
+        "single_cells": {"single_cells": cells},
+    }
+    for stage, tables in stages.items():
+        failures = {} if stage == "plate_manifest" else {"site_failures": none}
+        commit_tables(lake, stage, plate("P1"), {**tables, **failures})
     return lake
 
 
 def profiled(lake: Lake, *rules: CellRule, **settings: object) -> pl.DataFrame:
     quality = CellQualityConfig(rules=rules, least_cells=20, **settings)
-    profile_plate(lake, "P1", MADE, ProfilesConfig(cell_quality=quality, normalize=NormalizeConfig(too_few="all")))
-    return lake.read("well_profiles", "P1")
+    config = ProfilesConfig(cell_quality=quality, normalize=NormalizeConfig(too_few="all"))
+    work = make_work(lake, "well_profiles", plate("P1"), config)
+    profile_plate(work)
+    commit_work(work)
+    return last(lake, "well_profiles", "well_profiles")
+
+
+def implausible(lake: Lake) -> pl.DataFrame:
+    return last(lake, "well_profiles", "implausible_cells")
 
 
 AREA = CellRule(feature="Cells_AreaShape_Area", low=-20, high=20)
@@ -56,7 +71,7 @@ AREA = CellRule(feature="Cells_AreaShape_Area", low=-20, high=20)
 
 def test_implausible_cells_are_listed_counted_and_left_out_by_choice(lake: Lake) -> None:
     kept = profiled(lake, AREA, within=("Metadata_Row",))
-    listed = lake.read("implausible_cells", "P1")
+    listed = implausible(lake)
     assert listed.rows() == [("P1", "A01", 1, 5, "Cells_AreaShape_Area")]
     assert kept["Metadata_Count_Implausible_Cells"].to_list() == [1, 0, 0, 0]
     assert kept["Metadata_Count_Cells"].to_list() == [30] * 4
@@ -67,7 +82,7 @@ def test_implausible_cells_are_listed_counted_and_left_out_by_choice(lake: Lake)
 
 def test_wells_may_be_judged_in_groups_of_their_annotation(lake: Lake) -> None:
     profiled(lake, AREA)
-    assert lake.read("implausible_cells", "P1")["Metadata_Well"].unique().sort().to_list() == ["A01", "B01"]
+    assert implausible(lake)["Metadata_Well"].unique().sort().to_list() == ["A01", "B01"]
     with pytest.raises(InputError, match="no column 'Metadata_Rwo'"):
         profiled(lake, AREA, within=("Metadata_Rwo",))
 
@@ -77,4 +92,4 @@ def test_a_misspelt_rule_is_refused_and_one_on_what_was_not_measured_passed_over
         profiled(lake, CellRule(feature="Cells_AreaShape_Aera", high=5))
     profiled(lake, CellRule(feature="Cells_Texture_Contrast_RNA_3_00_256", high=5),
              CellRule(feature="Nuclei_Correlation_Costes_DNA_Mito", high=5))  # fmt: skip
-    assert lake.read("implausible_cells", "P1").is_empty()
+    assert implausible(lake).is_empty()

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
 from morpho_assets.evaluate.nsc import NscConfig, nsc
-from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
+from morpho_assets.evaluate.retrieval import mean_average_precision
 from morpho_assets.evaluate.truth.checks import Finding
 from morpho_assets.evaluate.truth.statistics import spearman
 from morpho_assets.evaluate.truth.treatments import TREATMENT

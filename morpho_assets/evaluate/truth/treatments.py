@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from morpho_assets.evaluate.retrieval import RetrievalConfig, mean_average_precision
+from morpho_assets.evaluate.average_precision import RetrievalConfig
+from morpho_assets.evaluate.retrieval import mean_average_precision
 from morpho_assets.evaluate.truth.checks import Finding
 from morpho_assets.evaluate.truth.statistics import correlation, roc_auc, spearman
 from morpho_assets.profiles.features import to_matrix
