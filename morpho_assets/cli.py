@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morpho_assets.errors import InputError, MorphoError
+from morpho_assets.input_commands import add_input_commands
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("check", help="name of the check, such as few_failed_sites")
     waive.add_argument("--plate", required=True, help="the barcode")
     waive.add_argument("--reason", required=True, help="why; it is kept beside the commit")
+    add_input_commands(command)
     command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
     clean = command("clean", _clean, "remove files that no commit names any more")
     clean.add_argument("--days", type=float, default=1.0, help="only those older than this (default: %(default)s)")
@@ -115,7 +117,7 @@ def _instance() -> dg.DagsterInstance:
 
     state = Path(os.environ["MORPHO_STATE_DIR"])
     state.mkdir(parents=True, exist_ok=True)
-    return open_instance(state)
+    return open_instance(Path(os.environ["DAGSTER_HOME"]), state)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -242,11 +244,9 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    from morpho_assets.lake.catalog import published_files
-    from morpho_assets.lake.sweep import sweep
+    from morpho_assets.publication import clean
 
-    workspace = _workspace()
-    swept = sweep(workspace.lake, options.days, published_files(workspace.settings.catalog))
+    swept = clean(_workspace(), options.days)
     print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 

@@ -10,6 +10,8 @@ A message names the file, the row or key, what was found, what was expected and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class MorphoError(Exception):
     """The root: `except MorphoError` catches what this package raises on purpose, and nothing else."""
@@ -19,22 +21,35 @@ class InputError(MorphoError):
     """A file or setting from a person is wrong.
 
     Parameters are the five parts of the message: `file` (path, or the name of the setting's file), `where`
-    (row, column or key; may be empty), `found`, `expected` and `do` (what the reader can do about it).
+    (row, column or key; may be empty), `found`, `expected` and `do` (what the reader can do about it). `others` are the
+    faults of the same file behind the first.
     """
 
     def __init__(self, file: object, where: str, found: str, expected: str, do: str) -> None:
         self.file, self.where, self.found, self.expected, self.do = str(file), where, found, expected, do
+        self.others: tuple[InputError, ...] = ()
         place = f"{file}, {where}" if where else str(file)
         super().__init__(f"{place}: found {found}; expected {expected}. {do}")
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
-        return type(self), (self.file, self.where, self.found, self.expected, self.do)
+    def __str__(self) -> str:
+        return super().__str__() + (f" There are {len(self.others)} more of this kind." if self.others else "")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...], dict[str, object]]:
+        return type(self), (self.file, self.where, self.found, self.expected, self.do), {"others": self.others}
+
+
+def raise_first(faults: Sequence[InputError]) -> None:
+    """Raise the first of several faults of a file, which keeps the others; nothing without any."""
+    if faults:
+        faults[0].others = tuple(faults[1:])
+        raise faults[0]
 
 
 class ImageError(MorphoError):
     """One image cannot be read or used; `path` says which, the message why.
 
-    Not `lasting` is a fault of the network: the image itself may be good, and is tried again by the next run.
+    Not `lasting` is a fault of the network, the disk or the permissions: the image itself may be good, and is tried
+    again by the next run.
     """
 
     def __init__(self, path: object, reason: str, lasting: bool = True) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from morpho_assets.errors import LakeError, MorphoError
-from morpho_assets.lake.catalog import Published, is_published, publish_catalog, publishing
+from morpho_assets.lake.catalog import Published, is_published, publish_catalog, published_files, publishing
 from morpho_assets.lake.ledger import Commit, Partition, Read, State
+from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import digests_of, unlike
 from morpho_assets.stages import STAGES, Target
 from morpho_assets.workspace import Workspace
@@ -31,6 +32,12 @@ def is_behind(workspace: Workspace) -> bool:
     """Whether the catalog lacks something that is in the ledger, or has what is no longer in force."""
     state = workspace.lake.ledger.state()
     return not is_published(workspace.lake, workspace.settings.catalog, publishable(workspace, state), state)
+
+
+def clean(workspace: Workspace, days: float = 1.0) -> Swept:
+    """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
+    published = published_files(workspace.settings.catalog)
+    return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 
 def publishable(workspace: Workspace, state: State) -> Sequence[Published]:

@@ -6,10 +6,9 @@ Each stage declares its own config model; this module only joins them. Paths are
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from morpho_assets.compute import ComputeConfig
 from morpho_assets.errors import InputError
@@ -21,8 +20,7 @@ from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, S
 from morpho_assets.measure.config import PROFILES, MeasurementConfig
 from morpho_assets.measure.config import resolve as measurement_profile
 from morpho_assets.profiles.plate import ProfilesConfig
-
-Model = TypeVar("Model", bound=BaseModel)
+from morpho_assets.yaml_files import read_yaml
 
 
 class BackfillConfig(BaseModel):
@@ -115,24 +113,3 @@ def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:
         }
         return config.model_copy(update=found)
     return config
-
-
-def read_yaml(model: type[Model], file: Path) -> Model:
-    """A YAML file as a model. Raises InputError for a missing file, no YAML, or the first key that does not fit."""
-    try:
-        content = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            file, "", "no such file", "a YAML file", "Create it; docs/configuration.md has examples."
-        ) from None
-    except yaml.YAMLError as error:
-        raise InputError(file, "", f"no readable YAML ({error})", "a YAML file", "Mend the syntax.") from None
-    try:
-        return model.model_validate(content or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        found = repr(first["input"])[:80]
-        known = ", ".join(model.model_fields)
-        todo = "Correct the key." if first["type"] != "extra_forbidden" else f"Known keys at the top: {known}."
-        raise InputError(file, f"key {key}", found, first["msg"], todo) from None

@@ -3,11 +3,14 @@ piece of work on it."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import polars as pl
@@ -64,6 +67,44 @@ def write_mirror(
     metadata = "broad_sample\tpert_iname\tpert_type\tcontrol_type\n\tDMSO\tcontrol\tnegcon\nBRD-1\taspirin\ttrt\t\n"
     write(base / "workspace/metadata/external_metadata/compounds.tsv", metadata)
     return base
+
+
+def workbook(rows: Sequence[Sequence[str | float | None]]) -> bytes:
+    """A workbook (.xlsx) of one sheet: texts stay texts, numbers are numbers, None is no cell."""
+
+    def cell(value: str | float | None, place: str) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return f'<c r="{place}" t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+        return f'<c r="{place}"><v>{value!r}</v></c>'
+
+    office = "http://schemas.openxmlformats.org"
+    sheet = "".join(
+        f'<row r="{r}">{"".join(cell(value, f"{chr(65 + c)}{r}") for c, value in enumerate(row))}</row>'
+        for r, row in enumerate(rows, start=1)
+    )
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    relation = f"{office}/officeDocument/2006/relationships"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{office}/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{kind}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{office}/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{relation}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{office}/spreadsheetml/2006/main" xmlns:r="{relation}">'
+        '<sheets><sheet name="Layout" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{office}/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{relation}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{office}/spreadsheetml/2006/main">'
+        f"<sheetData>{sheet}</sheetData></worksheet>",
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+    return file.getvalue()
 
 
 def write(path: Path, text: str) -> Path:

@@ -14,11 +14,11 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from morpho_assets.lineage import PLATE_STAGES
 
 from morpho_assets.cli import _first_failure
 from morpho_assets.definitions import build_defs
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lineage import PLATE_STAGES
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.simulator.defects import DEFECTS, Damage, apply_defect
 from morpho_assets_tests.project import make_project

@@ -79,11 +79,11 @@ def test_a_plate_without_controls_keeps_its_cells_says_what_is_missing_and_goes_
 
 def test_a_wrong_load_data_stops_before_any_work(tmp_path, gallery):
     for file in gallery.rglob(f"{PLATE}/load_data*.csv"):
-        file.write_text(file.read_text().replace("Metadata_Well", "Well"))
+        file.write_text(file.read_text().replace("Metadata_Well", "Vessel").replace("Metadata_Row", "Shelf"))
     project = make_project(tmp_path / "project", gallery)
     message = fails(project, "run", "--plate", PLATE)
     assert "load_data" in message
-    assert "also Metadata_Well" in message
+    assert "`columns.well`" in message
     lake = project.folder / "data/lake"
     assert {path.relative_to(lake).parts[:2] for path in lake.rglob("*.*")} == {
         ("ledger", "attempts"),

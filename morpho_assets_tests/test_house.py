@@ -16,7 +16,7 @@ ROOT = Path(morpho_assets.__file__).parent
 
 # From the ground up: a module may use those of its own line and of the lines before it, never of one after it.
 FLOORS = (
-    ("__init__", "errors", "retry"),
+    ("__init__", "errors", "retry", "yaml_files"),
     ("compute", "terminal"),
     ("lake",),
     ("gallery",),
@@ -33,7 +33,8 @@ FLOORS = (
     ("plan",),
     ("workspace",),
     ("runs", "publication", "status"),
-    ("reference", "input_commands"),
+    ("reference", "check", "init"),
+    ("input_commands",),
     ("assets", "definitions"),
     ("cli",),
 )

@@ -42,7 +42,7 @@ sources:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sourcess: []", "key sourcess: found .*Known keys at the top: lake,"),
+        ("sourcess: []", "key sourcess: found a key that is not known.*expected one of lake, .*Did you mean sources?"),
         ("compute: {workers: -1}", "key compute.workers: found -1"),
         ("measurement: fast", "one of \\['core', 'jump'\\]"),
         ("segmentation: {method: magic}", "key segmentation"),

@@ -17,7 +17,6 @@ from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.analysis_csv import read_analysis
 from morpho_assets.gallery.cytotable import read_cytotable
 from morpho_assets.gallery.image_table import CellProfilerConfig
-from morpho_assets.gallery.platemap import annotate_wells
 from morpho_assets.gallery.published import read_wells
 from morpho_assets.gallery.source import Manifest, SourceModel, check_wells, join_external, place_wells, read_layout
 from morpho_assets.gallery.sqlite import read_sqlite
@@ -98,7 +97,7 @@ class MeasuredSource(SourceModel):
                 todo = "Check `metadata`, or leave it out."
                 raise InputError(self.metadata, "", "no table that knows the treatments", "one", todo)
             files.append(known)
-        wells = annotate_wells(wells, self.perturbation, self.negative_controls)
+        wells = self.annotated(wells, (files[1:] or files)[0])
         check_wells(wells["Metadata_Well"], files[0], self.wells)
         sites = table("sites").empty()
         watched = tuple(files) + ((self.metadata.format(batch=batch),) if self.metadata is not None else ())

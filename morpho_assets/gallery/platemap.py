@@ -1,54 +1,68 @@
-"""What was done to each well: barcode_platemap.csv, the platemap it names, and metadata of the perturbations."""
+"""What was done to each well: the table of barcodes, the platemap it names, and metadata of the perturbations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 
 import polars as pl
 
 from morpho_assets.errors import InputError
-from morpho_assets.gallery.text import read_table, require_columns, require_values
-from morpho_assets.gallery.wells import well_name, well_position
+from morpho_assets.gallery.places import find_column, other_plates, same_plate, well_names
+from morpho_assets.gallery.text import ENDINGS, ROW, listed, read_table
 
-KEY_COLUMNS = ("Perturbation", "broad_sample", "JCP2022", "perturbation", "pert_iname")
-"""Columns that name what a well was treated with, in order of preference; also with the prefix `Metadata_`."""
-DOSE_COLUMNS = ("mmoles_per_liter", "dose_uM", "dose", "concentration")
-CONTROL = "Metadata_control_type"
 DESCRIBED = "described"
+
+_MAPS = ("platemapname", "platemap", "platemapfile", "platelayout", "layout")
+_MISSING = ("NA", "N/A", "#N/A", "nan", "NaN", "NULL")
 
 
 def platemap_name(body: bytes, file: str, plate: str) -> str:
-    """The platemap of a plate, from barcode_platemap.csv. Raises InputError for a plate with none or with two."""
+    """The platemap of a plate, from the table of barcodes, without the ending of a table.
+
+    The columns are Assay_Plate_Barcode and Plate_Map_Name, or what is clearly the same (plate and platemap). Raises
+    InputError for a plate with no map or with two.
+    """
     frame = read_table(body, file)
-    require_columns(frame, file, ("Assay_Plate_Barcode", "Plate_Map_Name"))
-    names = frame.filter(pl.col("Assay_Plate_Barcode") == plate)["Plate_Map_Name"].drop_nulls().unique().to_list()
+    barcode = find_column(frame, "plate")
+    plain = {name: re.sub(r"[^a-z]", "", name.lower().removeprefix("metadata_")) for name in frame.columns}
+    name = next((name for usual in _MAPS for name, bare in plain.items() if bare == usual), None)
+    if barcode is None or name is None:
+        there = listed(name for name in frame.columns if name != ROW)
+        expected = "Assay_Plate_Barcode and Plate_Map_Name"
+        raise InputError(file, "row 1", f"the columns {there}", expected, "Rename the columns.")
+    mine = frame.filter(same_plate(pl.col(barcode), plate))
+    names = list(dict.fromkeys(_without_ending(text) for text in mine[name].drop_nulls()))
     if len(names) != 1:
         found = f"{len(names)} platemaps of {plate}" if names else f"no row of {plate}"
-        raise InputError(
-            file, "column Assay_Plate_Barcode", found, f"one row of {plate}", "Add it, or keep one of them."
-        )
-    return str(names[0])
+        if not mine.height:
+            found += f", but of {other_plates(frame[barcode], plate)}"
+        raise InputError(file, f"column {barcode}", found, f"one row of {plate}", "Add it, or keep one of them.")
+    return names[0]
 
 
-def read_platemap(body: bytes, file: str) -> pl.DataFrame:
-    """One row per well: Metadata_Well and the platemap's other columns under their names, as strings.
+def find_table(paths: list[str], name: str) -> str | None:
+    """Of the files of a folder the one that is called so, with the ending of a table; the first ending there is."""
+    wanted = [name, *(name + ending for ending in ENDINGS)]
+    there = {path.rsplit("/", 1)[-1].lower(): path for path in paths}
+    return next((there[text.lower()] for text in wanted if text.lower() in there), None)
 
-    Raises InputError for a well that is none and for a well that comes twice.
+
+def read_platemap(body: bytes, file: str, well: str | None = None) -> pl.DataFrame:
+    """One row per well: Metadata_Well and the platemap's other columns under their names, as text; NA is null.
+
+    `well` names the column of the wells, where it is not called as usual. Raises InputError for a well that is none and
+    for a well that comes twice.
     """
-    frame = read_table(body, file, separator="," if file.endswith(".csv") else "\t")
-    require_columns(frame, file, ("well_position",))
-    require_values(frame, file, ("well_position",))
-    wells = []
-    for row, name in enumerate(frame["well_position"], start=2):
-        try:
-            wells.append(well_name(*well_position(name)))
-        except ValueError as error:
-            place = f"row {row}, column well_position"
-            raise InputError(file, place, str(error), "a well", "Correct the well's name.") from None
-        if wells[-1] in wells[:-1]:
-            place = f"rows {wells.index(wells[-1]) + 2} and {row}"
-            raise InputError(file, place, f"well {wells[-1]} twice", "each well once", "Keep one of the rows.")
-    return frame.drop("well_position").insert_column(0, pl.Series("Metadata_Well", wells))
+    frame = read_table(body, file)
+    wells = well_names(frame, file, well if well in frame.columns else None)
+    twice = frame.filter(wells.is_duplicated()).select(ROW, well=wells.filter(wells.is_duplicated()))
+    if twice.height:
+        name = twice["well"][0]
+        rows = " and ".join(map(str, twice.filter(well=name)[ROW]))
+        raise InputError(file, f"rows {rows}", f"well {name} twice", "each well once", "Keep one of the rows.")
+    used = {well, find_column(frame, "well"), ROW}
+    kept = frame.select(name for name in frame.columns if name not in used)
+    return _without_missing(kept).insert_column(0, wells.alias("Metadata_Well"))
 
 
 def join_metadata(platemap: pl.DataFrame, files: dict[str, bytes]) -> tuple[pl.DataFrame, str | None]:
@@ -62,7 +76,7 @@ def join_metadata(platemap: pl.DataFrame, files: dict[str, bytes]) -> tuple[pl.D
     best: tuple[float, int, str] | None = None
     tables = {}
     for file in sorted(files):
-        table = read_table(files[file], file, separator="," if file.endswith(".csv") else "\t")
+        table = _without_missing(read_table(files[file], file).drop(ROW))
         shared = [name for name in platemap.columns if name in table.columns]
         keys = platemap[shared[0]].drop_nulls() if shared else pl.Series([], dtype=pl.String)
         covered = keys.is_in(table[shared[0]].drop_nulls().to_list()).mean() if len(keys) else None
@@ -83,59 +97,11 @@ def join_metadata(platemap: pl.DataFrame, files: dict[str, bytes]) -> tuple[pl.D
     return joined.with_columns(known.alias(DESCRIBED)), file
 
 
-def annotate_wells(
-    wells: pl.DataFrame, perturbation: Sequence[str] = (), negative_controls: Sequence[str] = ("DMSO",)
-) -> pl.DataFrame:
-    """Wells with Metadata_Perturbation, Metadata_pert_type, Metadata_control_type, row and column; every other column
-    gets the prefix `Metadata_`.
-
-    `perturbation` names the columns that together say what replicates share; by default the first known key column and
-    the dose, where there is more than one. A well whose key is empty is a negative control where the metadata says so,
-    or its name is among `negative_controls`, and `empty` otherwise.
-    """
-    bare = {name: f"Metadata_{name.removeprefix('Metadata_')}" for name in wells.columns if name != DESCRIBED}
-    wells = wells.rename(bare)
-    keys = [f"Metadata_{name.removeprefix('Metadata_')}" for name in perturbation] or _default_keys(wells)
-    for name in ("Metadata_pert_type", CONTROL):
-        if name not in wells.columns:
-            wells = wells.with_columns(pl.lit(None, pl.String).alias(name))
-    named = [pl.col(name) for name in ("Metadata_pert_iname", "Metadata_solvent") if name in wells.columns]
-    parts = [pl.col(key) for key in keys]
-    treatment = pl.concat_str(parts, separator="@", ignore_nulls=True) if parts else pl.lit(None, pl.String)
-    present = parts[0].is_not_null() if parts else pl.lit(False)
-    kind = pl.col("Metadata_pert_type").str.to_lowercase()
-    combined = pl.when(kind.str.contains("con") & (kind != "control")).then(kind).otherwise(pl.col(CONTROL))
-    wells = wells.with_columns(
-        pl.when(present).then(treatment).otherwise(pl.coalesce(*named, pl.lit("empty"))).alias("Metadata_Perturbation"),
-        combined.alias(CONTROL),
-    )
-    listed = pl.any_horizontal(
-        pl.col(name).is_in(list(negative_controls))
-        for name in ("Metadata_Perturbation", "Metadata_pert_iname")
-        if name in wells.columns
-    )
-    unlabelled = pl.col(CONTROL).is_null() & kind.is_null()
-    wells = wells.with_columns(
-        pl.when(unlabelled & listed).then(pl.lit("negcon")).otherwise(pl.col(CONTROL)).alias(CONTROL)
-    )
-    pert_type = (
-        pl.when(pl.col(CONTROL).is_not_null())
-        .then(pl.lit("control"))
-        .when(kind.is_null() & (pl.col("Metadata_Perturbation") == "empty"))
-        .then(pl.lit("empty"))
-        .otherwise(kind.fill_null("trt"))
-    )
-    positions = [well_position(name) for name in wells["Metadata_Well"]]
-    return wells.with_columns(
-        pert_type.alias("Metadata_pert_type"),
-        pl.Series("Metadata_Row", [row for row, _ in positions], dtype=pl.Int32),
-        pl.Series("Metadata_Col", [column for _, column in positions], dtype=pl.Int32),
-    )
+def _without_ending(name: str) -> str:
+    return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
 
 
-def _default_keys(wells: pl.DataFrame) -> list[str]:
-    key = next((f"Metadata_{name}" for name in KEY_COLUMNS if f"Metadata_{name}" in wells.columns), None)
-    if key is None:
-        return []
-    doses = [f"Metadata_{name}" for name in DOSE_COLUMNS if f"Metadata_{name}" in wells.columns]
-    return [key, *(dose for dose in doses[:1] if wells[dose].drop_nulls().n_unique() > 1)]
+def _without_missing(frame: pl.DataFrame) -> pl.DataFrame:
+    """Cells that say in words that they are empty, as R and pandas write them, are."""
+    text = pl.col(pl.String)
+    return frame.with_columns(pl.when(~text.is_in(_MISSING)).then(text).name.keep())

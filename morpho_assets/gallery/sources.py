@@ -1,12 +1,12 @@
 """The kinds of source: the Cell Painting Gallery (in its bucket or a mirror of it), a samplesheet of one's own images,
-and plates that were measured elsewhere.
+an Opera Phenix's index, and plates that were measured elsewhere.
 
 A source is a config model with the methods of `source.PlateSource`; a new kind is one class and one entry in `Source`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 
 import polars as pl
@@ -15,12 +15,15 @@ from pydantic import Field
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.load_data import read_load_data
 from morpho_assets.gallery.measured import MeasuredSource
-from morpho_assets.gallery.platemap import annotate_wells
-from morpho_assets.gallery.samplesheet import plate_sites, plate_wells, read_samplesheet
+from morpho_assets.gallery.phenix import PhenixSource
+from morpho_assets.gallery.samplesheet import plate_rows, plate_sites, plate_wells, read_samplesheet
 from morpho_assets.gallery.source import (
     Manifest,
+    MappedSource,
     PlateSource,
-    SourceModel,
+    TabledSource,
+    check_imaged,
+    check_sites,
     check_wells,
     join_external,
     place_wells,
@@ -28,13 +31,16 @@ from morpho_assets.gallery.source import (
     read_layout,
 )
 from morpho_assets.gallery.store import GALLERY, Store
-from morpho_assets.gallery.wells import well_name, well_position
 
-LOAD_DATA = ("load_data_with_illum.parquet", "load_data_with_illum.csv", "load_data.parquet", "load_data.csv")
+LOAD_DATA = tuple(
+    f"load_data{illumination}{ending}"
+    for illumination in ("_with_illum", "")
+    for ending in (".parquet", ".csv", ".csv.gz")
+)
 """What a plate's folder is searched for, in this order: the form with illumination functions says all the others do."""
 
 
-class GallerySource(SourceModel):
+class GallerySource(TabledSource):
     """Plates in the Gallery's folder layout, under `root`: the bucket itself, or a mirror of it."""
 
     kind: Literal["gallery"]
@@ -67,17 +73,32 @@ class GallerySource(SourceModel):
     def manifest(self, plate: str) -> Manifest:
         load_data = self._load_data(plate)
         batch = load_data.rsplit("/", 3)[-3]
-        sites = read_load_data(self._read(load_data), load_data, plate, self.channels)
+        body = self._read(load_data)
+        sites = read_load_data(body, load_data, plate, self.channels, self.columns, self.rows)
+        sites = sites.with_columns(pl.col("uri", "illumination_uri").map_elements(self._absolute(load_data), pl.String))
+        check_sites(sites, load_data, self.store())
         maps = f"{self.base}/workspace/metadata/platemaps/{batch}"
-        wells, barcodes, platemap = read_layout(self.store(), maps, plate)
+        wells, barcodes, platemap = read_layout(self.store(), maps, plate, self.columns.well)
         wells, metadata = join_external(wells, self.store(), f"{self.base}/workspace/metadata/external_metadata/*")
-        wells = annotate_wells(wells, self.perturbation, self.negative_controls)
+        wells = self.annotated(wells, platemap)
         check_wells(wells["Metadata_Well"], platemap, self.wells)
-        _check_imaged(sites, load_data, wells, platemap)
+        check_imaged(sites, load_data, wells, platemap)
         files = tuple(file for file in (load_data, barcodes, platemap, metadata) if file)
         external = f"{self.base}/workspace/metadata/external_metadata/*"
         watched = (f"{load_data.rpartition('/')[0]}/load_data*", barcodes, platemap, external)
         return Manifest(place_wells(wells, plate, self.source, batch), sites, files, watched)
+
+    def _absolute(self, load_data: str) -> Callable[[str], str]:
+        """Relative paths begin at the root where they name the project, as the Gallery's do, else beside load_data."""
+        store = self.store()
+
+        def absolute(uri: str) -> str:
+            if uri.startswith("/") or ":" in uri or store.resolve(uri) != uri:
+                return uri
+            folder = self.root.rstrip("/") if uri.startswith(f"{self.project}/") else load_data.rsplit("/", 1)[0]
+            return f"{folder}/{uri}"
+
+        return absolute
 
     def _load_data(self, plate: str) -> str:
         found = self._load_data_files(plate)
@@ -91,21 +112,21 @@ class GallerySource(SourceModel):
     def _load_data_files(self, plate: str) -> list[str]:
         found: list[str] = []
         for batch in self.batches or ("*",):
-            found += self._glob(f"{self.base}/workspace/load_data_csv/{batch}/{plate}/load_data*")
+            found += self.store().glob(f"{self.base}/workspace/load_data_csv/{batch}/{plate}/load_data*")
         return [path for path in found if path.rsplit("/", 1)[-1] in LOAD_DATA]
-
-    def _glob(self, pattern: str) -> list[str]:
-        return self.store().glob(pattern)
 
     def _read(self, path: str) -> bytes:
         return read_file(self.store(), path)
 
 
-class SamplesheetSource(SourceModel):
-    """Plates listed in a samplesheet: one row per image, for those with their own microscope."""
+class SamplesheetSource(TabledSource, MappedSource):
+    """Plates listed in a samplesheet: one row per image, for those with their own microscope.
+
+    What was done to the wells stands in its Metadata_ columns, or in `platemaps`.
+    """
 
     kind: Literal["samplesheet"]
-    path: str = Field(description="the samplesheet: .csv, or .tsv with tabs")
+    path: str = Field(description="the samplesheet: .csv, .tsv or .xlsx")
 
     def store(self) -> Store:
         return Store(self.replace, self.endpoint_url, self.anonymous, self.retries)
@@ -117,29 +138,24 @@ class SamplesheetSource(SourceModel):
         return plate in self.plates()
 
     def watched(self, plate: str) -> tuple[str, ...]:
-        return (self.path,)
+        return (self.path, *self.maps_watched())
 
     def manifest(self, plate: str) -> Manifest:
-        sheet = self._sheet()
-        mine = sheet.filter(pl.col("plate") == plate)
-        if not mine.height:
-            found = f"the plates {', '.join(sorted(set(sheet['plate']))[:5])}"
-            raise InputError(self.path, "column plate", found, plate, "Check the barcode.")
-        sites = plate_sites(sheet, self.path, plate, self.channels)
+        mine = plate_rows(self._sheet(), self.path, plate, self.columns)
+        sites = plate_sites(mine, self.path, self.channels)
+        check_sites(sites, self.path, self.store())
         check_wells(sites["Metadata_Well"], self.path, self.wells)
-        wells = plate_wells(sheet, self.path, plate)
-        names = [well_name(*well_position(name)) for name in wells["Metadata_Well"]]
-        wells = annotate_wells(
-            wells.with_columns(Metadata_Well=pl.Series(names)), self.perturbation, self.negative_controls
-        )
-        files = (self.path,)
-        return Manifest(place_wells(wells, plate, mine["source"][0], mine["batch"][0]), sites, files, files)
+        source, batch = _first(mine, "source") or self.name, _first(mine, "batch") or "none"
+        told = plate_wells(mine, self.path)
+        wells, files = self.treated(self.store(), plate, batch, sites, self.path, told)
+        files = (self.path, *files)
+        return Manifest(place_wells(wells, plate, source, batch), sites, files, self.watched(plate))
 
     def _sheet(self) -> pl.DataFrame:
-        return read_samplesheet(read_file(self.store(), self.path), self.path)
+        return read_samplesheet(read_file(self.store(), self.path), self.path, self.columns, self.rows)
 
 
-Source = Annotated[GallerySource | SamplesheetSource | MeasuredSource, Field(discriminator="kind")]
+Source = Annotated[GallerySource | SamplesheetSource | PhenixSource | MeasuredSource, Field(discriminator="kind")]
 
 
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
@@ -153,9 +169,7 @@ def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:
     return holders[0]
 
 
-def _check_imaged(sites: pl.DataFrame, load_data: str, wells: pl.DataFrame, platemap: str) -> None:
-    outside = sorted(set(sites["Metadata_Well"]) - set(wells["Metadata_Well"]))
-    if outside:
-        expected = f"wells of the platemap {platemap}"
-        todo = "Add the wells to the platemap, or check that it is the plate's."
-        raise InputError(load_data, f"well {outside[0]}", "a well that the platemap lacks", expected, todo)
+def _first(frame: pl.DataFrame, name: str) -> str | None:
+    """The first value of a column that a samplesheet may have."""
+    values = frame[name].drop_nulls().to_list() if name in frame.columns else []
+    return str(values[0]) if values else None

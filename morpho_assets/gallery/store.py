@@ -19,6 +19,12 @@ GALLERY = "s3://cellpainting-gallery"
 """The public bucket of the Cell Painting Gallery; load_data files name their images under it."""
 
 
+_WEB = ("https://", "http://")
+_REMOTE = ("s3://", *_WEB)
+WEB = "web"
+"""The stamp of a file of a web server, which cannot be listed: it is taken not to change."""
+
+
 @dataclass(frozen=True)
 class Content:
     """A file that was read and verified: its bytes, their sha256 (hex), and the stamp it had then."""
@@ -62,9 +68,11 @@ class Store:
         return {path: _stamp(info) for path, info in self._matching(pattern).items() if info["type"] == "file"}
 
     def listing(self, folder: str) -> dict[str, str]:
-        """The files in one folder, each with its stamp; none where there is no such folder."""
+        """The files in one folder, each with its stamp; none where there is no such folder, or on a web server."""
         folder = self.resolve(folder)
-        scheme = "s3://" if _remote(folder) else ""
+        if folder.startswith(_WEB):
+            return {}
+        scheme = "s3://" if folder.startswith("s3://") else ""
         try:
             found = self._asked(folder, lambda files: files.ls(folder, detail=True))
         except FileNotFoundError:
@@ -74,18 +82,18 @@ class Store:
     def read(self, path: str) -> Content:
         """A whole file. Network faults are tried again with growing pauses; a body of the wrong size or checksum too.
 
-        Raises ImageError that says what failed, and how often it was tried.
+        Raises ImageError that says what failed, and how often it was tried; only that there is no such file is lasting.
         """
         path = self.resolve(path)
         files = self._files(path)
 
         def whole() -> Content:
-            info = files.info(path)
+            info = self._info(path)
             body = bytes(files.cat_file(path))
             fault = _defect(body, info)
             if fault:
                 raise _Broken(fault)
-            return Content(body, hashlib.sha256(body).hexdigest(), _stamp(info))
+            return Content(body, hashlib.sha256(body).hexdigest(), WEB if path.startswith(_WEB) else _stamp(info))
 
         return self._had(path, whole)
 
@@ -94,6 +102,14 @@ class Store:
         path = self.resolve(path)
         files = self._files(path)
         return self._had(path, lambda: bytes(files.cat_file(path, start=0, end=size)))
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there. A store that does not answer is no proof that it is not: then it counts as there."""
+        path = self.resolve(path)
+        try:
+            return bool(self._files(path).exists(path))
+        except faults(_remote(path)):
+            return True
 
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
@@ -118,10 +134,10 @@ class Store:
         are others, or the store gives no checksum."""
         path = self.resolve(path)
         try:
-            info = retried(lambda: self._files(path).info(path), _remote(path), self.retries + 1)
+            info = retried(lambda: self._info(path), _remote(path), self.retries + 1)
         except faults(_remote(path)) as error:
             raise ImageError(path, f"{type(error).__name__}: {error}", lasting=False) from None
-        return None if _defect(body, info) else _stamp(info)
+        return None if _defect(body, info) or path.startswith(_WEB) else _stamp(info)
 
     def _had(self, path: str, call: Callable[[], Had]) -> Had:
         """What a call gives of a file. Raises ImageError that says what failed, and how often it was tried."""
@@ -130,18 +146,18 @@ class Store:
         except FileNotFoundError:
             raise ImageError(path, "does not exist") from None
         except PermissionError as error:
-            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+            reason = f"may not be read ({error}); check anonymous and endpoint_url"
+            raise ImageError(path, reason, lasting=False) from None
         except _Broken as error:
             raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
         except faults(_remote(path)) as error:
-            passing = may_pass(error, _remote(path))
-            tried = f" (tried {self.retries + 1} times)" if passing else ""
-            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
+            tried = f" (tried {self.retries + 1} times)" if may_pass(error, _remote(path)) else ""
+            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=False) from None
 
     def _matching(self, pattern: str) -> dict[str, Any]:
         """What the store says of each file and folder that matches."""
         pattern = self.resolve(pattern)
-        scheme = "s3://" if _remote(pattern) else ""
+        scheme = "s3://" if pattern.startswith("s3://") else ""
         literal = pattern.replace("[", "[[]").replace("?", "[?]")
         found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
         return {scheme + str(path): info for path, info in sorted(found.items())}
@@ -156,8 +172,14 @@ class Store:
             todo = "Check the network, `root`, `endpoint_url` and `anonymous`."
             raise InputError(path, "", f"{type(error).__name__}: {error}", "a store that answers", todo) from None
 
+    def _info(self, path: str) -> dict[str, Any]:
+        """Size and checksum, as the store tells them; what a web server calls an ETag is no checksum."""
+        info = self._files(path).info(path)
+        return info if path.startswith("s3://") else {key: value for key, value in info.items() if key != "ETag"}
+
     def _files(self, path: str) -> Any:
-        return _filesystem("s3" if _remote(path) else "file", self.endpoint_url, self.anonymous)
+        scheme = path.split("://", 1)[0] if _remote(path) else "file"
+        return _filesystem(scheme, self.endpoint_url, self.anonymous)
 
 
 class _Broken(ConnectionError):
@@ -165,7 +187,7 @@ class _Broken(ConnectionError):
 
 
 def _remote(path: str) -> bool:
-    return path.startswith("s3://")
+    return path.startswith(_REMOTE)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:
@@ -176,7 +198,7 @@ def _stamp(info: Mapping[str, Any]) -> str:
 
 def _defect(body: bytes, info: Mapping[str, Any]) -> str:
     """What is wrong with a body, by the size and the checksum its store gives; empty where nothing is."""
-    if len(body) != info["size"]:
+    if info["size"] is not None and len(body) != info["size"]:
         return f"truncated: {len(body)} of {info['size']} bytes came"
     etag = str(info.get("ETag", "")).strip('"')
     if len(etag) == 32 and etag != hashlib.md5(body, usedforsecurity=False).hexdigest():
@@ -190,6 +212,8 @@ def _filesystem(protocol: str, endpoint_url: str | None, anonymous: bool) -> Any
 
     if protocol == "file":
         return fsspec.filesystem("file")
+    if protocol != "s3":
+        return fsspec.filesystem(protocol, use_listings_cache=False)
     client = {"endpoint_url": endpoint_url} if endpoint_url else {}
     limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     files = fsspec.filesystem(

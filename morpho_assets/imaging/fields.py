@@ -105,6 +105,19 @@ def flag_fields(
     return frame.with_columns(empty.alias("flag_empty"), *named)
 
 
+def flag_same_picture(quality: pl.DataFrame, pictures: pl.DataFrame) -> pl.DataFrame:
+    """Add `flag_same_picture`: another channel of the site has the same file and plane, byte by byte.
+
+    `quality` has a row per site and channel; `pictures` has Metadata_Well, Metadata_Site, channel and `content`, which
+    is equal for equal pictures, of every image.
+    """
+    site = ["Metadata_Well", "Metadata_Site"]
+    again = pl.struct(*site, "content").is_duplicated().alias("flag_same_picture")
+    return quality.join(
+        pictures.select(*site, "channel", again), on=[*site, "channel"], how="left", maintain_order="left"
+    )
+
+
 def same_fields(fingerprints: pl.DataFrame, threshold: float = 0.8, least_sites: int = 8) -> pl.DataFrame:
     """The sites that show a field which another site shows too: Metadata_Well, Metadata_Site, `same_field_as`.
 

@@ -14,33 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho_assets.errors import ImageError
+from morpho_assets.imaging.planes import ONLY, Plane, decode
 
 Source = bytes | str | Path
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _LABEL_LIMIT = np.iinfo(np.uint16).max
 
 
-def read_image(source: Source, *, shape: tuple[int, ...] | None = None, name: str | None = None) -> NDArray[np.float32]:
-    """One grey TIFF or PNG plane as (H, W) float32 in [0, 1].
+def read_image(
+    source: Source, plane: Plane = ONLY, *, shape: tuple[int, ...] | None = None, name: str | None = None
+) -> NDArray[np.float32]:
+    """One grey plane of a TIFF or PNG as (H, W) float32 in [0, 1].
 
-    Unsigned integers are divided by their type's maximum (255, 65535), as CellProfiler does; floats must already
-    lie in [0, 1]. `shape` is the (H, W) that the site's other channels have; `name` stands for the file in errors
-    where `source` is bytes.
+    `plane` names one of a file that holds several. Unsigned integers are divided by their type's maximum (255, 65535),
+    as CellProfiler does, int16 without negative values as uint16; floats must already lie in [0, 1]. Colours that are
+    equal throughout are grey. `shape` is the (H, W) that the site's other channels have; `name` stands for the file in
+    errors where `source` is bytes.
 
-    Raises ImageError for a missing, empty or truncated file, another format, colour, several pages, another
-    dtype or shape, NaN, infinity, or floats outside [0, 1].
+    Raises ImageError, saying what to do, for a missing, empty or truncated file, another format, colour, several planes
+    of which none is named, another dtype or shape, NaN, infinity, or floats outside [0, 1].
     """
     path, content = _content(source, name)
-    plane = _decode(path, content)
-    if plane.ndim != 2:
-        raise ImageError(path, f"is no single plane but an array of shape {plane.shape}")
-    if shape is not None and plane.shape != tuple(shape):
-        raise ImageError(path, f"is {plane.shape[0]} x {plane.shape[1]} pixels, expected {shape[0]} x {shape[1]}")
-    if not plane.size:
+    pixels = decode(path, content, plane)
+    if shape is not None and pixels.shape != tuple(shape):
+        raise ImageError(path, f"is {pixels.shape[0]} x {pixels.shape[1]} pixels, expected {shape[0]} x {shape[1]}")
+    if not pixels.size:
         raise ImageError(path, "has no pixels")
-    return _unit_floats(path, plane)
+    return _unit_floats(path, pixels)
 
 
 def write_labels(labels: NDArray[np.integer]) -> bytes:
@@ -65,9 +65,7 @@ def read_labels(source: Source, *, shape: tuple[int, ...] | None = None, name: s
     Raises ImageError like `read_image`, and for floats, negative numbers or numbers beyond int32.
     """
     path, content = _content(source, name)
-    plane = _decode(path, content)
-    if plane.ndim != 2:
-        raise ImageError(path, f"is no single plane but an array of shape {plane.shape}")
+    plane = decode(path, content)
     if plane.dtype.kind not in "ui":
         raise ImageError(path, f"holds {plane.dtype} values; labels are integers")
     if shape is not None and plane.shape != tuple(shape):
@@ -91,70 +89,22 @@ def _content(source: Source, name: str | None) -> tuple[str, bytes]:
     return path, content
 
 
-def _decode(path: str, content: bytes) -> NDArray[Any]:
-    if content[:4] in _TIFF_MAGIC:
-        decode = _decode_tiff
-    elif content[:8] == _PNG_MAGIC:
-        decode = _decode_png
-    else:
-        raise ImageError(path, f"is neither TIFF nor PNG (it begins with {content[:8]!r})")
-    try:
-        return decode(path, content)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise whatever the broken byte led them to
-        raise ImageError(path, f"is truncated or damaged ({type(error).__name__}: {error})") from error
-
-
-def _decode_tiff(path: str, content: bytes) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        if len(file.pages) != 1:
-            raise ImageError(path, f"has {len(file.pages)} pages, expected one")
-        page = file.pages.first
-        if page.samplesperpixel > 1:
-            raise ImageError(path, f"is a colour image ({page.samplesperpixel} samples a pixel), expected grey")
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not _is_grey_ramp(page.colormap):
-            raise ImageError(path, "is a colour image (palette), expected grey")
-        end = max(
-            (start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0
-        )
-        if end > len(content):
-            raise ImageError(path, f"is truncated: {len(content)} bytes, its data ends at {end}")
-        plane = page.asarray()
-        white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-    if white_is_zero and plane.dtype.kind == "u":
-        return np.iinfo(plane.dtype).max - plane
-    return plane
-
-
-def _is_grey_ramp(colormap: NDArray[np.uint16] | None) -> bool:
-    """Old microscope software writes grey as a palette: one rising ramp, the same in all three colours."""
-    return colormap is not None and bool(
-        (colormap == colormap[:1]).all() and (np.diff(colormap[0].astype(int)) > 0).all()
-    )
-
-
-def _decode_png(path: str, content: bytes) -> NDArray[Any]:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode not in ("L", "I;16", "I;16B", "I"):
-            raise ImageError(path, f"is a PNG of mode {image.mode}, expected 8- or 16-bit grey")
-        plane = np.array(image)
-    # Pillow before 11.3 opens 16-bit grey PNG as 32-bit integers.
-    return plane.astype(np.uint16) if plane.dtype == np.int32 else plane
-
-
 def _unit_floats(path: str, plane: NDArray[Any]) -> NDArray[np.float32]:
+    if plane.dtype == np.int16 and not (plane < 0).any():  # counts of a camera, which some microscopes call signed
+        plane = plane.astype(np.uint16)
     if plane.dtype in (np.uint8, np.uint16):
         return plane.astype(np.float32) / np.float32(np.iinfo(plane.dtype).max)
     if plane.dtype.kind != "f":
-        raise ImageError(path, f"holds {plane.dtype} values, expected uint8, uint16 or float")
+        least, most = plane.min(), plane.max()
+        found = f"holds {plane.dtype} values from {least:d} to {most:d}, expected uint8, uint16 or float"
+        raise ImageError(path, f"{found}; {_EXPORT_RAW}")
     broken = int((~np.isfinite(plane)).sum())
     if broken:
-        raise ImageError(path, f"has {broken} pixels that are NaN or infinite")
-    if plane.size and (plane.min() < 0 or plane.max() > 1):
-        raise ImageError(path, f"is float from {plane.min():.6g} to {plane.max():.6g}, expected values in [0, 1]")
+        raise ImageError(path, f"has {broken} pixels that are NaN or infinite; {_EXPORT_RAW}")
+    if plane.min() < 0 or plane.max() > 1:
+        found = f"is float from {plane.min():.6g} to {plane.max():.6g}, expected values in [0, 1]"
+        raise ImageError(path, f"{found}; {_EXPORT_RAW}, or divide it by what a full pixel would be")
     return plane.astype(np.float32)
+
+
+_EXPORT_RAW = "export the raw image as 16-bit TIFF"

@@ -12,7 +12,7 @@ import polars as pl
 
 from morpho_assets.compute import map_items
 from morpho_assets.errors import ImageError, InputError
-from morpho_assets.imaging.fields import flag_fields, measure_field
+from morpho_assets.imaging.fields import flag_fields, flag_same_picture, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
@@ -67,7 +67,7 @@ def grade_plate(work: Work) -> None:
     reader = _reader(work, sites)
     tables = ("field_fingerprints", "image_quality")
     finished = process_sites(
-        work, sites, partial(_grade, config, reader), tables, lambda site: [site.channels, site.sha256, reader.shape]
+        work, sites, partial(_grade, config, reader), tables, lambda site: [site.channels, site.content, reader.shape]
     )
     frames = [_unflagged(frame) for frame in finished.frames("image_quality")]
     frame = pl.DataFrame(schema=_QUALITY)
@@ -75,6 +75,7 @@ def grade_plate(work: Work) -> None:
     if frames:
         frame = flag_quality(pl.concat(frames), config)
         frame = flag_fields(frame, fingerprints, config.fields, config.least_sites)
+        frame = flag_same_picture(frame, pl.concat(_pictures(site) for site in sites))
     work.write("field_fingerprints", fingerprints)
     work.write("image_quality", frame)
 
@@ -96,7 +97,7 @@ def segment_plate(work: Work) -> None:
 
     def made_from(site: Site) -> object:
         own = made_with(config, [site.names]) if config.method == "external" else common
-        return [site.channels, site.sha256, reader.shape, functions, own]
+        return [site.channels, site.content, reader.shape, functions, own]
 
     finished = process_sites(work, sites, function, ("objects", "masks"), made_from)
     work.write_stream("objects", finished.frames("objects"))
@@ -133,7 +134,7 @@ def _functions_stay(work: Work, sites: Sequence[Site], renew: float) -> bool:
 
 
 def _checksums(sites: Sequence[Site]) -> dict[str, str]:
-    return {site.key: digest(site.sha256) for site in sites}
+    return {site.key: digest(site.content) for site in sites}
 
 
 def _unflagged(frame: pl.DataFrame) -> pl.DataFrame:
@@ -222,6 +223,10 @@ def _grade(config: QualityConfig, reader: SiteReader, site: Site) -> dict[str, p
         "field_fingerprints": site_rows(site, fingerprints),
         "image_quality": site_rows(site, quality.hstack(field)),
     }
+
+
+def _pictures(site: Site) -> pl.DataFrame:
+    return site_rows(site, pl.DataFrame({"channel": site.channels, "content": site.content}))
 
 
 def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: Site) -> dict[str, pl.DataFrame]:

@@ -7,6 +7,7 @@ nothing is removed here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -294,7 +295,7 @@ def plate_faults(frame: pl.DataFrame, config: QualityConfig | None = None) -> li
     """One sentence for everything in a plate's `image_quality` that is more than a bad site here and there.
 
     A flag on `plate_share` of a channel's sites, and at least three, is the plate's fault; sites that show the same
-    field are named, however few. An empty list is a good plate.
+    field, or channels that are one picture, are named, however few. An empty list is a good plate.
     """
     config = config or QualityConfig()
     if not frame.height:  # a plate without images, measured elsewhere
@@ -309,6 +310,11 @@ def plate_faults(frame: pl.DataFrame, config: QualityConfig | None = None) -> li
                     medians = flagged.select(pl.col("Field_Shift_X", "Field_Shift_Y").median()).row(0)
                     by = " (by {:+.0f} pixels in X, {:+.0f} in Y)".format(*medians)
                 found.append(f"{channel}: {flagged.height} of {rows.height} images{by} {what}")
+    copies = frame.filter("flag_same_picture").group_by("Metadata_Well", "Metadata_Site", maintain_order=True)
+    of = frame.select("Metadata_Well", "Metadata_Site").n_unique()
+    for channels, number in Counter(" and ".join(rows["channel"]) for _, rows in copies).items():
+        todo = "correct load_data, or export the channel again"
+        found.append(f"{channels} are one picture at {number} of {of} sites: {todo}")
     sites = frame.filter("flag_repeated").unique(["Metadata_Well", "Metadata_Site"], maintain_order=True)
     for _, group in sites.group_by("same_field_as", maintain_order=True):
         names = [f"{well}-{site}" for well, site in group.select("Metadata_Well", "Metadata_Site").iter_rows()]

@@ -14,10 +14,11 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from morpho_assets.errors import ImageError
+from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.illumination import Illumination, apply_illumination
 from morpho_assets.imaging.images import read_image
+from morpho_assets.imaging.planes import ONLY, Plane
 from morpho_assets.lake.lake import Lake, Snapshot
 
 SHAPE_SITES = 16  # enough for a majority unless a plate is half of one size; read in a second
@@ -25,7 +26,10 @@ SHAPE_SITES = 16  # enough for a majority unless a plate is half of one size; re
 
 @dataclass(frozen=True)
 class Site:
-    """One field of view: its place on the plate and one image file per channel, in the plate's order of channels."""
+    """One field of view: its place on the plate and one image file per channel, in the plate's order of channels.
+
+    `planes` say which plane of a file shows a channel, where a file holds several.
+    """
 
     plate: str
     well: str
@@ -34,11 +38,21 @@ class Site:
     paths: tuple[str, ...]
     uris: tuple[str, ...]
     sha256: tuple[str, ...]
+    planes: tuple[Plane, ...] = ()
 
     @property
     def key(self) -> str:
         """Names the site within its plate and in file names: `A01-1`."""
         return f"{self.well}-{self.site}"
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What its images are: the checksum of each channel's file, and the plane where that holds several."""
+        planes = self.planes or (ONLY,) * len(self.sha256)
+        return tuple(
+            checksum if plane == ONLY else f"{checksum} {plane.series} {plane.frame}"
+            for checksum, plane in zip(self.sha256, planes, strict=True)
+        )
 
     @property
     def place(self) -> dict[str, object]:
@@ -51,11 +65,10 @@ class Site:
         return {"plate": self.plate, "well": self.well, "site": self.site}
 
     def channel_of(self, path: str) -> str:
-        """The channel whose image a path or an address names; * where it is none of the site's."""
-        for channel, *places in zip(self.channels, self.paths, self.uris, strict=True):
-            if path in places:
-                return channel
-        return "*"
+        """The channel whose image a path or an address names; * where it is none of the site's, or several."""
+        places = zip(self.channels, self.paths, self.uris, strict=True)
+        channels = [channel for channel, *named in places if path in named]
+        return channels[0] if len(channels) == 1 else "*"
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class SiteReader:
     `illumination` maps a channel to the lake's paths of its function and of its dark field, or None; without it images
     come as they were acquired.
     `shape` is what every image must have (`commonest_shape` of a plate); without it a site's first channel says.
-    A fetched image that is gone (policy stream) is read from its source again, and must have the same checksum.
+    A fetched image that is gone (policy stream) is read from its source again.
     """
 
     lake: Lake
@@ -84,7 +97,8 @@ class SiteReader:
 
     def read_channel(self, site: Site, index: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """(H, W) float32 in [0, 1] of one channel, divided by its illumination function where there is one."""
-        image = read_image(self.content(site, index), shape=self.shape or shape, name=site.paths[index])
+        plane = site.planes[index] if site.planes else ONLY
+        image = read_image(self.content(site, index), plane, shape=self.shape or shape, name=site.paths[index])
         paths = self.illumination.get(site.channels[index])
         if paths is None:
             return image
@@ -96,13 +110,21 @@ class SiteReader:
         return np.asarray(apply_illumination(image[None], [function])[0])
 
     def content(self, site: Site, index: int) -> bytes:
+        """An image's file, the one that was fetched. Raises LakeError for another, or none: that is no fault of the
+        image, and what was made without it would not be what the commit says it was made from."""
         path = site.paths[index]
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                return file.read()
-        body = self.store.read(site.uris[index]).body
+        try:
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    body = file.read()
+            else:
+                body = self.store.read(site.uris[index]).body
+        except (OSError, ImageError) as error:
+            raise LakeError(
+                f"{path} was fetched, but cannot be read now: {error}. Materialise raw_images again."
+            ) from None
         if hashlib.sha256(body).hexdigest() != site.sha256[index]:
-            raise ImageError(site.uris[index], "is another file than was fetched first; materialise raw_images again")
+            raise LakeError(f"{path} is another file than was fetched. Materialise raw_images again.")
         return body
 
 
@@ -115,8 +137,10 @@ def complete_sites(inputs: Snapshot, plate: str) -> list[Site]:
     for (well, number), rows in files.group_by("Metadata_Well", "Metadata_Site", maintain_order=True):
         if set(rows["channel"]) == set(channels):
             by_channel = {row["channel"]: row for row in rows.iter_rows(named=True)}
-            column = {name: tuple(by_channel[c][name] for c in channels) for name in ("path", "uri", "sha256")}
-            sites.append(Site(plate, str(well), int(number), channels, column["path"], column["uri"], column["sha256"]))
+            of = [by_channel[channel] for channel in channels]
+            paths, uris, sums = (tuple(row[name] for row in of) for name in ("path", "uri", "sha256"))
+            planes = tuple(Plane(row["series"], row["frame"]) for row in of)
+            sites.append(Site(plate, str(well), int(number), channels, paths, uris, sums, planes))
     return sites
 
 

@@ -126,6 +126,8 @@ PLATE = Column("Metadata_Plate", pl.String, "plate barcode, unique in the regist
 WELL = Column("Metadata_Well", pl.String, "well, A01 to P24 (384) or AF48 (1536)")
 SITE = Column("Metadata_Site", pl.Int32, "field of view within the well")
 CHANNEL = Column("channel", pl.String, "stain: DNA, ER, RNA, AGP, Mito or any other")
+SERIES = Column("series", pl.Int32, "image within a file that holds several, from 0; null: the only one")
+FRAME = Column("frame", pl.Int32, "page or plane of the file that shows the channel, from 0; null: the only one")
 OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
 STUDY = Column("study", pl.String, "name of the study")
 ANNOTATION = Family("Metadata_", pl.String, "annotation from the platemap and the external metadata")
@@ -209,6 +211,8 @@ _TABLES = (
             CHANNEL,
             Column("source", pl.String, "name of the source in the settings, which says how the image is read"),
             Column("uri", pl.String, "where the image lies: a local path or s3://…"),
+            SERIES,
+            FRAME,
             Column("illumination_uri", pl.String, "the gallery's own illumination function of the channel, or null"),
         ),
     ),
@@ -223,6 +227,8 @@ _TABLES = (
             SITE,
             CHANNEL,
             Column("uri", pl.String, "where the image came from"),
+            SERIES,
+            FRAME,
             Column("path", pl.String, "the local file that stages read"),
             Column("bytes", pl.Int64, "size of the file", "bytes"),
             Column("sha256", pl.String, "checksum of the file"),
@@ -445,7 +451,8 @@ _TABLES = (
     Table(
         "correction_notes",
         "study",
-        "One row per thing that a correction chose or fell back to: a swept setting, controls fewer than features, ….",
+        "One row per thing that a correction chose or fell back to (a swept setting, controls fewer than features, …), "
+        "and per plate that lacks features of a space.",
         ("study", "space", "step", "note"),
         (
             STUDY,

@@ -65,7 +65,7 @@ def measure_plate(work: Work) -> None:
             delete_fetched(list(site.site.paths), images.folder)
 
     def made_from(each: SegmentedSite) -> object:
-        return [each.site.channels, each.site.sha256, functions, each.nuclei, each.cells]
+        return [each.site.channels, each.site.content, functions, each.nuclei, each.cells]
 
     function = partial(_measure, config, reader)
     finished = process_sites(work, sites, function, ("single_cells",), made_from, measured)

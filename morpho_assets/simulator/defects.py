@@ -197,6 +197,14 @@ def empty_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
     return plate.damage(path, _well(path))
 
 
+@defect("site_failure", "image_quality", "zero bytes and nothing else", do="Fetch or export the image again.")
+def zeroed_image_file(plate: Plate, rng: np.random.Generator) -> Damage:
+    """An image's file has its full size, and every byte is zero."""
+    path = _pick(plate, rng)
+    path.write_bytes(bytes(path.stat().st_size))
+    return plate.damage(path, _well(path))
+
+
 @defect("site_failure", "raw_images", "does not exist", do="Restore the file, or take its row out of load_data.")
 def missing_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image that load_data names is not there."""
@@ -252,7 +260,8 @@ def colour_image(plate: Plate, rng: np.random.Generator) -> Damage:
     """An image is a colour picture."""
 
     def colour(image: np.ndarray) -> np.ndarray:
-        return np.stack([(image >> 8).astype(np.uint8)] * 3, axis=-1)
+        grey = (image >> 8).astype(np.uint8)
+        return np.stack([grey, grey, 255 - grey], axis=-1)
 
     return _change_image(plate, _pick(plate, rng), colour, "rgb")
 
@@ -279,6 +288,20 @@ def missing_image_folder(plate: Plate, rng: np.random.Generator) -> Damage:
     """The whole image folder of the plate is not there."""
     shutil.rmtree(plate.images)
     return plate.damage(plate.images.parent)
+
+
+@defect(
+    "error",
+    "plate_manifest",
+    "where the first is not",
+    "images_projected has it",
+    do="Set the `replace` that the message shows, or correct load_data.",
+)
+def projected_images(plate: Plate, rng: np.random.Generator) -> Damage:
+    """load_data says images where the folder is called images_projected: raw and projected were exchanged."""
+    folder = plate.source / "images"
+    folder.rename(folder.with_name("images_projected"))
+    return plate.damage(folder)
 
 
 # What is in the images
@@ -341,6 +364,21 @@ def foreign_channel(plate: Plate, rng: np.random.Generator) -> Damage:
     here, there = (int(index) for index in rng.choice(len(files), 2, replace=False))
     shutil.copyfile(files[there], files[here])
     return plate.damage(files[here], _well(files[here]))
+
+
+@defect(
+    "flag",
+    "image_quality",
+    "flag_same_picture",
+    "DNA and RNA are one picture at 1 of 18 sites",
+    do="Correct load_data, or export the channel again.",
+)
+def copied_channel(plate: Plate, rng: np.random.Generator) -> Damage:
+    """The RNA image of a site is a copy of its DNA image."""
+    dna, rna = (plate.files(channel) for channel in ("DNA", "RNA"))
+    index = int(rng.integers(len(dna)))
+    shutil.copyfile(dna[index], rna[index])
+    return plate.damage(rna[index], _well(rna[index]))
 
 
 @defect("flag", "single_cells", "may be exchanged with Mito", do="Correct load_data and run the plate again.")
@@ -532,9 +570,9 @@ def shifted_platemap(plate: Plate, rng: np.random.Generator) -> Damage:
 
 @defect(
     "error",
-    "well_profiles",
-    "found 0 rows where negcon",
-    do="Mark the controls, or choose other reference rows (`profiles.normalize`).",
+    "plate_manifest",
+    "found no negative control among the treatments",
+    do="Name the controls (`negative_controls`); `[]` for a plate that has none.",
 )
 def no_controls(plate: Plate, rng: np.random.Generator) -> Damage:
     """The platemap has a compound where the negative controls were: nothing to normalise to."""

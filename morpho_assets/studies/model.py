@@ -18,7 +18,8 @@ from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
 from morpho_assets.profiles.study import SpaceConfig, tuning_share
-from morpho_assets.settings import read_yaml, resolved
+from morpho_assets.settings import resolved
+from morpho_assets.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent
 

@@ -129,7 +129,7 @@ def test_other_content_gives_another_commit(remote, fetch, object_store):
 @pytest.fixture
 def local(tmp_path, lake):
     root = tmp_path / "mirror"
-    write_mirror(root, {"A01": "BRD-1"})
+    write_mirror(root, {"A01": ""})
     place = {"root": str(root), "project": "cpg", "source": "source_1"}
     return committed(lake, GallerySource(kind="gallery", name="s", **place))
 

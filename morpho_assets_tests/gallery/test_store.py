@@ -1,4 +1,7 @@
 import hashlib
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -55,3 +58,36 @@ def test_truncated_and_corrupted_bodies_are_told_by_size_and_checksum():
     assert _defect(b"conten", {"size": 7}) == "truncated: 6 of 7 bytes came"
     assert "corrupted" in _defect(b"contemt", {"size": 7, "ETag": f'"{md5}"'})
     assert _defect(b"content", {"size": 7, "ETag": '"abc-2"'}) == ""  # of a multi-part upload: no MD5
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A web server on loopback that serves a folder; as Store paths begin."""
+    (tmp_path / "a b.tiff").write_bytes(b"II*\0 an image")
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """Nothing: the test's output stays its own."""
+
+
+def test_files_of_a_web_server_are_read_too(tmp_path, web):
+    store = Store(retries=0)
+    assert store.read(f"{web}/a%20b.tiff").body == b"II*\0 an image"
+    assert store.exists(f"{web}/a%20b.tiff")
+    assert not store.exists(f"{web}/c.tiff")
+    with pytest.raises(ImageError, match="does not exist"):
+        store.read(f"{web}/c.tiff")
+    mirror = Store({web: str(tmp_path)})
+    assert mirror.read(f"{web}/a b.tiff").body == b"II*\0 an image"
+
+
+def test_a_store_that_does_not_answer_is_no_proof_that_a_file_is_not_there(tmp_path, object_store):
+    assert Store(endpoint_url="http://127.0.0.1:9").exists("s3://bucket/a")
+    assert not Store(endpoint_url=object_store.url).exists("s3://bucket/none")
+    assert not Store().exists(str(tmp_path / "none"))

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from morpho_assets.imaging.fields import FIELD_FLAGS, flag_fields, measure_field, same_fields
+from morpho_assets.imaging.fields import FIELD_FLAGS, flag_fields, flag_same_picture, measure_field, same_fields
 from morpho_assets.imaging.quality import flag_quality, measure_quality, plate_faults
 
 STAINS = ["DNA", "RNA", "AGP"]
@@ -36,7 +36,8 @@ def graded(images: list[np.ndarray]) -> pl.DataFrame:
         place = {"Metadata_Well": f"A{number:02d}", "Metadata_Site": 1}
         parts.append(quality.hstack(frame).with_columns(pl.lit(value).alias(name) for name, value in place.items()))
         fingerprints.append({**place, "fingerprint": fingerprint})
-    return flag_fields(flag_quality(pl.concat(parts)), pl.DataFrame(fingerprints))
+    frame = flag_fields(flag_quality(pl.concat(parts)), pl.DataFrame(fingerprints))
+    return frame.with_columns(flag_same_picture=pl.lit(False))
 
 
 def raised(frame: pl.DataFrame) -> set[tuple[str, str, str]]:
@@ -141,3 +142,15 @@ def test_real_fields_are_silent_until_one_is_spoilt(reference_data):
         spoilt[0][channel] = images[1][channel]
         spoilt[2][channel] = np.roll(images[2][channel], 60, axis=0)
         assert raised(graded(spoilt)) == {("A01", stain, "flag_other_field"), ("A03", stain, "flag_shifted")}
+
+
+def test_channels_that_are_one_picture_are_flagged_and_planes_of_one_file_are_not() -> None:
+    keys = {"Metadata_Well": ["A01"] * 3 + ["A02"] * 3, "Metadata_Site": [1] * 6, "channel": ["DNA", "RNA", "ER"] * 2}
+    pictures = pl.DataFrame({**keys, "content": ["a", "a", "b", "c 0 0", "c 0 1", "c 0 1"]})
+    flagged = flag_same_picture(pl.DataFrame(keys), pictures)
+    assert flagged["flag_same_picture"].to_list() == [True, True, False, False, True, True]
+    frame = graded([field(1), field(2)]).drop("flag_same_picture")
+    assert plate_faults(flag_same_picture(frame, pictures.with_columns(channel=pl.Series(STAINS * 2)))) == [
+        "DNA and RNA are one picture at 1 of 2 sites: correct load_data, or export the channel again",
+        "RNA and AGP are one picture at 1 of 2 sites: correct load_data, or export the channel again",
+    ]

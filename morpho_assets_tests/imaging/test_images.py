@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -15,13 +16,23 @@ from PIL import Image
 
 from morpho_assets.errors import ImageError
 from morpho_assets.imaging.images import read_image, read_labels, write_labels
+from morpho_assets.imaging.planes import Plane
 
 GREY = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1000
 
 
 def tiff(array: np.ndarray, **options: object) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, array, **options)
+    tifffile.imwrite(file, array, **{"photometric": "minisblack", **options})
+    return file.getvalue()
+
+
+def png_palette(grey: np.ndarray) -> bytes:
+    """A PNG of 256 colours, which are greys in another order."""
+    image = Image.fromarray(255 - grey).convert("P")
+    image.putpalette([value for index in range(256) for value in [255 - index] * 3])
+    file = io.BytesIO()
+    image.save(file, "PNG")
     return file.getvalue()
 
 
@@ -49,25 +60,47 @@ def test_16_bit_png_and_float_tiff() -> None:
     np.testing.assert_array_equal(read_image(tiff(np.full((3, 4), 0.25, np.float64))), np.full((3, 4), 0.25))
 
 
+STACK = np.stack([GREY, GREY[::-1], GREY // 2])
+
+
+def sparse(content: bytes) -> bytes:
+    """A TIFF that says of its one strip that it has no bytes, as an export that was broken off leaves it."""
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        place = file.pages.first.tags["StripByteCounts"].valueoffset
+    return content[:place] + bytes(4) + content[place + 4 :]
+
+
 def with_nan() -> np.ndarray:
     plane = np.zeros((4, 4), np.float32)
     plane[1, 2] = np.nan
     return plane
 
 
+RGB = np.stack([GREY // 256, GREY // 256, GREY // 300], axis=-1).astype(np.uint8)
+
 BAD = {
     "empty": (b"", "empty"),
+    "zeros": (bytes(40359), "holds 40359 zero bytes and nothing else; .* fetch or export it again"),
     "no image": (b"well,site\nA01,1\n", "neither TIFF nor PNG"),
-    "truncated tiff": (tiff(GREY)[:-20], "truncated"),
+    "error page": (b"<?xml version='1.0'?><Error>NoSuchKey</Error>", "XML or HTML, .* export grey TIFF"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(20), "JPEG, which loses intensities .* export grey TIFF"),
+    "npy": (b"\x93NUMPY" + bytes(20), "a NumPy array"),
+    "truncated tiff": (tiff(GREY)[:-20], "truncated: .* fetch or export it again"),
     "truncated deflate tiff": (tiff(np.tile(GREY, (20, 20)), compression="zlib")[:-200], "truncated"),
-    "truncated png": (png(GREY)[:-30], "truncated or damaged"),
+    "sparse tiff": (sparse(tiff(GREY)), "lacks 1 of its 1 strips; fetch or export it again"),
+    "truncated png": (png(GREY)[:-30], "truncated or damaged .* fetch or export it again"),
     "header only": (tiff(GREY)[:6], "truncated or damaged"),
-    "rgb tiff": (tiff(np.zeros((6, 8, 3), np.uint8), photometric="rgb"), "colour"),
-    "rgb png": (png(np.zeros((6, 8, 3), np.uint8)), "mode RGB"),
-    "several pages": (tiff(np.zeros((3, 6, 8), np.uint16), photometric="minisblack"), "3 pages"),
-    "nan": (tiff(with_nan()), "1 pixels that are NaN"),
-    "float beyond 1": (tiff(np.full((4, 4), 300.0, np.float32)), r"expected values in \[0, 1\]"),
-    "signed": (tiff(np.zeros((4, 4), np.int16)), "int16"),
+    "rgb tiff": (tiff(RGB, photometric="rgb"), "colour image .3 samples a pixel., expected grey; export each stain"),
+    "rgb png": (png(RGB), "colour image .3 samples a pixel., expected grey; export each stain"),
+    "transparent": (png(np.dstack([RGB[..., :1]] * 3 + [RGB[..., 2:]])), "an opacity that differs over the image"),
+    "five stains": (tiff(np.dstack([STACK[0]] * 5), planarconfig="contig"), "5 samples a pixel, expected one; name"),
+    "1 bit": (png(GREY > 9000), "1 bit, black or white; export grey of 8 or 16 bits"),
+    "several pages": (tiff(STACK), "3 pages, expected one; project the stack, or name each channel's plane: Frame_"),
+    "samples": (tiff(STACK.transpose(1, 2, 0), planarconfig="contig"), "3 samples a pixel.*name each"),
+    "nan": (tiff(with_nan()), "1 pixels that are NaN or infinite; export the raw image"),
+    "float beyond 1": (tiff(np.full((4, 4), 300.0, np.float32)), r"expected values in \[0, 1\]; export the raw image"),
+    "signed": (tiff(np.full((4, 4), -3, np.int16)), "int16 values from -3 to -3, expected .*; export the raw image"),
+    "32 bits": (tiff(np.full((4, 4), 70000, np.uint32)), "uint32 values from 70000 to 70000, .* export the raw image"),
 }
 
 
@@ -91,6 +124,104 @@ def test_grey_palettes_of_old_microscopes_are_read_and_others_refused() -> None:
     np.testing.assert_allclose(read_image(as_palette), grey / 255, rtol=1e-6)
     with pytest.raises(ImageError, match="palette"):
         read_image(tiff(grey, photometric="palette", colormap=np.stack([ramp, ramp, ramp[::-1]])))
+
+
+def parts(*arrays: np.ndarray, **options: object) -> bytes:
+    """A TIFF of pages, the second and later ones marked as reduced images with `subfiletype`."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for array, subfile in zip(arrays, [0, *[options.pop("subfiletype", 0)] * (len(arrays) - 1)], strict=True):
+            colour = "rgb" if array.ndim == 3 else "minisblack"
+            writer.write(array, photometric=colour, subfiletype=subfile, metadata=None, **options)
+    return file.getvalue()
+
+
+GREY_RGB = np.stack([(GREY // 256).astype(np.uint8)] * 3, axis=-1)
+SMALL = GREY[::2, ::2]
+
+
+@pytest.mark.parametrize(
+    ("content", "pixels"),
+    [
+        (tiff(GREY_RGB, photometric="rgb"), GREY // 256 / 255),
+        (tiff(GREY_RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), GREY // 256 / 255),
+        (tiff(np.stack([GREY] * 3, axis=-1), photometric="rgb"), GREY / 65535),
+        (png(GREY_RGB), GREY // 256 / 255),
+        (png(np.dstack([GREY_RGB, np.full((6, 8), 255, np.uint8)])), GREY // 256 / 255),
+        (png(np.dstack([GREY_RGB[..., 0], np.full((6, 8), 255, np.uint8)])), GREY // 256 / 255),
+        (imagecodecs.png_encode(np.stack([GREY] * 3, axis=-1)), GREY / 65535),
+        (png_palette(GREY_RGB[..., 0]), GREY // 256 / 255),
+        (tiff((GREY // 2).astype(np.int16)), GREY // 2 / 65535),
+        (parts(GREY, SMALL, subfiletype=1), GREY / 65535),
+        (parts(GREY, SMALL, SMALL[::2, ::2]), GREY / 65535),
+        (parts(GREY, np.zeros((3, 4, 3), np.uint8)), GREY / 65535),
+        (tiff(65535 - GREY, photometric="miniswhite"), GREY / 65535),
+    ],
+    ids=["rgb", "rgb-planar", "rgb-16", "png-rgb", "png-rgba", "png-la", "png-rgb-16", "png-palette", "int16",
+         "thumbnail", "pyramid", "colour-thumbnail", "miniswhite"],
+)  # fmt: skip
+def test_one_grey_image_is_read_whatever_is_around_it(content: bytes, pixels: np.ndarray) -> None:
+    np.testing.assert_allclose(read_image(content), pixels, rtol=1e-6)
+
+
+def series(*stacks: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, ome=True) as writer:
+        for stack in stacks:
+            writer.write(stack, photometric="minisblack", metadata={"axes": "CYX"})
+    return file.getvalue()
+
+
+FORMS = {
+    "pages": tiff(STACK),
+    "ome": tiff(STACK, ome=True, metadata={"axes": "CYX"}),
+    "ome planar": tiff(STACK, ome=True, planarconfig="separate", metadata={"axes": "CYX"}),
+    "ome tiles": tiff(STACK, ome=True, tile=(16, 16), compression="lzw", metadata={"axes": "CYX"}),
+    "imagej": tiff(STACK, imagej=True, metadata={"axes": "CYX"}),
+    "imagej z": tiff(STACK[None, :, None], imagej=True, metadata={"axes": "TZCYX"}),
+    "samples": tiff(STACK.transpose(1, 2, 0), planarconfig="contig"),
+    "series": series(STACK, STACK[::-1]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("frame", range(3))
+def test_a_plane_of_many_is_named_by_its_frame(form: str, frame: int) -> None:
+    np.testing.assert_allclose(read_image(FORMS[form], Plane(frame=frame)), STACK[frame] / 65535, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_planes_that_are_not_named_or_not_there_are_told(form: str) -> None:
+    with pytest.raises(ImageError, match=r"[36] (pages|planes|samples).*name each channel's plane"):
+        read_image(FORMS[form])
+    with pytest.raises(ImageError, match=r"has 3 planes, not the one numbered 3 \(from 0\)"):
+        read_image(FORMS[form], Plane(frame=3))
+
+
+def test_series_are_images_within_a_file() -> None:
+    np.testing.assert_allclose(read_image(FORMS["series"], Plane(1, 0)), STACK[2] / 65535, rtol=1e-6)
+    with pytest.raises(ImageError, match=r"has 2 series, not the one numbered 2 \(from 0\)"):
+        read_image(FORMS["series"], Plane(2, 0))
+    with pytest.raises(ImageError, match="3 planes in series 1, expected one"):
+        read_image(FORMS["series"], Plane(series=1))
+
+
+def test_a_single_image_is_its_own_first_plane() -> None:
+    for content in (tiff(GREY), png(GREY)):
+        np.testing.assert_array_equal(read_image(content, Plane(0, 0)), read_image(content))
+        with pytest.raises(ImageError, match=r"not .*one numbered 1"):
+            read_image(content, Plane(frame=1))
+
+
+def test_one_page_that_stands_for_a_stack_is_no_single_image() -> None:
+    """ImageJ writes stacks beyond 4 GB so: one page, and a description that counts the others."""
+    file = io.BytesIO()
+    described = "ImageJ=1.53\nimages=3\nchannels=3\n"
+    tifffile.imwrite(file, STACK[0], description=described, metadata=None, photometric="minisblack")
+    content = file.getvalue() + STACK[1:].tobytes()
+    with pytest.raises(ImageError, match="3 planes in one page, expected one; name each"):
+        read_image(content)
+    np.testing.assert_allclose(read_image(content, Plane(frame=2)), STACK[2] / 65535, rtol=1e-6)
 
 
 @given(arrays.arrays(np.int32, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 2**31 - 1)))
