@@ -153,15 +153,8 @@ def published_files(path: str) -> set[str]:
     if _place(path) is None:
         return set()
     with _opened(path) as connection:
-<<<<<<< HEAD
         rows = connection.execute("SELECT path FROM publication.contents WHERE path <> ''").fetchall()
     return {path for (path,) in rows}
-=======
-        return {
-            row[0]
-            for row in connection.execute("SELECT path FROM publication.contents WHERE path IS NOT NULL").fetchall()
-        }
->>>>>>> main
 
 
 def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame:
