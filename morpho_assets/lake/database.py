@@ -20,7 +20,6 @@ import polars as pl
 
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Output
-from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.tables import Table, has_prefix
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
@@ -186,7 +185,7 @@ class Draft:
 def lend_files(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Let a connection read the lake's files where they lie in an object store."""
     if lake.files.remote:
-        connection.register_filesystem(LentFiles(lake.files))  # type: ignore[arg-type]
+        connection.register_filesystem(lake.files.system)  # type: ignore[attr-defined]
 
 
 def copy_file(source: str, target: str) -> None:

@@ -492,3 +492,15 @@ def test_a_glitch_of_the_object_store_is_waited_out(remote, catalog, object_stor
         publish(remote, catalog)
     with object_store.network.spoil("refused", "reset", "truncated"):
         assert ask(catalog, "SELECT count(*) FROM single_cells", remote) == [(2,)]
+
+
+def test_the_cells_of_one_plate_of_an_object_store_are_found_without_asking_for_others(remote, catalog, object_store):
+    for key in ("P2", "P3", "P4"):
+        measure(remote, key)
+    publish(remote, catalog)
+    fresh = Lake(remote.root, remote.options)
+    with object_store.network.spoil() as requests:
+        assert ask(catalog, "SELECT count(*) FROM single_cells WHERE Metadata_Plate = 'P3'", fresh) == [(2,)]
+    plates = {path.split("Metadata_Plate=")[1].split("/")[0] for _, path in requests}
+    assert plates <= {"P1", "P3"}  # the first says which columns there are
+    assert len(requests) <= 6
