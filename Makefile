@@ -48,7 +48,7 @@ format: $(VENV)/dev
 docs: $(VENV)/run  ## the reference pages, from the code
 	$(BIN)/python -m morpho_assets.reference
 
-bench-%: $(VENV)/dev ## one benchmark: measure, segmentation, profiles, simulator, truth or memory
+bench-%: $(VENV)/dev ## one benchmark: calibration, inputs, ledger, measure, memory, profiles, segmentation, simulator or truth
 	$(BIN)/python -m benchmarks.$*
 
 clean:           ## forget data and state; the environment stays

@@ -45,7 +45,8 @@ class Run:
     committed: Callable[[Commit], None] = lambda commit: None
     force: bool = False
     retry: bool = False
-    _state: State | None = None
+    _state: State = field(default_factory=lambda: State({}, {}, frozenset(), {}))
+    _loaded: set[Partition] = field(default_factory=set)
     _plates: dict[str, list[str]] = field(default_factory=dict)
 
     def make(self, name: str, partition: Partition) -> Commit:
@@ -71,25 +72,32 @@ class Run:
             if latest is not None and not reasons and not again:
                 return self._keep(latest)
             work = self._work(stage, target, state, None if self.force or damage else latest, sources)
-            recipe = recipe_of(stage, target, state.commits, sources)
-            try:
-                stage.function(work)
-                commit = lake.ledger.commit(self._draft(stage, target, state, work, latest, number))
-            except (Busy, Taken, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
-                with forgiven(lake.files.remote):
-                    lake.ledger.fail(name, partition, recipe, sentence)
-                    self._record(
-                        name, partition, sources
-                    )  # what it failed with: only a change of it is worth a new try
-                raise
-            with forgiven(lake.files.remote):  # it is committed, whatever happens now
-                work.clear()
-                self._record(name, partition, commit.sources)
+            commit = self._attempt(stage, target, state, work, latest, number)
         self.committed(commit)
         return self._keep(commit)
+
+    def _attempt(
+        self, stage: Stage, target: Target, state: State, work: Work, latest: Commit | None, number: int
+    ) -> Commit:
+        """Do the work and commit it. A failure is recorded with the recipe and the sources that it failed with: only
+        another of these is worth a new try at once."""
+        lake, sources = self.workspace.lake, dict(work.sources)
+        try:
+            stage.function(work)
+            commit = lake.ledger.commit(self._draft(stage, target, state, work, latest, number))
+        except (Busy, Taken):
+            raise
+        except Exception as error:
+            sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
+            with forgiven(lake.files.remote):
+                recipe = recipe_of(stage, target, state.commits, sources)
+                lake.ledger.fail(stage.name, target.partition, recipe, sentence)
+                self._record(stage.name, target.partition, sources)
+            raise
+        with forgiven(lake.files.remote):  # it is committed, whatever happens now
+            work.clear()
+            self._record(stage.name, target.partition, commit.sources)
+        return commit
 
     def plates(self, study: str) -> list[str]:
         """The plates of a study, as they were when this run first asked."""
@@ -101,18 +109,16 @@ class Run:
     # Below: how
 
     def _pinned(self, partition: Partition) -> State:
-        """The state of what this run reads, loaded once."""
-        known = self._state
-        keys = {own.key for _, own in known.commits} if known else set()
-        if known is None or partition.key not in keys:
-            study = partition.kind == "study"
-            plates = self.plates(partition.key) if study else [partition.key]
-            studies = [partition.key] if study else [partition.part.partition("/")[0]] if partition.part else []
-            found = self.workspace.lake.ledger.state(
-                [Partition("plate", plate) for plate in plates] + [Partition("study", name) for name in studies]
-            )
-            self._state = found if known is None else _joined(found, known)
-        assert self._state is not None
+        """The state of what this run reads: each plate and study is loaded once."""
+        whole = partition._replace(part="")
+        needed = {whole}
+        if partition.kind == "study":
+            needed |= {Partition("plate", plate) for plate in self.plates(partition.key)}
+        elif partition.part:
+            needed |= {Partition("study", partition.part.partition("/")[0])}
+        if needed - self._loaded:
+            self._state = _joined(self.workspace.lake.ledger.state(needed - self._loaded), self._state)
+            self._loaded |= needed
         return self._state
 
     def _record(self, name: str, partition: Partition, sources: Mapping[str, str]) -> None:
@@ -121,7 +127,6 @@ class Run:
             self.workspace.lake.ledger.observe(partition._replace(part=""), {name: sources})
 
     def _keep(self, commit: Commit) -> Commit:
-        assert self._state is not None
         self._state = _with(self._state, commit.stage, commit.partition, commit)
         return commit
 

@@ -334,7 +334,7 @@ _STAGES = (
         "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
         ("profiles", "feature_selection", "correction_notes", "metrics"),
         (Input("feature_space", ("profiles",)),),
-        settings=_study("spaces", "corrections", "seed"), code_version="2", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="3", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
@@ -361,7 +361,7 @@ _STAGES = (
             Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="2", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(

@@ -156,7 +156,7 @@ class Workspace:
         state = state or self.state(plates, studies)
         if look:
             state = self.observe(plates, state)
-        sizes = self._sizes() if len(plates) >= _LISTED_FROM else None
+        sizes = self.sizes() if len(plates) >= _LISTED_FROM else None
         tasks: list[Task] = []
         for plate in plates:
             partition = Partition("plate", plate)
@@ -224,7 +224,7 @@ class Workspace:
                 damage[name, target.partition] = found
         return damage
 
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """The bytes of every file of every table."""
         tables = {table for stage in STAGES.values() for table in stage.outputs}
         with ThreadPoolExecutor(_LOOKERS) as threads:

@@ -493,10 +493,10 @@ def test_7_sql_never_mixes_new_masks_with_cells_of_the_old_ones(made: Plate) -> 
     workspace = made.project.workspace
     publish(workspace)
     left_out = query_catalog(
-        workspace.settings.catalog, "SELECT stage, left_out_because AS why FROM partitions WHERE NOT current"
+        workspace.settings.catalog, "SELECT stage, left_out_because AS why FROM partitions WHERE NOT published"
     )
     assert left_out["stage"].to_list() == ["single_cells", "well_profiles"]
-    assert "masks changed" in left_out["why"][0]
+    assert "masks was made with other settings" in left_out["why"][0]
     assert query_catalog(workspace.settings.catalog, "SELECT count(*) AS n FROM single_cells")["n"][0] == 0
     made.mend()
     publish(made.project.workspace)

@@ -43,7 +43,9 @@ def _index(files: Files) -> dict[str, tuple[str, bytes]]:
     try:
         frame = pl.read_parquet(io.BytesIO(files.read(PATH)))
         return {path: (stamp, body) for path, stamp, body in frame.select(*_SCHEMA).iter_rows()}
-    except (pl.exceptions.PolarsError, *faults(files.remote)):  # type: ignore[misc]
+    except faults(files.remote):
+        return {}
+    except pl.exceptions.PolarsError:
         return {}
 
 

@@ -86,8 +86,9 @@ def _take(files: Files, folder: str, stem: str, lease: Lease, what: str) -> str:
                 "Wait for that run to end; if it was killed on another machine, in two minutes."
             )
         path = f"{folder}/{stem}.{last + 1:08d}.json"
+        body = lease.model_dump_json().encode()
         try:
-            if create(files, path, lease.model_dump_json().encode()):
+            if create(files, path, body) == body:
                 with forgiven(files.remote):
                     for number in numbers:
                         files.remove(f"{folder}/{stem}.{number:08d}.json")

@@ -209,9 +209,10 @@ class Ledger:
         """
         path = commit_path(draft.stage, draft.partition, draft.number)
         body = draft.model_dump_json().encode()
-        if create(self.files, path, body):
+        found = create(self.files, path, body)
+        if found == body:
             return draft
-        other = parse(path, self.files.read(path))
+        other = parse(path, found)
         raise Taken(
             f"{draft.stage} of {draft.partition}: {other.who} committed number {draft.number} at {other.at}, while "
             "this run worked. What that run made stands; run again if something is still to do."
@@ -343,21 +344,22 @@ def parse(path: str, body: bytes) -> Commit:
     except ValidationError as error:
         other = _format_of(body)
         if other not in (None, FORMAT):
-            raise LakeError(f"{path} has format {other}, this version reads {FORMAT}: use the version that wrote it, "
-                            "or a later one") from None  # fmt: skip
+            raise LakeError(
+                f"{path} has format {other}, this version reads {FORMAT}: use the version that wrote it, or a later one"
+            ) from None
         found = error.errors()[0]
         raise Unreadable(f"{path} holds no commit ({'.'.join(map(str, found['loc']))}: {found['msg']})") from None
 
 
-def create(files: Files, path: str, body: bytes) -> bool:
-    """Whether a file is there now by our doing. The answer of the store may be lost on its way, and then the file says
-    whose it is; a fault is raised only where it is not ours."""
+def create(files: Files, path: str, body: bytes) -> bytes:
+    """What a file holds once it was to be created: `body` where that was our doing. The answer of the store may be lost
+    on its way, and then the file says whose it is; a fault is raised only where it is not ours."""
     try:
-        return files.create(path, body) or files.read(path) == body
+        return body if files.create(path, body) else files.read(path)
     except faults(files.remote):
         with forgiven(files.remote):
             if files.read(path) == body:
-                return True
+                return body
         raise
 
 

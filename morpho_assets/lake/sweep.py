@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from morpho_assets.lake.files import ASIDE, Entry
 from morpho_assets.lake.lake import Lake
@@ -33,18 +32,19 @@ class Swept:
 def sweep(
     lake: Lake,
     days: float = 1.0,
-    published: Mapping[tuple[str, ...], tuple[int, Any]] | None = None,
+    published: Collection[str] = (),
     folders: Sequence[str] = (),
 ) -> Swept:
     """Remove files that nothing names any more, if they are older than `days`.
 
-    Kept are the files of the last two commits of every stage and of those in the catalog (`published_commits`), those
-    of plates and studies with a live lease or with sites that were kept on the way, and what is younger. `folders` are
-    local ones, such as that of the images, in which killed runs may have left files that they were writing.
+    Kept are the files of the last two commits of every stage, those that are `published` (of which a catalog has
+    views), those of plates and studies with a live lease or with sites that were kept on the way, and what is younger.
+    `folders` are local ones, such as that of the images, in which killed runs may have left what they were writing.
     """
     before = time.time() - days * 86_400
     listed = {path: entry for folder in _FOLDERS for path, entry in lake.files.find(folder).items()}
-    named, unknown = _named(lake, published or {})
+    named, unknown = _named(lake)
+    named |= set(published)
     at_work = [path for path, entry in listed.items() if path.startswith(_WORK) and entry.written > before]
     spared = unknown | {_key(path) for path in [*live(lake.files), *at_work]}
     removed = size = 0
@@ -58,12 +58,12 @@ def sweep(
     return Swept(removed, size, len(named & listed.keys()))
 
 
-def _named(lake: Lake, published: Mapping[tuple[str, ...], tuple[int, Any]]) -> tuple[set[str], set[str]]:
+def _named(lake: Lake) -> tuple[set[str], set[str]]:
     """The files that recent commits name; and the plates and studies of which a commit cannot be read."""
     state = lake.ledger.state()
     named: set[str] = set()
     unknown = {_key(path) for path in state.broken}
-    for stage, partition, number in _recent(lake, state, published):
+    for stage, partition, number in _recent(lake, state):
         try:
             commit = lake.ledger.read(stage, partition, number)
             keys = lake.ledger.keys(commit)
@@ -75,14 +75,10 @@ def _named(lake: Lake, published: Mapping[tuple[str, ...], tuple[int, Any]]) -> 
     return named, unknown
 
 
-def _recent(
-    lake: Lake, state: State, published: Mapping[tuple[str, ...], tuple[int, Any]]
-) -> Iterator[tuple[str, Partition, int]]:
-    """The last commits of every stage of every partition, and those that are published."""
+def _recent(lake: Lake, state: State) -> Iterator[tuple[str, Partition, int]]:
+    """The last commits of every stage of every partition."""
     for stage, partition in state.commits:
-        numbers = lake.ledger.numbers(stage, partition)
-        in_catalog = published.get((stage, *partition), (0, None))[0]
-        for number in {*numbers[-KEPT_COMMITS:], *({in_catalog} & set(numbers))}:
+        for number in lake.ledger.numbers(stage, partition)[-KEPT_COMMITS:]:
             yield stage, partition, number
 
 

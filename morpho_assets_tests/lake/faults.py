@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError
 from fsspec import AbstractFileSystem
 
+from morpho_assets.gallery import store
 from morpho_assets.lake import files
 from morpho_assets.lake.files import Entry, Files, ObjectFiles
 from morpho_assets.lake.lake import Lake
@@ -137,9 +138,9 @@ class Bucket(AbstractFileSystem):
 
     def files(self) -> ObjectFiles:
         """A store on it."""
-        store = ObjectFiles("s3://bucket/lake")
-        vars(store)["store"] = self
-        return store
+        found = ObjectFiles("s3://bucket/lake")
+        vars(found)["store"] = self
+        return found
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         return self.fault("get", self._object, path)[start:end]
@@ -185,14 +186,15 @@ class Bucket(AbstractFileSystem):
 @contextmanager
 def no_pauses() -> Iterator[None]:
     """What is tried again is so at once."""
-    with patch.object(files, "retried", partial(retried, pause=lambda seconds: None)):
+    at_once = partial(retried, pause=lambda seconds: None)
+    with patch.object(files, "retried", at_once), patch.object(store, "retried", at_once):
         yield
 
 
-def lake_over(store: Files) -> Lake:
+def lake_over(opened: Files) -> Lake:
     """A lake on a store that is there already."""
-    lake = Lake(store.url(""))
-    vars(lake)["files"] = store
+    lake = Lake(opened.url(""))
+    vars(lake)["files"] = opened
     return lake
 
 
@@ -220,17 +222,13 @@ def disk(fault: Fault, *folders: Path) -> Iterator[None]:
         fault("fsync", plain_sync, handle)
         power.synced(handle)
 
-    changed = [patch.object(os, "fsync", sync), patch.object(builtins, "open", struck("open", plain_open)),
-               patch.object(io, "open", struck("open", plain_open))]  # fmt: skip
-    for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
-        changed.append(patch.object(os, name, struck(name, getattr(os, name))))
-    for each in changed:
-        each.start()
-    try:
+    with ExitStack() as changed:
+        changed.enter_context(patch.object(os, "fsync", sync))
+        for module in (builtins, io):
+            changed.enter_context(patch.object(module, "open", struck("open", plain_open)))
+        for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
+            changed.enter_context(patch.object(os, name, struck(name, getattr(os, name))))
         yield
-    finally:
-        for each in changed:
-            each.stop()
 
 
 class _Power:

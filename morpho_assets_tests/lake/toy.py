@@ -133,7 +133,8 @@ class Toy:
             place.mkdir(parents=True)
             for index, (well, site) in enumerate(SITES):
                 (place / f"{well}-{site}").write_text(str(4 * number + index))
-            sources.append(SamplesheetSource(kind="samplesheet", name=plate, path=str(place / "sheet.csv")))
+            sheet = str(place / "sheet.csv")
+            sources.append(SamplesheetSource(kind="samplesheet", name=plate, path=sheet, negative_controls=()))
         (folder / "studies").mkdir()
         plates = ", ".join(PLATES)
         study = f"{{name: {STUDY}, title: Toy, plates: [{plates}], spaces: {{}}, evaluators: {{}}}}"
