@@ -493,7 +493,7 @@ def test_7_sql_never_mixes_new_masks_with_cells_of_the_old_ones(made: Plate) -> 
     workspace = made.project.workspace
     publish(workspace)
     left_out = query_catalog(
-        workspace.settings.catalog, "SELECT stage, left_out_because AS why FROM partitions WHERE NOT current"
+        workspace.settings.catalog, "SELECT stage, left_out_because AS why FROM partitions WHERE NOT published"
     )
     assert left_out["stage"].to_list() == ["single_cells", "well_profiles"]
     assert "masks was made with other settings" in left_out["why"][0]

@@ -11,7 +11,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import polars as pl
@@ -30,8 +30,8 @@ BLOATED = 1.4
 
 PARTITIONS = Table(
     "partitions", "plate",
-    "Every stage of every plate and study that was made: its last commit, from what and with which settings, and why it "
-    "is left out of the other tables where it is.",
+    "Every stage of every plate and study that was made: its last commit, from what and with which settings, and why "
+    "it is left out of the other tables where it is.",
     ("kind", "key", "part", "stage"),
     (
         Column("kind", pl.String, "plate or study"),
@@ -89,7 +89,12 @@ class _Place:
     root: str
     target: str
     fingerprint: str
-    expansion: float
+    expansion: float = 0.0
+
+    @property
+    def home(self) -> tuple[str, str, str]:
+        """What a database can only be brought up to date with, and not changed to."""
+        return self.form, self.root, self.target
 
 
 def publish_catalog(lake: Lake, path: str, commits: Sequence[Published], state: State) -> pl.DataFrame:
@@ -105,10 +110,11 @@ def publish_catalog(lake: Lake, path: str, commits: Sequence[Published], state: 
     in_force = [each.commit for each in commits if each.left_out is None]
     outputs = {table.name: _outputs(table, in_force) for table in TABLES.values()}
     changed = dict.fromkeys(TABLES, 0)
-    if not is_published(lake, path, commits, state):
+    before, now = _place(target), _wanted(lake, target, commits, state)
+    if before is None or before.fingerprint != now.fingerprint:
         aside, dense = (f"{target}.{uuid.uuid4().hex}.aside" for _ in range(2))
         try:
-            changed, made = _draft(lake, target, aside, dense, commits, outputs, state)
+            changed, made = _draft(lake, before, now, aside, dense, commits, outputs, state)
             os.chmod(made, 0o444)
             _sync(made)
             os.replace(made, target)
@@ -129,8 +135,7 @@ def publish_catalog(lake: Lake, path: str, commits: Sequence[Published], state: 
 def is_published(lake: Lake, path: str, commits: Sequence[Published], state: State) -> bool:
     """Whether the database at `path` has these commits, and nothing else."""
     place = _place(path)
-    target = os.path.realpath(path)
-    return place is not None and place.fingerprint == _fingerprint(lake, target, commits, state)
+    return place is not None and place.fingerprint == _wanted(lake, os.path.realpath(path), commits, state).fingerprint
 
 
 @contextmanager
@@ -148,10 +153,8 @@ def published_files(path: str) -> set[str]:
     if _place(path) is None:
         return set()
     with _opened(path) as connection:
-        return {
-            row[0]
-            for row in connection.execute("SELECT path FROM publication.contents WHERE path IS NOT NULL").fetchall()
-        }
+        rows = connection.execute("SELECT path FROM publication.contents WHERE path <> ''").fetchall()
+    return {path for (path,) in rows}
 
 
 def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame:
@@ -186,31 +189,28 @@ def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame
 
 
 def _draft(
-    lake: Lake, target: str, aside: str, dense: str, commits: Sequence[Published],
+    lake: Lake, before: _Place | None, now: _Place, aside: str, dense: str, commits: Sequence[Published],
     outputs: Mapping[str, Mapping[str, Sequence[Output]]], state: State,
 ) -> tuple[dict[str, int], str]:  # fmt: skip
     """Write a database at `aside`, or at `dense` if it has to be written anew; returns what changed of each table, and
     where it lies."""
-    place = _place(target)
-    usable = place is not None and (place.form, place.root, place.target) == (_form(), lake.root, target)
-    if usable:
-        copy_file(target, aside)
-    with Draft.opened(aside, lake, target) as draft:
+    grows = before is not None and before.home == now.home
+    if grows:
+        copy_file(now.target, aside)
+    with Draft.opened(aside, lake, now.target) as draft:
         changed = {name: draft.bring_up_to_date(TABLES[name], found) for name, found in outputs.items()}
         draft.replace(PARTITIONS.name, _partitions(commits))
         draft.replace(CHECKS.name, _checks([each.commit for each in commits if each.left_out is None], state))
         draft.comment((*TABLES.values(), PARTITIONS, CHECKS))
         copied = sum(file.bytes for name, found in outputs.items() if TABLES[name].native
                      for each in found.values() for output in each for file in output.files) or 1  # fmt: skip
-        expansion = draft.bytes(aside) / copied
-        made = aside
-        if usable and expansion > BLOATED * place.expansion:
+        made, expansion = aside, draft.bytes(aside) / copied
+        if before is not None and grows and expansion > BLOATED * before.expansion:
             draft.compact(dense)
-            expansion, made = draft.bytes(dense) / copied, dense
-        elif usable:
-            expansion = min(expansion, place.expansion)
-        fingerprint = _fingerprint(lake, target, commits, state)
-        draft.replace("publication.place", pl.DataFrame([_Place(_form(), lake.root, target, fingerprint, expansion)]))
+            made, expansion = dense, draft.bytes(dense) / copied
+        elif before is not None and grows:
+            expansion = min(expansion, before.expansion)
+        draft.replace("publication.place", pl.DataFrame([replace(now, expansion=expansion)]))
     return changed, made
 
 
@@ -277,14 +277,15 @@ def _form() -> str:
     return digest([FORM, tables])
 
 
-def _fingerprint(lake: Lake, target: str, commits: Sequence[Published], state: State) -> str:
-    """Names all that a database is made from."""
+def _wanted(lake: Lake, target: str, commits: Sequence[Published], state: State) -> _Place:
+    """What a database of these commits says of itself."""
     made = sorted(
         [each.commit.stage, *each.commit.partition, each.commit.number, each.commit.writer, each.commit.at,
          each.left_out or ""]
         for each in commits
     )  # fmt: skip
-    return digest([_form(), lake.root, target, made, sorted(map(list, state.waivers))])
+    form = _form()
+    return _Place(form, lake.root, target, digest([form, lake.root, target, made, sorted(map(list, state.waivers))]))
 
 
 def _place(path: str) -> _Place | None:

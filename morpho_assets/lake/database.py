@@ -20,7 +20,6 @@ import polars as pl
 
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Output
-from morpho_assets.lake.lending import LentFiles
 from morpho_assets.lake.tables import Table, has_prefix
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
@@ -39,7 +38,7 @@ class Draft:
     connection: duckdb.DuckDBPyConnection
     lake: Lake
     target: str
-    contents: dict[str, Wanted]
+    contents: dict[str, dict[str, dict[str, str]]]
 
     @classmethod
     @contextmanager
@@ -186,7 +185,7 @@ class Draft:
 def lend_files(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Let a connection read the lake's files where they lie in an object store."""
     if lake.files.remote:
-        connection.register_filesystem(LentFiles(lake.files))  # type: ignore[arg-type]
+        connection.register_filesystem(lake.files.system)  # type: ignore[attr-defined]
 
 
 def copy_file(source: str, target: str) -> None:
@@ -226,25 +225,22 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _contents(connection: duckdb.DuckDBPyConnection) -> dict[str, Wanted]:
+def _contents(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, dict[str, str]]]:
     there = "SELECT 1 FROM duckdb_tables() WHERE database_name = 'catalog' AND schema_name = 'publication'"
     found: dict[str, dict[str, dict[str, str]]] = {}
     if connection.execute(there).fetchall():
         for name, key, path, columns in connection.execute("FROM publication.contents").fetchall():
             files = found.setdefault(name, {})
-            if key is not None:
+            if path:
                 files.setdefault(key, {})[path] = columns
     return found
 
 
 def _noted(contents: Mapping[str, Wanted]) -> pl.DataFrame:
-    """A row per file; of a table without any, one that says that there is the table."""
-    rows = [
-        (name, key, path, columns)
-        for name, files in contents.items()
-        for key, found in (files or {None: {None: None}}).items()
-        for path, columns in found.items()
-    ]
+    """A row per file, and one per table that says that there is the table."""
+    rows = [(name, "", "", "") for name in contents]
+    rows += [(name, key, path, columns) for name, files in contents.items() for key, found in files.items()
+             for path, columns in found.items()]  # fmt: skip
     return pl.DataFrame(rows, schema=dict.fromkeys(("name", "key", "path", "columns"), pl.String), orient="row")
 
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class RetriedSystem(AbstractFileSystem):
-    """A file system that only reads, through the calls of a store that are tried again."""
+    """A file system that only reads, through the calls of a store that are tried again.
+
+    Files of the lake never change, and one that is named is there: nothing is asked twice, or before it is needed.
+    """
 
     cachable = False
 
@@ -21,12 +24,19 @@ class RetriedSystem(AbstractFileSystem):
         super().__init__()
         self.files = files
         self.protocol = files.root.partition("://")[0]
+        self._known: dict[str, dict[str, Any]] = {}
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
-        return dict(self.files.retried(lambda: self.files.store.info(path)))
+        if path not in self._known:
+            self._known[path] = self.files.retried(lambda: self.files.store.info(path))
+        return dict(self._known[path])
+
+    def glob(self, path: str, **options: Any) -> list[str]:
+        """The path itself. DuckDB asks for each of the files that a view lists, of which it may read one."""
+        return [path]
 
     def modified(self, path: str) -> datetime:
-        """When a file was written: DuckDB asks, to know whether what it remembers of one still holds."""
+        """When a file was written, which DuckDB asks for."""
         written = self.info(path)["LastModified"]
         assert isinstance(written, datetime)
         return written

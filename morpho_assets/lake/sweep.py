@@ -38,8 +38,8 @@ def sweep(
     """Remove files that nothing names any more, if they are older than `days`.
 
     Kept are the files of the last two commits of every stage, those that are `published` (of which a catalog has
-    views), those of plates and studies with a live lease or with sites that were kept on the way, and what is younger. `folders` are
-    local ones, such as that of the images, in which killed runs may have left files that they were writing.
+    views), those of plates and studies with a live lease or with sites that were kept on the way, and what is younger.
+    `folders` are local ones, such as that of the images, in which killed runs may have left what they were writing.
     """
     before = time.time() - days * 86_400
     listed = {path: entry for folder in _FOLDERS for path, entry in lake.files.find(folder).items()}

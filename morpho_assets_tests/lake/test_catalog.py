@@ -54,7 +54,7 @@ def profile(lake: Lake, key: str, area: float = 2.0, **features: float) -> None:
 
 
 def publish(lake: Lake, catalog: str, **left_out: str) -> dict[str, int]:
-    """Publish what was committed last, without the plates that are `left_out`; the tables that changed, and how much."""
+    """Publish what was committed last, without the plates that are `left_out`; the tables that changed, how much."""
     state = lake.ledger.state()
     commits = [Published(commit, left_out.get(commit.partition.key)) for commit in state.commits.values()]
     changed = publish_catalog(lake, catalog, commits, state)
@@ -83,7 +83,8 @@ def catalog(tmp_path: Path) -> str:
 
 def test_every_table_is_there_and_cells_embeddings_and_fingerprints_are_views(lake, catalog):
     publish(lake, catalog)
-    kinds = dict(ask(catalog, "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'main'"))
+    tables = "information_schema.tables WHERE table_schema = 'main'"
+    kinds = dict(ask(catalog, f"SELECT table_name, table_type FROM {tables}"))
     views = {name for name, kind in kinds.items() if kind == "VIEW"}
     assert kinds.keys() == {*TABLES, "partitions", "plate_checks"}
     assert views == {"single_cells", "embeddings", "field_fingerprints"}
@@ -156,22 +157,24 @@ def test_the_file_is_of_a_version_that_duckdb_1_5_reads(lake, catalog):
     assert 64 <= int.from_bytes(header[12:20], "little") <= 68
 
 
-@pytest.mark.parametrize("key", ["0042", "1e5", "2026-01-01", "P 1", "P[1]", "it's", "ä", "50%", "a=b", ".."])
-def test_a_plate_is_text_whatever_its_name_looks_like(tmp_path, catalog, key):
+def test_a_plate_is_text_whatever_its_name_looks_like(tmp_path, catalog):
+    keys = ["0042", "1e5", "2026-01-01", "P 1", "P[1]", "it's", "ä", "50%", "a=b", "..", "true", "NULL"]
     lake = Lake(str(tmp_path / "lake"))
-    measure(lake, key)
-    profile(lake, key)
+    for key in keys:
+        measure(lake, key)
+        profile(lake, key)
     publish(lake, catalog)
     for table in ("single_cells", "normalized_profiles"):
         found = query_catalog(catalog, f"SELECT DISTINCT Metadata_Plate FROM {table}")
         assert found.schema["Metadata_Plate"] == pl.String
-        assert found.rows() == [(key,)]
+        assert sorted(found["Metadata_Plate"]) == sorted(keys)
+    assert ask(catalog, "SELECT count(*) FROM single_cells WHERE Metadata_Plate = 'it''s'") == [(2,)]
 
 
-@pytest.mark.parametrize("root", ["a b", "[lab]", "st*r", "it's", "lab=x/run=1", "ünï", "{a,b}", "50%41"])
+@pytest.mark.parametrize("root", ["a b", "[lab]*", "it's", "lab=x/run=1"])
 def test_a_lake_and_a_catalog_may_lie_anywhere(tmp_path, root):
     lake, catalog = Lake(str(tmp_path / root / "lake")), str(tmp_path / root / "morpho.duckdb")
-    (tmp_path / "l/lake/single_cells/Metadata_Plate=P1").mkdir(parents=True)  # what [lab] and {a,b} would also match
+    (tmp_path / "l/lake/single_cells/Metadata_Plate=P1").mkdir(parents=True)  # what [lab]* would match, too
     measure(lake, P1)
     profile(lake, P1)
     publish(lake, catalog)
@@ -203,7 +206,8 @@ def test_plates_with_other_columns_join_by_name_and_what_no_plate_has_any_more_g
     assert publish(lake, catalog) == {"single_cells": 1, "normalized_profiles": 1}
     for table in ("single_cells", "normalized_profiles"):
         assert GOLGI not in query_catalog(catalog, f"FROM {table}").columns
-    assert ask(catalog, f"SELECT Metadata_Plate, {AREA} FROM normalized_profiles ORDER BY 1") == [(P1, 2.0), ("P2", 3.0)]
+    rows = f"SELECT Metadata_Plate, {AREA} FROM normalized_profiles ORDER BY 1"
+    assert ask(catalog, rows) == [(P1, 2.0), ("P2", 3.0)]
 
 
 def test_plates_that_are_left_out_are_in_no_table_and_partitions_says_why(lake, catalog):
@@ -273,6 +277,7 @@ def test_where_nothing_changed_the_file_stays_and_a_waiver_is_a_change(lake, cat
     assert not is_published(lake, catalog, commits, waived)
 
 
+@pytest.mark.slow
 def test_fifty_publications_of_one_plate_leave_a_file_no_larger_than_half_as_much_again(tmp_path, catalog):
     lake, rng = Lake(str(tmp_path / "lake")), np.random.default_rng(0)
     names = [f"Cells_Intensity_{number}" for number in range(60)]
@@ -350,14 +355,15 @@ from morpho_assets.lake.lake import Lake
 
 def die(*arguments): os._exit(9)
 
-kind, name = {"copied": (database, "lend_files"), "exchanged": (database.Draft, "comment"), "compacting": (catalog, "_sync"),
-              "swapping": (os, "replace")}[sys.argv[3]]
+places = {"copied": (database, "lend_files"), "exchanged": (database.Draft, "comment"), "written": (catalog, "_sync"),
+          "swapping": (os, "replace")}
+kind, name = places[sys.argv[3]]
 setattr(kind, name, die)
 publish(Lake(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.mark.parametrize("where", ["copied", "exchanged", "compacting", "swapping"])
+@pytest.mark.parametrize("where", ["copied", "exchanged", "written", "swapping"])
 def test_what_a_killed_publication_left_aside_the_next_removes(lake, catalog, where):
     publish(lake, catalog)
     beside = set(os.listdir(os.path.dirname(catalog)))
@@ -486,3 +492,15 @@ def test_a_glitch_of_the_object_store_is_waited_out(remote, catalog, object_stor
         publish(remote, catalog)
     with object_store.network.spoil("refused", "reset", "truncated"):
         assert ask(catalog, "SELECT count(*) FROM single_cells", remote) == [(2,)]
+
+
+def test_the_cells_of_one_plate_of_an_object_store_are_found_without_asking_for_others(remote, catalog, object_store):
+    for key in ("P2", "P3", "P4"):
+        measure(remote, key)
+    publish(remote, catalog)
+    fresh = Lake(remote.root, remote.options)
+    with object_store.network.spoil() as requests:
+        assert ask(catalog, "SELECT count(*) FROM single_cells WHERE Metadata_Plate = 'P3'", fresh) == [(2,)]
+    plates = {path.split("Metadata_Plate=")[1].split("/")[0] for _, path in requests}
+    assert plates <= {"P1", "P3"}  # the first says which columns there are
+    assert len(requests) <= 6
