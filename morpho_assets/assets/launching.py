@@ -67,14 +67,15 @@ def _cancelled(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _first_failure(outcome: dg.ExecuteInProcessResult) -> str:
-    """What stopped a run: the first stage that failed, in its own words."""
+    """What stopped a run: the first stage that failed, or whose gate is closed, in its own words."""
     for event in outcome.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.blocking and not check.passed:
+                return f"{check.asset_key.to_user_string()}: {check.description}"
         if event.is_step_failure:
             failure = event.step_failure_data
             told = failure.user_failure_data.description if failure.user_failure_data else None
             error = failure.error.cause if failure.error and failure.error.cause else failure.error
             return f"{event.step_key} failed: {told or (error.message.strip() if error else 'without a message')}"
-    for check in outcome.get_asset_check_evaluations():
-        if check.blocking and not check.passed:
-            return f"{check.asset_key.to_user_string()}: {check.description}"
     return "the run failed; the UI (`morpho ui`) shows where"
