@@ -45,10 +45,11 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/run  ## the reference pages, from the code
+docs: $(VENV)/dev  ## the reference pages, from the code and its tests
 	$(BIN)/python -m morpho_assets.reference
+	$(BIN)/python -m morpho_assets_tests.gallery.kinds
 
-bench-%: $(VENV)/dev ## one benchmark: measure, segmentation, profiles, simulator, truth or memory
+bench-%: $(VENV)/dev ## one benchmark: measure, segmentation, profiles, simulator, truth, memory or inputs
 	$(BIN)/python -m benchmarks.$*
 
 clean:           ## forget data and state; the environment stays

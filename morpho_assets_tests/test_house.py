@@ -17,7 +17,7 @@ ROOT = Path(morpho_assets.__file__).parent
 # From the ground up: a module may use those of its own line and of the lines before it, never of one after it.
 FLOORS = (
     ("__init__", "errors", "retry"),
-    ("compute", "terminal"),
+    ("compute", "terminal", "yaml_files"),
     ("lake",),
     ("gallery",),
     ("imaging",),
@@ -27,6 +27,7 @@ FLOORS = (
     ("evaluate",),
     ("settings",),
     ("studies",),
+    ("check", "init"),
     ("simulator",),
     ("report",),
     ("stages",),
