@@ -24,8 +24,8 @@ CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 ABOUT = (
     "Every kind of input of docs/inputs.md comes to the outcome that stands there. Small whole files of every kind are "
     "broken at random (cut, bits flipped, bytes replaced, zeroed, doubled, taken out, put in) and read: what is no "
-    "error of ours counts, a warning or a reading that does not end too. `morpho check` looks at one plate of 384 wells, 9 "
-    "sites and 5 stains on local disk: 17,280 files of 32 x 32 pixels, the metadata of a whole plate."
+    "error of ours counts, a warning and a reading that does not end too. `morpho check` looks at one plate of 384 "
+    "wells, 9 sites and 5 stains on local disk: 17,280 files of 32 x 32 pixels, the metadata of a whole plate."
 )
 
 

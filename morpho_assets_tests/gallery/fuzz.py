@@ -29,6 +29,7 @@ from morpho_assets.gallery.treatments import annotate_wells
 from morpho_assets.imaging.images import read_image, read_labels
 from morpho_assets.imaging.planes import Plane, pixel_size
 from morpho_assets.imaging.plate import gallery_function
+from morpho_assets.profiles.recipe import SHIPPED, Recipe
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
 from morpho_assets.yaml_files import read_yaml
@@ -128,6 +129,7 @@ KINDS = {
         index(PLATE, 7).encode(), lambda body: index_sites(read_index(body, "i.xml"), "i.xml", "P1"), closed=True
     ),
     "morpho.yaml": Kind(SETTINGS.encode(), _yaml(Settings)),
+    "recipe.yaml": Kind((SHIPPED / "pycytominer.yaml").read_bytes(), _yaml(Recipe)),
     "study.yaml": Kind(STUDY.encode(), _yaml(Study)),
     "image.tiff": Kind(tiff(GREY), read_image, closed=True),
     "image.tiff, LZW": Kind(tiff(GREY, compression="lzw", predictor=True), read_image, closed=True),

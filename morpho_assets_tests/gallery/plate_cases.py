@@ -50,7 +50,7 @@ def _compressed(folder: Path) -> None:
 def _empty(folder: Path) -> None:
     write_mirror(folder, WELLS)
     (folder / LOAD_DATA).write_text("")
-    with refused("an empty file"):
+    with refused("make it again from the images: `morpho samplesheet FOLDER --load-data"):
         gallery(folder).manifest("P1")
     images = list_images(f"{folder}/cpg/source_1/images/batch_1/images/P1/Images", Store(), "{well}-{site}-{channel}")
     (folder / LOAD_DATA).write_text(load_data(images))
