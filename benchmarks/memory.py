@@ -43,36 +43,22 @@ def main() -> None:
 def _work(gallery: Path, folder: str, stages: tuple[str, ...], queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
     """Run the stages in this process, and tell its peak (MB) and the seconds a site of the last stage took."""
     from morpho_assets.compute import ComputeConfig
-    from morpho_assets.gallery.images import fetch_images
-    from morpho_assets.gallery.manifest import write_manifest
     from morpho_assets.gallery.sources import GallerySource
-    from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
     from morpho_assets.lake.lake import Lake
-    from morpho_assets.measure.plate import measure_plate
+    from morpho_assets.lake.ledger import Partition
+    from morpho_assets.runs import Run
     from morpho_assets.settings import Settings
     from morpho_assets.workspace import Workspace
 
     source = GallerySource(
         kind="gallery", name="real", root=str(gallery), project="cpg0000-jump-pilot", source="source_4"
     )
-    settings = Settings(lake=folder, sources=(source,))
-    workspace = Workspace(settings, Lake(folder))
-    one = ComputeConfig(workers=1)
-    write_manifest(workspace.lake, PLATE, workspace.provenance("plate_manifest", PLATE), source)
-    fetch_images(workspace.lake, PLATE, workspace.provenance("raw_images", PLATE), source.store(), settings.images)
-    raw, lake = workspace.reader(PLATE, corrected=False), workspace.lake
-    illuminate_plate(lake, PLATE, workspace.provenance("illumination", PLATE), settings.illumination, raw, one)
-    work = {
-        "image_quality": lambda made: grade_plate(lake, PLATE, made, settings.quality, raw, one),
-        "masks": lambda made: segment_plate(lake, PLATE, made, settings.segmentation, workspace.reader(PLATE), one),
-        "single_cells": lambda made: measure_plate(
-            lake, PLATE, made, settings.measurement, workspace.reader(PLATE), one
-        ),
-    }
-    for stage in stages:
+    settings = Settings(lake=folder, sources=(source,), compute=ComputeConfig(workers=1))
+    run, plate = Run(Workspace(settings, Lake(folder), gallery)), Partition("plate", PLATE)
+    for stage in ("plate_manifest", "raw_images", "illumination", *stages):
         began = time.perf_counter()
-        outcome = work[stage](workspace.provenance(stage, PLATE))
-        seconds = (time.perf_counter() - began) / outcome.sites
+        commit = run.make(stage, plate)
+        seconds = (time.perf_counter() - began) / max(commit.sites.total, 1)
     queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds))
 
 

@@ -26,6 +26,8 @@ from morpho_assets.evaluate.truth.batches import correction, mechanisms, positio
 from morpho_assets.evaluate.truth.evaluator import label_pairs
 from morpho_assets.evaluate.truth.images import quality_flags, segmentation, stains
 from morpho_assets.evaluate.truth.treatments import counting, lengths, null_wells, parameters, planted_lengths, ranks
+from morpho_assets.gallery.truth import Truth, read_truth, truth_folders
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.profiles.features import to_matrix, with_matrix
 from morpho_assets.profiles.study import SELECTED, read_space, space_features
 from morpho_assets.simulator import SIZES
@@ -55,16 +57,24 @@ def run_demo(folder: Path, seed: int) -> tuple[Workspace, float]:
     return Workspace.open(folder / "morpho.yaml"), time.perf_counter() - begin
 
 
+def committed(workspace: Workspace) -> tuple[Snapshot, Truth]:
+    """All that was committed last, and what is known of the study's plates."""
+    state = workspace.lake.ledger.state()
+    tables = workspace.lake.snapshot(state.commits.values())
+    plates = workspace.study_plates(workspace.study(STUDY), state)
+    truth = read_truth(truth_folders(tables, {plate: workspace.source(plate, state) for plate in plates}))
+    assert truth is not None
+    return tables, truth
+
+
 def broken(workspace: Workspace, seed: int) -> dict[str, Finding]:
     """Each check on the same plates with one thing broken: labels shuffled, a wrong channel, no normalisation …"""
-    lake, study = workspace.lake, workspace.study(STUDY)
-    plates = workspace.study_plates(study)
-    truth = workspace.truth(study)
-    assert truth is not None
+    tables, truth = committed(workspace)
+    plates = sorted(truth.folders)
     planted = planted_lengths(truth.treatments)
-    tables = ("image_quality", "well_profiles", "normalized_profiles")
-    quality, measured, normalised = (lake.scan(table, plates).collect() for table in tables)
-    profiles, counts = (read_space(lake, STUDY, space, SELECTED) for space in (SPACE, COUNT))
+    names = ("image_quality", "well_profiles", "normalized_profiles")
+    quality, measured, normalised = (tables.scan(name, plates).collect() for name in names)
+    profiles, counts = (read_space(tables, STUDY, space, SELECTED) for space in (SPACE, COUNT))
     features = space_features(profiles)
     rng = np.random.default_rng(seed)
     wrong, nothing = shuffled(profiles, seed=seed), _noise(profiles, features, rng)
@@ -76,14 +86,13 @@ def broken(workspace: Workspace, seed: int) -> dict[str, Finding]:
     def keep(findings: object, *names: str) -> None:
         found.update({f.check: f for f in findings if not names or f.check in names})  # type: ignore[attr-defined]
 
-    pairs = list(label_pairs(lake, truth, plates))
+    pairs = list(label_pairs(tables, truth, plates))
     keep(segmentation((name, true, pairs[i - 1][2]) for i, (name, true, _) in enumerate(pairs)))  # the well before
     moved = truth.sites.with_columns(
         truth.sites.select("focus", "saturated").sample(fraction=1, shuffle=True, seed=seed)
     )
     keep(quality_flags(moved, quality))
-    order = sorted(plates)
-    turned = dict(zip(order, order[::-1], strict=True))
+    turned = dict(zip(plates, plates[::-1], strict=True))
     keep(stains(truth.wells, quality.with_columns(pl.col("Metadata_Plate").replace_strict(turned))))
     keep(parameters(shuffled(normalised, seed=seed), planted))
     swap = {"Nuclei_Intensity_MeanIntensity_ER": "Nuclei_Intensity_MeanIntensity_Mito"}
@@ -156,8 +165,8 @@ def main() -> None:
 def _findings(workspace: Workspace) -> dict[str, Finding]:
     """The checks asked anew, as the evaluation of the graph did."""
     study = workspace.study(STUDY)
-    truth = workspace.truth(study)
-    rows = truth_checks(workspace.lake, STUDY, list(study.spaces), truth, TruthConfig(), study.seed).metrics
+    tables, truth = committed(workspace)
+    rows = truth_checks(tables, STUDY, list(study.spaces), truth, TruthConfig(), study.seed).metrics
     return {
         row["metric"]: Finding(row["metric"], _number(row["value"]), row["n"]) for row in rows.iter_rows(named=True)
     }

@@ -117,7 +117,7 @@ def _instance() -> dg.DagsterInstance:
 
     state = Path(os.environ["MORPHO_STATE_DIR"])
     state.mkdir(parents=True, exist_ok=True)
-    return open_instance(state)
+    return open_instance(Path(os.environ["DAGSTER_HOME"]), state)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -244,9 +244,9 @@ def _catalog(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    from morpho_assets.lake.sweep import sweep
+    from morpho_assets.publication import clean
 
-    swept = sweep(_workspace().lake, days=options.days)
+    swept = clean(_workspace(), options.days)
     print(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are named by commits")
 
 

@@ -14,6 +14,7 @@ from morpho_assets.assets.automation import (
     look_at_sources,
     new_plates,
     publish_commits,
+    sweep_files,
 )
 from morpho_assets.assets.made import ASSETS
 from morpho_assets.assets.resources import LoggedProgress, ProgressTeller, WorkspaceResource, settings_file
@@ -31,7 +32,7 @@ def build_defs(file: Path | None = None, progress: ProgressTeller | None = None)
         assets=ASSETS,
         jobs=[PLATE_JOB, STUDY_JOB, CATALOG_JOB],
         schedules=[backfill_schedule(settings.backfill)],
-        sensors=[new_plates, look_at_sources, publish_commits],
+        sensors=[new_plates, look_at_sources, publish_commits, sweep_files],
         resources={"workspace": WorkspaceResource(file=str(file)), "progress": progress or LoggedProgress()},
         executor=dg.in_process_executor,
     )

@@ -48,7 +48,8 @@ def raise_first(faults: Sequence[InputError]) -> None:
 class ImageError(MorphoError):
     """One image cannot be read or used; `path` says which, the message why.
 
-    Not `lasting` is a fault of the network: the image itself may be good, and is tried again by the next run.
+    Not `lasting` is a fault of the network, the disk or the permissions: the image itself may be good, and is tried
+    again by the next run.
     """
 
     def __init__(self, path: object, reason: str, lasting: bool = True) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from morpho_assets.errors import MorphoError
-from morpho_assets.lake.catalog import Published, publish_catalog, published_commits, publishing
-from morpho_assets.lake.ledger import Partition, State
-from morpho_assets.plan import unlike
-from morpho_assets.stages import STAGES
+from morpho_assets.errors import LakeError, MorphoError
+from morpho_assets.lake.catalog import Published, is_published, publish_catalog, published_files, publishing
+from morpho_assets.lake.ledger import Commit, Partition, Read, State
+from morpho_assets.lake.sweep import Swept, sweep
+from morpho_assets.plan import digests_of, unlike
+from morpho_assets.stages import STAGES, Target
 from morpho_assets.workspace import Workspace
 
 
@@ -29,47 +30,71 @@ def publish(workspace: Workspace) -> pl.DataFrame:
 
 def is_behind(workspace: Workspace) -> bool:
     """Whether the catalog lacks something that is in the ledger, or has what is no longer in force."""
-    if not os.path.exists(workspace.settings.catalog):
-        return True
-    wanted = publishable(workspace, workspace.lake.ledger.state())
-    now = {_name(each.commit.stage, each.commit.partition): (each.commit.number, each.left_out) for each in wanted}
-    return now != published_commits(workspace.settings.catalog)
+    state = workspace.lake.ledger.state()
+    return not is_published(workspace.lake, workspace.settings.catalog, publishable(workspace, state), state)
+
+
+def clean(workspace: Workspace, days: float = 1.0) -> Swept:
+    """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
+    published = published_files(workspace.settings.catalog)
+    return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 
 def publishable(workspace: Workspace, state: State) -> Sequence[Published]:
-    """Every last commit, with why it is left out: what was made with other settings or code than those in force never
-    mixes with what was made with them."""
-    chains: dict[tuple[str, Partition], str | None] = {}
-
-    def left_out(stage: str, partition: Partition) -> str | None:
-        key = (stage, partition)
-        if key not in chains:
-            chains[key] = None  # of a circle, which there is none, this would be the end
-            chains[key] = _left_out(workspace, state, stage, partition) or next(
-                (reason for name, own in _upstream(state, key) if (reason := left_out(name, own))), None
-            )
-        return chains[key]
-
-    return [Published(commit, left_out(*key)) for key, commit in sorted(state.commits.items())]
+    """Every last commit, with why it is left out: what comes from other settings or code than those in force, at any
+    distance, never mixes with what does not; and what has lost files cannot be shown."""
+    judge = _Judge(workspace, state)
+    sizes = workspace.sizes()
+    return [
+        Published(commit, judge.unlike(commit) or workspace.lake.damage(commit, sizes))
+        for _, commit in sorted(state.commits.items())
+    ]
 
 
-def _left_out(workspace: Workspace, state: State, stage: str, partition: Partition) -> str | None:
-    if stage not in STAGES:
-        return "no such stage any more"
-    commit = state.commits[stage, partition]
-    plates = sorted({read.key for read in commit.reads if read.kind == "plate"})
-    try:
-        target = workspace.target(partition, state, plates)
-    except MorphoError as error:
-        return str(error)
-    difference = next(unlike(STAGES[stage], target, commit), None)
-    return f"made with other settings than those in force: {difference}" if difference else None
+@dataclass
+class _Judge:
+    """Compares commits, and all that they were made from, with the settings and the code in force."""
 
+    workspace: Workspace
+    state: State
+    known: dict[tuple[str, Partition, int], str | None] = field(default_factory=dict)
+    targets: dict[tuple[Partition, tuple[str, ...]], Target] = field(default_factory=dict)
 
-def _upstream(state: State, key: tuple[str, Partition]) -> list[tuple[str, Partition]]:
-    reads = state.commits[key].reads
-    return [(read.stage, read.partition) for read in reads if (read.stage, read.partition) in state.commits]
+    def unlike(self, commit: Commit) -> str | None:
+        """How a commit was made otherwise than it would be now, in words."""
+        key = (commit.stage, commit.partition, commit.number)
+        if key not in self.known:
+            self.known[key] = self._own(commit) or next(filter(None, map(self._read, commit.reads)), None)
+        return self.known[key]
 
+    def _own(self, commit: Commit) -> str | None:
+        stage = STAGES.get(commit.stage)
+        if stage is None:
+            return f"there is no stage {commit.stage} any more"
+        try:
+            target = self._target(commit)
+        except MorphoError as error:
+            return str(error)
+        if target.study is not None and stage.parts and commit.partition.part not in stage.parts(target.study):
+            return f"study {commit.partition.key} has no {commit.partition.part} any more"
+        difference = next(unlike(stage, target, commit), None)
+        return f"{commit.stage} was made with other settings than those in force: {difference}" if difference else None
 
-def _name(stage: str, partition: Partition) -> tuple[str, ...]:
-    return (stage, partition.kind, partition.key, partition.part)
+    def _read(self, read: Read) -> str | None:
+        """The same for what was read: the last commit where it is of equal content, else the one that was read."""
+        last = self.state.commits.get((read.stage, read.partition))
+        if last is not None and (last.number == read.number or digests_of(last, read.tables) == read.tables):
+            return self.unlike(last)
+        try:
+            return self.unlike(self.workspace.lake.ledger.read(read.stage, read.partition, read.number))
+        except LakeError as error:
+            return str(error)
+
+    def _target(self, commit: Commit) -> Target:
+        """What is in force for a commit's partition; of a study with the plates that it was made from."""
+        study = commit.partition.kind == "study"
+        plates = tuple(sorted({read.key for read in commit.reads if read.kind == "plate"})) if study else ()
+        if (commit.partition, plates) not in self.targets:
+            found = self.workspace.target(commit.partition, self.state, plates if study else None)
+            self.targets[commit.partition, plates] = found
+        return self.targets[commit.partition, plates]

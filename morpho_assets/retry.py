@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,6 +82,11 @@ def retried(
                 raise
             pause(min(0.1 * 2**attempt, _LONGEST_PAUSE))
     return call()
+
+
+def forgiven(remote: bool) -> AbstractContextManager[None]:
+    """Passes over a fault, for what only tidies up or saves work: nothing that was done is undone by it."""
+    return suppress(*faults(remote))
 
 
 def network_faults() -> tuple[type[BaseException], ...]:

@@ -23,6 +23,7 @@ from morpho_assets.plan import (
     recipe_of,
     why,
 )
+from morpho_assets.retry import forgiven, network_faults
 from morpho_assets.stages import STAGES, Stage, Target
 from morpho_assets.workspace import Workspace
 
@@ -44,7 +45,8 @@ class Run:
     committed: Callable[[Commit], None] = lambda commit: None
     force: bool = False
     retry: bool = False
-    _state: State | None = None
+    _state: State = field(default_factory=lambda: State({}, {}, frozenset(), {}))
+    _loaded: set[Partition] = field(default_factory=set)
     _plates: dict[str, list[str]] = field(default_factory=dict)
 
     def make(self, name: str, partition: Partition) -> Commit:
@@ -61,8 +63,8 @@ class Run:
         self._require_inputs(stage, target, state)
         lake = self.workspace.lake
         with held(lake.files, name, partition, lake.ledger.writer):
-            latest = lake.ledger.latest(name, partition)
             number = max(lake.ledger.numbers(name, partition), default=0) + 1  # another's commit meanwhile takes it
+            latest = lake.ledger.latest(name, partition)
             sources = self.workspace.look(name, target, _with(state, name, partition, latest))
             damage = lake.damage(latest, deep=True) if latest is not None else None
             reasons = why(stage, target, latest, state.commits, sources, damage)
@@ -70,21 +72,32 @@ class Run:
             if latest is not None and not reasons and not again:
                 return self._keep(latest)
             work = self._work(stage, target, state, None if self.force or damage else latest, sources)
-            recipe = recipe_of(stage, target, state.commits, sources)
-            try:
-                stage.function(work)
-                commit = lake.ledger.commit(self._draft(stage, target, state, work, recipe, latest, number))
-            except (Busy, Taken, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
-                lake.ledger.fail(name, partition, recipe, sentence)
-                self._record(name, partition, sources)  # what it failed with: only a change of it is worth a new try
-                raise
-            work.clear()
-        self._record(name, partition, commit.sources)
+            commit = self._attempt(stage, target, state, work, latest, number)
         self.committed(commit)
         return self._keep(commit)
+
+    def _attempt(
+        self, stage: Stage, target: Target, state: State, work: Work, latest: Commit | None, number: int
+    ) -> Commit:
+        """Do the work and commit it. A failure is recorded with the recipe and the sources that it failed with: only
+        another of these is worth a new try at once."""
+        lake, sources = self.workspace.lake, dict(work.sources)
+        try:
+            stage.function(work)
+            commit = lake.ledger.commit(self._draft(stage, target, state, work, latest, number))
+        except (Busy, Taken):
+            raise
+        except Exception as error:
+            sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
+            with forgiven(lake.files.remote):
+                recipe = recipe_of(stage, target, state.commits, sources)
+                lake.ledger.fail(stage.name, target.partition, recipe, sentence)
+                self._record(stage.name, target.partition, sources)
+            raise
+        with forgiven(lake.files.remote):  # it is committed, whatever happens now
+            work.clear()
+            self._record(stage.name, target.partition, commit.sources)
+        return commit
 
     def plates(self, study: str) -> list[str]:
         """The plates of a study, as they were when this run first asked."""
@@ -96,18 +109,16 @@ class Run:
     # Below: how
 
     def _pinned(self, partition: Partition) -> State:
-        """The state of what this run reads, loaded once."""
-        known = self._state
-        keys = {own.key for _, own in known.commits} if known else set()
-        if known is None or partition.key not in keys:
-            study = partition.kind == "study"
-            plates = self.plates(partition.key) if study else [partition.key]
-            studies = [partition.key] if study else [partition.part.partition("/")[0]] if partition.part else []
-            found = self.workspace.lake.ledger.state(
-                [Partition("plate", plate) for plate in plates] + [Partition("study", name) for name in studies]
-            )
-            self._state = found if known is None else _joined(found, known)
-        assert self._state is not None
+        """The state of what this run reads: each plate and study is loaded once."""
+        whole = partition._replace(part="")
+        needed = {whole}
+        if partition.kind == "study":
+            needed |= {Partition("plate", plate) for plate in self.plates(partition.key)}
+        elif partition.part:
+            needed |= {Partition("study", partition.part.partition("/")[0])}
+        if needed - self._loaded:
+            self._state = _joined(self.workspace.lake.ledger.state(needed - self._loaded), self._state)
+            self._loaded |= needed
         return self._state
 
     def _record(self, name: str, partition: Partition, sources: Mapping[str, str]) -> None:
@@ -116,7 +127,6 @@ class Run:
             self.workspace.lake.ledger.observe(partition._replace(part=""), {name: sources})
 
     def _keep(self, commit: Commit) -> Commit:
-        assert self._state is not None
         self._state = _with(self._state, commit.stage, commit.partition, commit)
         return commit
 
@@ -181,7 +191,7 @@ class Run:
         )
 
     def _draft(
-        self, stage: Stage, target: Target, state: State, work: Work, recipe: str, latest: Commit | None, number: int
+        self, stage: Stage, target: Target, state: State, work: Work, latest: Commit | None, number: int
     ) -> Commit:
         """The commit of what was made. Raises LakeError for work that is not whole."""
         missing = set(stage.outputs) - set(work.outputs)
@@ -191,14 +201,15 @@ class Run:
         files = self.workspace.lake.sizes(work.named_files)
         absent = work.named_files - set(files)
         if absent:
-            raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there")
+            work.clear()  # what was kept on the way names it, and would again
+            raise LakeError(f"{stage.name} of {target.partition} names {min(absent)}, which is not there; run again")
         keys = {"sites": work.sites, "files": files, "basis": work.basis}
         commit = Commit(
             stage=stage.name,
             partition=target.partition,
             number=number,
             before=latest.number if latest else None,
-            recipe=recipe,
+            recipe=recipe_of(stage, target, state.commits, work.sources),
             content=digest({name: output.digest for name, output in work.outputs.items()} | {"files": sorted(files)}),
             outputs=work.outputs,
             files=ledger.write_keys(target.partition, keys) if any(keys.values()) else None,
@@ -218,6 +229,9 @@ class Run:
             who=who(),
             at=now(),
         )  # fmt: skip
+        damage = self.workspace.lake.damage(commit)
+        if damage is not None:
+            raise LakeError(f"{stage.name} of {target.partition} was not written whole: {damage}; run again")
         return commit.model_copy(update={"verdicts": self._verdicts(stage, target, work, commit)})
 
     def _verdicts(self, stage: Stage, target: Target, work: Work, draft: Commit) -> tuple[Verdict, ...]:
@@ -229,9 +243,12 @@ class Run:
 
 
 def _asked_of(name: str, blocking: bool, function: Callable[..., Verdict], *arguments: Any) -> Verdict:
-    """A check's verdict, under its name; a check that fails itself has not passed, and says so."""
+    """A check's verdict, under its name; a check that fails itself has not passed, and says so. A fault of the disk or
+    the network is no verdict."""
     try:
         verdict = function(*arguments)
+    except network_faults():
+        raise
     except Exception as error:  # what was made stands all the same
         return Verdict(check=name, passed=False, text=f"the check failed itself: {type(error).__name__}: {error}")
     return verdict.model_copy(update={"check": name, "blocking": blocking})

@@ -294,7 +294,7 @@ _STAGES = (
             Input("masks", ("masks", "site_failures")),
             Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="2", sources=_measured_now,
+        settings=lambda target: target.settings.profiles, named="profiles", code_version="3", sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
         kinds=frozenset({"parquet", "polars"}),
@@ -322,10 +322,11 @@ _STAGES = (
     Stage(
         "feature_space", "study", "spaces", build_spaces,
         "The spaces in which the study compares wells: selected CellProfiler features, embeddings, the cell count.\n\n"
-        "Tables `profiles` (step `selected`) and `feature_selection` (what was left out, and by which rule).",
-        ("profiles", "feature_selection"),
+        "Tables `profiles` (step `selected`), `feature_selection` (what was left out, and by which rule) and "
+        "`correction_notes` (which plates lack features).",
+        ("profiles", "feature_selection", "correction_notes"),
         (_PLATES_PROFILES, Input("embeddings", ("embeddings",), "plates", asked=True)),
-        settings=_spaces, code_version="2", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
+        settings=_spaces, code_version="3", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
@@ -333,7 +334,7 @@ _STAGES = (
         "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
         ("profiles", "feature_selection", "correction_notes", "metrics"),
         (Input("feature_space", ("profiles",)),),
-        settings=_study("spaces", "corrections", "seed"), code_version="2", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="3", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
@@ -360,7 +361,7 @@ _STAGES = (
             Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="2", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -369,7 +370,8 @@ _STAGES = (
         (),
         (
             Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
-            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles", "correction_notes")),
+            Input("feature_space", ("profiles", "correction_notes")),
+            Input("corrected_profiles", ("profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
             _PLATES_MASKS, _PLATES_PROFILES,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Workspace:
     settings: Settings
     lake: Lake
     root: Path
+    _studies: dict[str, Study] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, file: Path) -> Workspace:
@@ -51,7 +52,10 @@ class Workspace:
         return sorted(study_files(Path(self.settings.studies)))
 
     def study(self, name: str) -> Study:
-        return load_study(name, Path(self.settings.studies), self.root)
+        """A study, as it was when this workspace first read it: what is edited meanwhile does not enter."""
+        if name not in self._studies:
+            self._studies[name] = load_study(name, Path(self.settings.studies), self.root)
+        return self._studies[name]
 
     def require(self, plates: Iterable[str], studies: Iterable[str]) -> None:
         """Raise InputError for a plate that no source has, or a study that nobody wrote."""
@@ -152,7 +156,7 @@ class Workspace:
         state = state or self.state(plates, studies)
         if look:
             state = self.observe(plates, state)
-        sizes = self._sizes() if len(plates) >= _LISTED_FROM else None
+        sizes = self.sizes() if len(plates) >= _LISTED_FROM else None
         tasks: list[Task] = []
         for plate in plates:
             partition = Partition("plate", plate)
@@ -220,7 +224,7 @@ class Workspace:
                 damage[name, target.partition] = found
         return damage
 
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """The bytes of every file of every table."""
         tables = {table for stage in STAGES.values() for table in stage.outputs}
         with ThreadPoolExecutor(_LOOKERS) as threads:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +40,13 @@ _ANSWERS = {
 
 @dataclass
 class Network:
-    """WSGI around moto's. `requests` are the method and path of all that came; `spoil` says what is done to them."""
+    """WSGI around moto's. `requests` are the method and path of all that came; `spoil` says what is done to them. Of
+    objects that are created where there must be none, the answer to every `lose_every`-th that succeeds is lost."""
 
     server: Callable[..., Iterable[bytes]]
     requests: list[tuple[str, str]] = field(default_factory=list)
+    lose_every: int = 0
+    _created: int = 0
     _pending: list[Fault | None] = field(default_factory=list)
     _method: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,7 +75,7 @@ class Network:
         if fault == "late":
             time.sleep(0.1)
         status, headers, body = self._served(environ, method)
-        if fault == "lost":
+        if fault == "lost" or (self.lose_every and self._lost(environ, status)):
             return _broken(environ)
         if fault == "nonsense":
             body = b"<html><body>Please log in"
@@ -82,10 +85,17 @@ class Network:
         start(status, headers)
         return _half(environ, body) if fault == "truncated" else [body]
 
+    def _lost(self, environ: dict[str, Any], status: str) -> bool:
+        if "HTTP_IF_NONE_MATCH" not in environ or not status.startswith("200"):
+            return False
+        with self._lock:
+            self._created += 1
+            return self._created % self.lose_every == 0
+
     def _served(self, environ: dict[str, Any], method: str) -> tuple[str, list[tuple[str, str]], bytes]:
         found: list[Any] = []
         # moto looks whether there is an object, and then puts it; S3 does so in one step
-        with self._puts if method == "PUT" else suppress():
+        with self._puts if method == "PUT" else nullcontext():
             body = b"".join(self.server(environ, lambda status, headers, *_: found.extend([status, headers])))
         return found[0], list(found[1]), body
 

@@ -25,7 +25,7 @@ from morpho_assets_tests.simulator.conftest import SMALL
 FILE = Path(__file__).with_name("outputs.json")
 DESIGN = SMALL.model_copy(update={"cells_per_site": 8, "plates_per_batch": 2})
 BY_PROCESSOR = {"encoder", "embeddings", "projections"}
-"""Stages whose numbers depend on the order in which a processor adds: their rows and columns are kept, not the values."""
+"""Stages whose numbers depend on the order in which a processor adds: their rows and columns are kept, no values."""
 _PLACES = ("uri", "path", "illumination_uri", "source")
 
 
@@ -93,7 +93,8 @@ def _six(value: Any) -> float | None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = summaries(make_everything(Path(folder)))
-    FILE.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+    lines = [f"{json.dumps(stage)}: {json.dumps(kept, sort_keys=True)}" for stage, kept in found.items()]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

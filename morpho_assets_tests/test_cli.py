@@ -1,11 +1,16 @@
 """The command's face: what it says of mistakes, and what it lists. Whole runs are in test_demo.py."""
 
 import io
+import os
+import signal
+import socket
 
+import dagster as dg
 import pytest
 
 from morpho_assets.cli import main
 from morpho_assets.terminal import TerminalProgress
+from morpho_assets_tests.factories import make_stages, write_settings
 from morpho_assets_tests.project import make_project
 
 
@@ -71,3 +76,73 @@ def test_progress_of_nothing_is_no_line(monkeypatch):
         progress("masks", 0, 0)
     assert "masks" in out.getvalue()
     assert "0 of 0" in out.getvalue()
+
+
+def test_a_plan_says_what_would_be_made_and_why_and_how_old_the_look_is(project, capsys, quick_stages):
+    main(["plates", "add", "SYN00000001"])
+    capsys.readouterr()
+    assert main(["plan"]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("SYN00000001:  (nobody has looked at its sources")
+    assert "plate_manifest" in first
+    assert "missing" in first
+    make_stages(project.workspace, "SYN00000001")
+    write_settings(project.folder, measurement="jump")
+    assert main(["plan", "--plate", "SYN00000001"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "looked at 0.0 hours ago" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["single_cells", "well_profiles"]
+    assert "`measurement" in lines[1]
+    assert "after single_cells" in lines[2]
+
+
+def test_the_status_has_a_row_per_plate(project, capsys, quick_stages):
+    main(["plates", "add", "SYN00000001", "SYN00000002"])
+    make_stages(project.workspace, "SYN00000001", ["plate_manifest", "raw_images"])
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "SYN" in line]
+    assert "raw_images" in rows[0]
+    assert "illumination: missing" in rows[0]
+    assert "plate_manifest: missing" in rows[1]
+
+
+def test_a_plate_is_taken_out_and_a_slip_is_told(project, capsys):
+    main(["plates", "add", "SYN00000002"])
+    assert main(["plates", "remove", "SYN00000002"]) == 0
+    capsys.readouterr()
+    assert main(["plates", "remove", "SYN00000002"]) == 1
+    assert "no registered plate" in capsys.readouterr().err
+
+
+def test_a_gate_that_is_not_closed_cannot_be_waived(project, capsys, quick_stages):
+    make_stages(project.workspace, "SYN00000001", ["plate_manifest", "raw_images"])
+    assert main(["waive", "few_failed_sites", "--plate", "SYN00000001", "--reason", "none"]) == 1
+    assert "no such gate is closed" in capsys.readouterr().err
+
+
+def test_a_busy_port_is_told_before_anything_starts(project, capsys):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        assert main(["ui", "--port", str(server.getsockname()[1])]) == 1
+    assert "somebody who answers there already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_cancelled_without_a_traceback(project):
+    process = project.start("run", "--plate", "SYN00000001")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "image_quality" in line:
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "the same command goes on from there" in output
+    with dg.DagsterInstance.from_config(str(project.folder)) as instance:
+        [run] = instance.get_runs()
+        assert run.status == dg.DagsterRunStatus.CANCELED
+        assert {key.to_user_string() for key in run.asset_selection} >= {"plate_manifest", "masks"}
+    assert "SYN00000001" in project.run("run", "--plate", "SYN00000001")

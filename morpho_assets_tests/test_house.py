@@ -16,8 +16,8 @@ ROOT = Path(morpho_assets.__file__).parent
 
 # From the ground up: a module may use those of its own line and of the lines before it, never of one after it.
 FLOORS = (
-    ("__init__", "errors", "retry"),
-    ("compute", "terminal", "yaml_files"),
+    ("__init__", "errors", "retry", "yaml_files"),
+    ("compute", "terminal"),
     ("lake",),
     ("gallery",),
     ("imaging",),
@@ -27,14 +27,14 @@ FLOORS = (
     ("evaluate",),
     ("settings",),
     ("studies",),
-    ("check", "init"),
     ("simulator",),
     ("report",),
     ("stages",),
     ("plan",),
     ("workspace",),
     ("runs", "publication", "status"),
-    ("reference", "input_commands"),
+    ("reference", "check", "init"),
+    ("input_commands",),
     ("assets", "definitions"),
     ("cli",),
 )

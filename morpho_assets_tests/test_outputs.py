@@ -35,7 +35,9 @@ def differences(kept: Any, now: Any, place: str = "") -> list[str]:
         names = sorted(kept.keys() | now.keys())
         return [each for name in names for each in differences(kept.get(name), now.get(name), f"{place}/{name}")]
     if isinstance(kept, list) and isinstance(now, list) and len(kept) == len(now):
-        return [each for i, pair in enumerate(zip(kept, now, strict=True)) for each in differences(*pair, f"{place}/{i}")]
+        return [
+            each for i, pair in enumerate(zip(kept, now, strict=True)) for each in differences(*pair, f"{place}/{i}")
+        ]
     if isinstance(kept, float) and isinstance(now, float):
         return [] if now == pytest.approx(kept, rel=2e-6, abs=1e-9) else [f"{place}: {kept} -> {now}"]
     return [] if kept == now else [f"{place}: {kept} -> {now}"]

@@ -13,8 +13,10 @@ import yaml
 
 from morpho_assets import runs, stages
 from morpho_assets.errors import InputError, LakeError
+from morpho_assets.lake.catalog import query_catalog
 from morpho_assets.lake.leases import Busy
 from morpho_assets.lake.ledger import Commit, Partition, Taken
+from morpho_assets.publication import publish
 from morpho_assets.runs import GateClosed, Run
 from morpho_assets.simulator import write_gallery
 from morpho_assets.stages import PLATE_STAGES, STAGES
@@ -483,3 +485,19 @@ class _no_lease:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+def test_7_sql_never_mixes_new_masks_with_cells_of_the_old_ones(made: Plate) -> None:
+    made.settings(segmentation={"method": "watershed", "nuclei": {"threshold": {"correction": 1.5}}})
+    made.make("masks")
+    workspace = made.project.workspace
+    publish(workspace)
+    left_out = query_catalog(
+        workspace.settings.catalog, "SELECT stage, left_out_because AS why FROM partitions WHERE NOT published"
+    )
+    assert left_out["stage"].to_list() == ["single_cells", "well_profiles"]
+    assert "masks was made with other settings" in left_out["why"][0]
+    assert query_catalog(workspace.settings.catalog, "SELECT count(*) AS n FROM single_cells")["n"][0] == 0
+    made.mend()
+    publish(made.project.workspace)
+    assert query_catalog(workspace.settings.catalog, "SELECT count(*) AS n FROM single_cells")["n"][0] > 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from morpho_assets.errors import LakeError
+from morpho_assets.errors import InputError, LakeError
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.runs import Run
 from morpho_assets.stages import PLATE_STAGES
@@ -15,6 +15,17 @@ UNCORRECTED = {"illumination": IlluminationConfig(method="none")}
 
 def study(*plates):
     return Study(name="s", title="S", plates=plates, spaces={"cells": {"of": "cells"}}, evaluators={})
+
+
+def test_a_study_reads_the_plates_it_names_or_all(workspace):
+    everything = study().model_copy(update={"plates": "all"})
+    with pytest.raises(InputError, match="no plate with profiles"):
+        workspace.study_plates(everything, workspace.state(["P1", "P2"]))
+    for key in ("P1", "P2"):
+        make_stages(workspace, key)
+    state = workspace.state(["P1", "P2"])
+    assert workspace.study_plates(everything, state) == ["P1", "P2"]
+    assert workspace.study_plates(study("P2"), state) == ["P2"]
 
 
 def test_a_missing_input_is_named(workspace):

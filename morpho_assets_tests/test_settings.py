@@ -44,7 +44,7 @@ sources:
     [
         ("sourcess: []", "key sourcess: found a key that is not known.*expected one of lake, .*Did you mean sources?"),
         ("compute: {workers: -1}", "key compute.workers: found -1"),
-        ("measurement: fast", "one of \\['core', 'jump'\\]"),
+        ("measurement: fast", "one of \\['core', 'jump', "),
         ("segmentation: {method: magic}", "key segmentation"),
         ("sources: [{name: a, kind: gallery, root: r}]", "key sources.0.gallery.project"),
         ("sources: [", "no readable YAML"),

@@ -15,7 +15,7 @@ from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.errors import MorphoError
 from morpho_assets.lake.ledger import Partition, State
 from morpho_assets.plan import Task, tries
-from morpho_assets.publication import is_behind
+from morpho_assets.publication import clean, is_behind
 from morpho_assets.settings import BackfillConfig
 from morpho_assets.stages import PLATE_STAGES, STUDY_STAGES
 from morpho_assets.workspace import Workspace
@@ -63,6 +63,14 @@ def look_at_sources(context: dg.SensorEvaluationContext, workspace: WorkspaceRes
         except MorphoError as error:
             failed.append(f"{plate}: {error}")
     return dg.SkipReason(f"looked at {looked} of {len(plates)} plates" + "".join(f"; {each}" for each in failed))
+
+
+@dg.sensor(minimum_interval_seconds=86_400, default_status=dg.DefaultSensorStatus.RUNNING)
+def sweep_files(context: dg.SensorEvaluationContext, workspace: WorkspaceResource) -> dg.SkipReason:
+    """Remove what nothing names any more and is older than a day: replaced tables, what killed runs left. Starts no
+    run."""
+    swept = clean(workspace.open())
+    return dg.SkipReason(f"{swept.files} files removed, {swept.bytes / 1e6:.1f} MB; {swept.kept} files are in use")
 
 
 @dg.sensor(job=CATALOG_JOB, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)

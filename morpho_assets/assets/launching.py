@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,18 @@ from morpho_assets.definitions import build_defs
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def open_instance(state: Path) -> dg.DagsterInstance:
+_NO_LOGS = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+"""What a run prints is seen on the terminal. Dagster's capture would start two processes a step, which answer to Ctrl-C
+with a traceback each."""
+
+
+def open_instance(home: Path, state: Path) -> dg.DagsterInstance:
     """Dagster's instance. Processes take turns to open it: the first creates the tables, and two at once collide."""
+    from dagster._core.instance import InstanceRef
     from filelock import FileLock
 
     with FileLock(state / "instance.lock"):
-        return dg.DagsterInstance.get()
+        return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides={"compute_logs": _NO_LOGS}))
 
 
 def launch(
@@ -39,24 +44,38 @@ def launch(
             run_config=_QUIET, instance=instance, partition_key=partition, raise_on_error=False, run_id=run_id,
             tags={"morpho/from": "command line", **(tags or {})},
         )  # fmt: skip
-    except BaseException:
-        with contextlib.suppress(Exception):
-            run = instance.get_run_by_id(run_id)
-            if run is not None and not run.is_finished:
-                instance.report_run_canceled(run, "interrupted from the keyboard")
+    except KeyboardInterrupt:
+        _cancelled(instance, run_id)
         raise
+    if any(_was_interrupted(event) for event in outcome.all_events):
+        _cancelled(instance, run_id)
+        raise KeyboardInterrupt
     return None if outcome.success else _first_failure(outcome)
 
 
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether a step failed because of Ctrl-C, which Dagster turns into an error of its own."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    names = {each.cls_name for each in (error, error.cause if error else None) if each is not None}
+    return bool(names & {"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
+
+
+def _cancelled(instance: dg.DagsterInstance, run_id: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        instance.report_run_canceled(run, "interrupted from the keyboard")
+
+
 def _first_failure(outcome: dg.ExecuteInProcessResult) -> str:
-    """What stopped a run: the first stage that failed, in its own words."""
+    """What stopped a run: the first stage that failed, or whose gate is closed, in its own words."""
     for event in outcome.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.blocking and not check.passed:
+                return f"{check.asset_key.to_user_string()}: {check.description}"
         if event.is_step_failure:
             failure = event.step_failure_data
             told = failure.user_failure_data.description if failure.user_failure_data else None
             error = failure.error.cause if failure.error and failure.error.cause else failure.error
             return f"{event.step_key} failed: {told or (error.message.strip() if error else 'without a message')}"
-    for check in outcome.get_asset_check_evaluations():
-        if check.blocking and not check.passed:
-            return f"{check.asset_key.to_user_string()}: {check.description}"
     return "the run failed; the UI (`morpho ui`) shows where"

@@ -14,6 +14,7 @@ from morpho_assets.assets.resources import ProgressTeller, WorkspaceResource
 from morpho_assets.errors import InputError, MorphoError
 from morpho_assets.lake.catalog import FORM
 from morpho_assets.lake.ledger import Commit, Partition
+from morpho_assets.lake.tables import TABLES
 from morpho_assets.publication import publish
 from morpho_assets.runs import Run
 from morpho_assets.stages import STAGES, Input, Stage
@@ -46,6 +47,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         pool=stage.pool,
         owners=OWNERS,
         tags={f"morpho/table.{table}": "" for table in stage.outputs},
+        op_tags={"morpho/stage": stage.name, "morpho/cores": "1" if stage.pool is None else "all"},
+        metadata=_columns(stage),
         retry_policy=dg.RetryPolicy(stage.retries, 10, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
         if stage.retries
         else None,
@@ -97,6 +100,19 @@ def catalog(context: dg.AssetExecutionContext, workspace: WorkspaceResource) -> 
             "dagster/row_count": int(published["rows"].sum()),
         }
     )
+
+
+def _columns(stage: Stage) -> dict[str, dg.TableSchema | str]:
+    """The columns of a stage's first table, for the UI: families of thousands of measurements are one line each."""
+    if not stage.outputs:
+        return {}
+    table = TABLES[stage.outputs[0]]
+    columns = [
+        dg.TableColumn(column.name, str(column.dtype), column.meaning + (f" ({column.unit})" if column.unit else ""))
+        for column in table.columns
+    ]
+    columns += [dg.TableColumn(f"{each.prefix}*", str(each.dtype), each.meaning) for each in table.families]
+    return {"dagster/table_name": table.name, "dagster/column_schema": dg.TableSchema(columns)}
 
 
 def _dependency(stage: Stage, each: Input) -> dg.AssetDep:

@@ -28,9 +28,9 @@ _NUMBER, _CELL = "number", "cell"
 
 @dataclass(frozen=True)
 class Objects:
-    """One compartment: image keys, `number`, a column per parent (its name), and the measurements beside them."""
+    """One compartment: a row per object with its image keys, `number`, a column per parent (its name) and features."""
 
-    links: pl.DataFrame
+    rows: pl.DataFrame
     features: list[str]
     parents: list[str]
 
@@ -75,6 +75,36 @@ def feature_names(columns: Iterable[str], name: str, compartment: str) -> dict[s
     }
 
 
+def expected_features(columns: Mapping[str, Sequence[str]], config: CellProfilerConfig) -> dict[str, list[str]]:
+    """By compartment, the features of cells to expect of objects (by name) with these `columns`: of those that recorded
+    parents connect with the cells, as far as names tell, and of all cells, nuclei and cytoplasms."""
+    chosen, _ = choose(columns, config)
+    parents = {to: _parents(columns[name], name, chosen, config) for name, to in chosen.items()}
+
+    def linked(child: str, parent: str) -> bool:
+        return any(said.lower().endswith(parent.lower()) for said in parents[child])
+
+    reached = [name for name in (_root(parents),) if name]
+    for near in reached:  # grows while it is walked
+        reached += [name for name in parents if name not in reached and (linked(name, near) or linked(near, name))]
+    return {
+        to: [one for one in feature_names(columns[name], name, to).values() if has_prefix(one, PREFIXES)]
+        for name, to in chosen.items()
+        if to in (*reached, *CELL)
+    }
+
+
+def align(cells: pl.DataFrame, features: Sequence[str], account: Account) -> pl.DataFrame:
+    """The cells with the `features` in their order; those that they lack are null, and told."""
+    there, known = set(cells.columns), set(features)
+    lacking = [name for name in features if name not in there]
+    if lacking:
+        account.lacking.update(lacking)
+        cells = cells.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
+    account.count(cells, features)
+    return cells.select([*(name for name in cells.columns if name not in known), *features])
+
+
 def link_objects(
     images: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
@@ -94,19 +124,19 @@ def link_objects(
     account.left_out.update(left_out)
     keys = [key for key in IMAGE_KEYS if key in images.columns and all(key in tables[name].columns for name in chosen)]
     _require_keys(images, keys, file)
-    known = {**{name: to for name, to in config.compartments.items() if to}, **chosen}
-    found = {to: _objects(tables[name], name, to, keys, known, account) for name, to in chosen.items()}
     _require_known(config, tables)
-    root = next((name for name in (*CELL, *sorted(found)) if name in found), None)
+    parents = {to: _parents(tables[name].columns, name, chosen, config) for name, to in chosen.items()}
+    found = {to: _objects(tables[name], name, to, keys, parents[to], account) for name, to in chosen.items()}
+    root = _root(found)
     if root is None:
         shown = ", ".join(tables) or "no table of objects"
         raise InputError(file, "", shown, "Cells, Nuclei or other objects", "Export the objects with the Image table.")
-    links = _lead_to(root, found, keys, file)
+    links = _lead_to(root, found, keys)
     for name in sorted(set(found) - set(links)):
         if name in CELL:
-            _refuse_unlinked(name, root, found, file)
+            _refuse_unlinked(name, root, found)
         account.left_out[name] = f"no recorded parent leads from {name} to {root}"
-    cells = found[root].links.select(*keys, pl.col(_NUMBER).alias(_CELL), *found[root].features)
+    cells = found[root].rows.select(*keys, pl.col(_NUMBER).alias(_CELL), *found[root].features)
     cells = images.select(*keys, *(name for name in images.columns if name not in keys)).join(
         cells, on=keys, how="inner", maintain_order="right"
     )
@@ -118,6 +148,12 @@ def link_objects(
     described = [name for name in images.columns if name not in IMAGE_KEYS]
     features = [feature for name in in_order(links) for feature in found[name].features]
     return cells.select(*described, pl.col(_CELL).alias("ObjectNumber"), *features)
+
+
+def _root(compartments: Iterable[str]) -> str | None:
+    """The compartment that is the cell."""
+    there = set(compartments)
+    return next((name for name in (*CELL, *sorted(there)) if name in there), None)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -149,8 +185,25 @@ def _require_known(config: CellProfilerConfig, tables: Mapping[str, pl.DataFrame
             raise InputError("compartments", name, found, "objects of the output, or their parents", todo)
 
 
+def _parents(
+    columns: Sequence[str], name: str, chosen: Mapping[str, str], config: CellProfilerConfig
+) -> dict[str, str]:
+    """The compartment or, where it is none, the name of each parent of the objects `name`: the column that names it.
+
+    A parent is the compartment of the table of its name. If the settings give the compartment to another table, or the
+    parent to another compartment, then so it is.
+    """
+    recorded = {column.removeprefix(f"{name}_").removeprefix("Parent_"): column for column in columns
+                if column.removeprefix(f"{name}_").startswith("Parent_")}  # fmt: skip
+    given = {config.compartments.get(parent) or "": column for parent, column in recorded.items()}
+    own = {chosen[parent]: column for parent, column in recorded.items() if parent in chosen}
+    others = {parent: column for parent, column in recorded.items()
+              if parent not in (*chosen, *chosen.values(), *config.compartments)}  # fmt: skip
+    return {parent: column for parent, column in {**others, **given, **own}.items() if parent}
+
+
 def _objects(
-    frame: pl.DataFrame, name: str, compartment: str, keys: Sequence[str], known: Mapping[str, str], account: Account
+    frame: pl.DataFrame, name: str, compartment: str, keys: Sequence[str], parents: Mapping[str, str], account: Account
 ) -> Objects:
     """One table with its numbers as integers and its measurements as Float64, under the names that they have here."""
     bare = {column.removeprefix(f"{name}_"): column for column in frame.columns}
@@ -160,16 +213,11 @@ def _objects(
         raise InputError(
             f"table {name}", "", "no column ObjectNumber", "the number that CellProfiler gives objects", todo
         )
-    parents = {
-        column: known.get(rest.removeprefix("Parent_"), rest.removeprefix("Parent_"))
-        for rest, column in bare.items()
-        if rest.startswith("Parent_")
-    }
     features = feature_names(frame.columns, name, compartment)
     foreign = [to for to in features.values() if not has_prefix(to, PREFIXES)]
     account.left_out.update(dict.fromkeys(foreign, "no measurement of a module of CellProfiler's"))
     features = {column: to for column, to in features.items() if to not in foreign}
-    whole = {number: _NUMBER, **_last(parents)}
+    whole = {number: _NUMBER, **{column: parent for parent, column in parents.items()}}
     values, odd = as_numbers(frame, [*whole, *features])
     account.text.update({features[column]: text for column, text in odd.items() if column in features})
     columns = [key_texts(frame[key]) for key in keys]
@@ -183,23 +231,17 @@ def _objects(
         where = ", ".join(f"{key} {twice[key][0]}" for key in keys)
         found, todo = f"object {twice[_NUMBER][0]} twice", "Export each image once, or with a TableNumber."
         raise InputError(f"table {name}", where, found, "every object once", todo)
-    return Objects(numbered, list(features.values()), list(_last(parents).values()))
+    return Objects(numbered, list(features.values()), list(parents))
 
 
-def _last(parents: Mapping[str, str]) -> dict[str, str]:
-    """The columns of parents, one for each compartment."""
-    return {column: to for to, column in {to: column for column, to in parents.items()}.items()}
-
-
-def _lead_to(root: str, found: Mapping[str, Objects], keys: Sequence[str], file: object) -> dict[str, pl.DataFrame]:
+def _lead_to(root: str, found: Mapping[str, Objects], keys: Sequence[str]) -> dict[str, pl.DataFrame]:
     """For every compartment that parents connect with the root: image keys, `number` of its object, `cell` of the root.
 
     The shortest way is taken. A parent under another name than a table's stands for the table whose name it ends with,
     where their numbers are the same.
     """
-    named = {name: _renamed(objects, found, keys, name, file) for name, objects in found.items()}
-    own = found[root].links
-    links = {root: own.select(*keys, _NUMBER, pl.col(_NUMBER).alias(_CELL))}
+    named = {name: _named(name, found, keys) for name in found}
+    links = {root: found[root].rows.select(*keys, _NUMBER, pl.col(_NUMBER).alias(_CELL))}
     reached = [root]
     for near in reached:  # grows while it is walked
         for name in in_order(set(found) - set(links)):
@@ -216,16 +258,13 @@ def _lead_to(root: str, found: Mapping[str, Objects], keys: Sequence[str], file:
     return links
 
 
-def _renamed(
-    objects: Objects, found: Mapping[str, Objects], keys: Sequence[str], name: str, file: object
-) -> pl.DataFrame:
+def _named(name: str, found: Mapping[str, Objects], keys: Sequence[str]) -> pl.DataFrame:
     """Keys, number and parents of a table; parents of no table under the name of the one that they must be."""
-    links = objects.links.select(*keys, _NUMBER, *objects.parents)
-    for parent in objects.parents:
-        if parent in found:
-            continue
-        same = [to for to in found if to != name and to not in objects.parents and parent.lower().endswith(to.lower())]
-        if len(same) == 1 and _same_numbers(links, parent, found[same[0]].links, keys):
+    parents = found[name].parents
+    links = found[name].rows.select(*keys, _NUMBER, *parents)
+    for parent in set(parents) - set(found):
+        same = [to for to in found if to != name and to not in parents and parent.lower().endswith(to.lower())]
+        if len(same) == 1 and same[0] not in links.columns and _same_numbers(links, parent, found[same[0]].rows, keys):
             links = links.rename({parent: same[0]})
     return links
 
@@ -239,7 +278,7 @@ def _same_numbers(links: pl.DataFrame, parent: str, objects: pl.DataFrame, keys:
     return both.filter(pl.col("parent").ne_missing(pl.col(_NUMBER))).is_empty()
 
 
-def _refuse_unlinked(name: str, root: str, found: Mapping[str, Objects], file: object) -> None:
+def _refuse_unlinked(name: str, root: str, found: Mapping[str, Objects]) -> None:
     """Raise InputError for cells, nuclei and cytoplasms that no parent connects."""
     child, parent = (root, name) if name == "Nuclei" else (name, root)
     said = ", ".join(f"Parent_{other}" for other in found[child].parents)
@@ -256,13 +295,13 @@ def _joined(
     """The cells with the measurements of one more compartment."""
     place = [*keys, _CELL]
     mine = link.unique(maintain_order=True).join(
-        objects.links.select(*keys, _NUMBER, *objects.features), on=[*keys, _NUMBER], how="inner"
+        objects.rows.select(*keys, _NUMBER, *objects.features), on=[*keys, _NUMBER], how="inner"
     )
     several = mine.filter(mine.select(place).is_duplicated()).select(place).n_unique() if mine.height else 0
     if several:
         account.several[name] += several
         mine = mine.group_by(place, maintain_order=True).agg(pl.col(objects.features).mean())
-    alone = objects.links.select(*keys, _NUMBER).join(link, on=[*keys, _NUMBER], how="anti").height
+    alone = objects.rows.select(*keys, _NUMBER).join(link, on=[*keys, _NUMBER], how="anti").height
     if alone:
         account.unlinked[name] += alone
     how = "inner" if name in CELL else "left"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from morpho_assets.errors import ImageError
 from morpho_assets.gallery.store import WEB, Content, Store
 from morpho_assets.lake.digests import digest
-from morpho_assets.lake.files import quoted
+from morpho_assets.lake.files import LocalFiles, quoted
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 
@@ -72,7 +71,7 @@ def fetch_images(work: Work) -> None:
 
 
 UNREACHABLE = "unreachable"
-"""The stamp of an image that the network kept from us: it is another one as soon as somebody looks."""
+"""The stamp of an image that is there and could not be read: it is another one as soon as somebody looks."""
 
 
 def image_sources(stamps: Mapping[str, str | None], failed: Collection[str]) -> dict[str, str]:
@@ -157,12 +156,6 @@ def _present(store: Store, uri: str, path: str) -> Content | None:
 
 def _fetched(store: Store, uri: str, path: str) -> Content:
     content = store.read(uri)
-    _write_aside(path, content.body)
+    folder, name = os.path.split(path)
+    LocalFiles(folder).write(name, content.body)
     return content
-
-
-def _write_aside(path: str, body: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.aside")
-    Path(aside).write_bytes(body)
-    os.replace(aside, path)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from morpho_assets.errors import InputError
 from morpho_assets.gallery.source import PlateSource
 from morpho_assets.lake.work import Work
 
@@ -14,6 +15,8 @@ def read_manifest(work: Work) -> None:
     """Read what the source's files say of a plate and write it. Raises InputError for the first defect of a file."""
     watched = work.source.manifest(work.key).watched
     work.sources = manifest_files(work.source, watched)
+    if not work.sources:  # they were read a moment ago: a commit that knew none of them could not tell when they change
+        raise InputError(watched[0], "", "a file that comes and goes", "one that stays", "Run again.")
     manifest = work.source.manifest(work.key)  # again: a file that changed while it was read has another stamp
     work.write("wells", manifest.wells)
     work.write("sites", manifest.sites.with_columns(source=pl.lit(work.source.name)))

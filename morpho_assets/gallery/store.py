@@ -82,7 +82,7 @@ class Store:
     def read(self, path: str) -> Content:
         """A whole file. Network faults are tried again with growing pauses; a body of the wrong size or checksum too.
 
-        Raises ImageError that says what failed, and how often it was tried.
+        Raises ImageError that says what failed, and how often it was tried; only that there is no such file is lasting.
         """
         path = self.resolve(path)
         files = self._files(path)
@@ -146,13 +146,13 @@ class Store:
         except FileNotFoundError:
             raise ImageError(path, "does not exist") from None
         except PermissionError as error:
-            raise ImageError(path, f"may not be read ({error}); check anonymous and endpoint_url") from None
+            reason = f"may not be read ({error}); check anonymous and endpoint_url"
+            raise ImageError(path, reason, lasting=False) from None
         except _Broken as error:
             raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
         except faults(_remote(path)) as error:
-            passing = may_pass(error, _remote(path))
-            tried = f" (tried {self.retries + 1} times)" if passing else ""
-            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=not passing) from None
+            tried = f" (tried {self.retries + 1} times)" if may_pass(error, _remote(path)) else ""
+            raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=False) from None
 
     def _matching(self, pattern: str) -> dict[str, Any]:
         """What the store says of each file and folder that matches."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from morpho_assets.errors import ImageError
+from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.illumination import Illumination, apply_illumination
 from morpho_assets.imaging.images import read_image
@@ -78,7 +78,7 @@ class SiteReader:
     `illumination` maps a channel to the lake's paths of its function and of its dark field, or None; without it images
     come as they were acquired.
     `shape` is what every image must have (`commonest_shape` of a plate); without it a site's first channel says.
-    A fetched image that is gone (policy stream) is read from its source again, and must have the same checksum.
+    A fetched image that is gone (policy stream) is read from its source again.
     """
 
     lake: Lake
@@ -110,13 +110,21 @@ class SiteReader:
         return np.asarray(apply_illumination(image[None], [function])[0])
 
     def content(self, site: Site, index: int) -> bytes:
+        """An image's file, the one that was fetched. Raises LakeError for another, or none: that is no fault of the
+        image, and what was made without it would not be what the commit says it was made from."""
         path = site.paths[index]
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                return file.read()
-        body = self.store.read(site.uris[index]).body
+        try:
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    body = file.read()
+            else:
+                body = self.store.read(site.uris[index]).body
+        except (OSError, ImageError) as error:
+            raise LakeError(
+                f"{path} was fetched, but cannot be read now: {error}. Materialise raw_images again."
+            ) from None
         if hashlib.sha256(body).hexdigest() != site.sha256[index]:
-            raise ImageError(site.uris[index], "is another file than was fetched first; materialise raw_images again")
+            raise LakeError(f"{path} is another file than was fetched. Materialise raw_images again.")
         return body
 
 

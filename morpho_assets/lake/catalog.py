@@ -1,99 +1,181 @@
 """The published catalog: one DuckDB database over the whole lake, brought up to date aside and swapped in.
 
-Small tables are copied into the database; single cells and embeddings are views over their Parquet files. What has not
-changed since the last publication is not read again. It is written in a storage version that DuckDB 1.5 reads too.
+Small tables and profiles are copied into the database; single cells and embeddings are views over their Parquet files.
+Only what changed since the last publication is read (`lake/database.py`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import duckdb
 import polars as pl
 
-from morpho_assets.errors import InputError
+from morpho_assets.errors import InputError, LakeError
+from morpho_assets.lake.database import Draft, copy_file, discard, lend_files, quoted
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Commit, Output, State
-from morpho_assets.lake.tables import TABLES, Table
+from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
 
-STORAGE_VERSION = "v1.5.0"  # DuckDB 2's own default cannot be read by 1.x
-FORM = "2"
+FORM = "3"
 """Raised when the database is laid out in another way: an older one is then made anew."""
+BLOATED = 1.4
+"""Times its size when it was dense from which on the database is written anew, without what is dead and free in it."""
+
+PARTITIONS = Table(
+    "partitions", "plate",
+    "Every stage of every plate and study that was made: its last commit, from what and with which settings, and why "
+    "it is left out of the other tables where it is.",
+    ("kind", "key", "part", "stage"),
+    (
+        Column("kind", pl.String, "plate or study"),
+        Column("key", pl.String, "the plate or the study"),
+        Column("part", pl.String, "second part of the partition, such as an encoder, or null"),
+        Column("stage", pl.String, "the stage"),
+        Column("number", pl.Int64, "number of its last commit, from 1"),
+        Column("published", pl.Boolean, "whether its rows are in the other tables"),
+        Column("left_out_because", pl.String, "why they are not, or null"),
+        Column("rows", pl.Int64, "rows of all its tables", "rows"),
+        Column("sites", pl.Int64, "sites that it covers, failed ones too", "sites"),
+        Column("failed_sites", pl.Int64, "sites that failed", "sites"),
+        Column("content", pl.String, "digest of what came out"),
+        Column("recipe", pl.String, "digest of what it was made by: code, settings and content of what it reads"),
+        Column("code_version", pl.String, "version of the stage's code"),
+        Column("package_version", pl.String, "version of morpho-assets"),
+        Column("settings", pl.String, "its part of the settings, as JSON"),
+        Column("notes", pl.String, "what else the stage says of it, as JSON"),
+        Column("who", pl.String, "account that ran it"),
+        Column("at", pl.String, "when it was committed, UTC"),
+    ),
+)  # fmt: skip
+CHECKS = Table(
+    "plate_checks", "plate",
+    "One row per check of a plate's stage: what must hold before its numbers are believed, and whether it does.",
+    ("Metadata_Plate", "stage", "check"),
+    (
+        PLATE,
+        Column("stage", pl.String, "the stage"),
+        Column("check", pl.String, "the check"),
+        Column("passed", pl.Boolean, "whether it holds"),
+        Column("blocking", pl.Boolean, "whether what follows waits where it does not hold"),
+        Column("waived", pl.Boolean, "whether somebody lets it pass all the same"),
+        Column("text", pl.String, "what was found"),
+        Column("facts", pl.String, "the figures behind it, as JSON"),
+        Column("at", pl.String, "when it was committed, UTC"),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Published:
-    """A commit that may be published: in force, or why it is left out (made with other settings, …)."""
+    """A commit that may be published, and why it is left out, where it is (made with other settings, …)."""
 
     commit: Commit
     left_out: str | None = None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What a database says of itself: its layout, the lake it is of, where it was published, what from, and how many
+    bytes it took, when it was dense, for each byte of Parquet that it copied."""
+
+    form: str
+    root: str
+    target: str
+    fingerprint: str
+    expansion: float = 0.0
+
+    @property
+    def home(self) -> tuple[str, str, str]:
+        """What a database can only be brought up to date with, and not changed to."""
+        return self.form, self.root, self.target
+
+
 def publish_catalog(lake: Lake, path: str, commits: Sequence[Published], state: State) -> pl.DataFrame:
     """Bring the database at `path` up to date with these commits; returns a row per table: name, kind, changed, rows.
 
-    A commit that is left out stands in the table `partitions` with the reason, and in no other. An open reader keeps
-    the database that it opened; a new one sees the new. One publication at a time: the caller holds `publishing`.
+    A commit that is left out stands in the table `partitions` with the reason, and in no other. Where all is as it was
+    published, the database stays as it is. An open reader keeps the database that it opened; a new one sees the new.
+    One publication at a time: the caller holds `publishing`. Raises LakeError where DuckDB cannot write or read.
     """
     target = os.path.realpath(path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     _sweep(target)
-    aside = f"{target}.{uuid.uuid4().hex}.aside"
-    try:
-        if _can_grow(target, lake.root):
-            shutil.copyfile(target, aside)
-            os.chmod(aside, 0o644)
-        rows = _bring_up_to_date(lake, aside, target, commits, state)
-        os.chmod(aside, 0o444)
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    finally:
-        for left in (aside, f"{aside}.wal"):
-            if os.path.exists(left):
-                os.remove(left)
+    in_force = [each.commit for each in commits if each.left_out is None]
+    outputs = {table.name: _outputs(table, in_force) for table in TABLES.values()}
+    changed = dict.fromkeys(TABLES, 0)
+    before, now = _place(target), _wanted(lake, target, commits, state)
+    if before is None or before.fingerprint != now.fingerprint:
+        aside, dense = (f"{target}.{uuid.uuid4().hex}.aside" for _ in range(2))
+        try:
+            changed, made = _draft(lake, before, now, aside, dense, commits, outputs, state)
+            os.chmod(made, 0o444)
+            _sync(made)
+            os.replace(made, target)
+            _sync(os.path.dirname(target))
+        except duckdb.Error as error:
+            raise LakeError(f"the catalog {path} could not be published: {error}") from error
+        finally:
+            discard(aside)
+            discard(dense)
+    rows = [
+        (table.name, "table" if table.native else "view", changed[table.name],
+         sum(each.rows for found in outputs[table.name].values() for each in found))
+        for table in TABLES.values()
+    ]  # fmt: skip
     return pl.DataFrame(rows, schema=["table", "kind", "changed", "rows"], orient="row")
 
 
-def publishing(path: str) -> AbstractContextManager[Any]:
+def is_published(lake: Lake, path: str, commits: Sequence[Published], state: State) -> bool:
+    """Whether the database at `path` has these commits, and nothing else."""
+    place = _place(path)
+    return place is not None and place.fingerprint == _wanted(lake, os.path.realpath(path), commits, state).fingerprint
+
+
+@contextmanager
+def publishing(path: str) -> Iterator[None]:
     """The lock under which the ledger is read and the catalog swapped, so that of two publications none is lost."""
     from filelock import FileLock
 
     os.makedirs(os.path.dirname(os.path.realpath(path)), exist_ok=True)
-    return FileLock(f"{os.path.realpath(path)}.lock")
+    with FileLock(f"{os.path.realpath(path)}.lock"):
+        yield
 
 
-def published_commits(path: str) -> dict[tuple[str, ...], tuple[int, str | None]]:
-    """What a catalog was made from: stage, kind, key and part to the number of the commit and why it is left out."""
-    try:
-        with duckdb.connect(path, read_only=True) as connection:
-            rows = connection.execute(
-                "SELECT stage, kind, key, coalesce(part, ''), number, left_out_because FROM partitions"
-            ).fetchall()
-    except duckdb.Error:
-        return {}
-    return {tuple(row[:4]): (row[4], row[5]) for row in rows}
+def published_files(path: str) -> set[str]:
+    """The files of the lake that a published catalog names, under the lake's root; none where there is no catalog."""
+    if _place(path) is None:
+        return set()
+    with _opened(path) as connection:
+        rows = connection.execute("SELECT path FROM publication.contents WHERE path <> ''").fetchall()
+    return {path for (path,) in rows}
 
 
 def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame:
     """Run one statement on the published catalog, read-only.
 
-    Raises InputError without a catalog, for one that was moved or copied since it was published, and for wrong SQL.
+    Raises InputError without a catalog, for one that was moved, copied or published of another lake, and for wrong SQL.
     """
     if not os.path.exists(path):
         raise InputError(path, "", "no catalog", "a published one", "Run `morpho catalog`, or `morpho demo`.")
-    with duckdb.connect(path, read_only=True) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        if lake is not None and lake.files.remote:
-            connection.register_filesystem(lake.files.system)  # type: ignore[attr-defined]
+    place, target = _place(path), os.path.realpath(path)
+    if place is None:
+        raise InputError(path, "", "no catalog of this version", "a published one", "Run `morpho catalog`.")
+    if place.target != target:
+        raise InputError(path, "", f"a catalog that was published as {place.target}, and moved or copied since",
+                         "one that was published here", "Run `morpho catalog`.")  # fmt: skip
+    if lake is not None and place.root != lake.root:
+        raise InputError(path, "", f"a catalog of the lake {place.root}", f"one of {lake.root}",
+                         "Run `morpho catalog`.")  # fmt: skip
+    with _opened(path) as connection:
+        if lake is not None:
+            lend_files(connection, lake)
         try:
             relation = connection.sql(sql)
             return pl.DataFrame() if relation is None else relation.pl()
@@ -103,133 +185,42 @@ def query_catalog(path: str, sql: str, lake: Lake | None = None) -> pl.DataFrame
             ) from None
 
 
-def _bring_up_to_date(
-    lake: Lake, aside: str, target: str, commits: Sequence[Published], state: State
-) -> list[tuple[str, str, int, int]]:
-    in_force = [each.commit for each in commits if each.left_out is None]
-    connection = duckdb.connect()
-    try:
-        connection.execute("SET enable_progress_bar = false")  # it would be written into the run's log
-        if lake.files.remote:
-            connection.register_filesystem(lake.files.system)  # type: ignore[attr-defined]
-        connection.execute(f"ATTACH {_quoted(aside)} AS catalog (STORAGE_VERSION {_quoted(STORAGE_VERSION)})")
-        connection.execute("USE catalog")
-        connection.execute("CREATE TABLE IF NOT EXISTS published (form VARCHAR, root VARCHAR, "
-                           "target VARCHAR, name VARCHAR, key VARCHAR, digest VARCHAR, columns VARCHAR)")  # fmt: skip
-        rows = [_update(connection, lake, table, in_force, target) for table in TABLES.values()]
-        _replace(connection, "partitions", _partitions(commits), "Every stage of every plate and study that was made: "
-                 "its last commit, from what and with which settings, and why it is left out where it is.")  # fmt: skip
-        _replace(connection, "plate_checks", _checks(in_force, state), "One row per check of a plate's stage: what "
-                 "must hold before its numbers are believed, and whether it does.")  # fmt: skip
-        connection.execute("USE memory")
-        connection.execute("DETACH catalog")
-    finally:
-        connection.close()
-    return rows
+# Below: how
 
 
-def _update(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, commits: Iterable[Commit], target: str
-) -> tuple[str, str, int, int]:
-    """Bring one table up to date: its name, kind, the plates or studies that changed, and its rows."""
-    outputs: dict[str, list[Output]] = {}
+def _draft(
+    lake: Lake, before: _Place | None, now: _Place, aside: str, dense: str, commits: Sequence[Published],
+    outputs: Mapping[str, Mapping[str, Sequence[Output]]], state: State,
+) -> tuple[dict[str, int], str]:  # fmt: skip
+    """Write a database at `aside`, or at `dense` if it has to be written anew; returns what changed of each table, and
+    where it lies."""
+    grows = before is not None and before.home == now.home
+    if grows:
+        copy_file(now.target, aside)
+    with Draft.opened(aside, lake, now.target) as draft:
+        changed = {name: draft.bring_up_to_date(TABLES[name], found) for name, found in outputs.items()}
+        draft.replace(PARTITIONS.name, _partitions(commits))
+        draft.replace(CHECKS.name, _checks([each.commit for each in commits if each.left_out is None], state))
+        draft.comment((*TABLES.values(), PARTITIONS, CHECKS))
+        copied = sum(file.bytes for name, found in outputs.items() if TABLES[name].native
+                     for each in found.values() for output in each for file in output.files) or 1  # fmt: skip
+        made, expansion = aside, draft.bytes(aside) / copied
+        if before is not None and grows and expansion > BLOATED * before.expansion:
+            draft.compact(dense)
+            made, expansion = dense, draft.bytes(dense) / copied
+        elif before is not None and grows:
+            expansion = min(expansion, before.expansion)
+        draft.replace("publication.place", pl.DataFrame([replace(now, expansion=expansion)]))
+    return changed, made
+
+
+def _outputs(table: Table, commits: Iterable[Commit]) -> dict[str, list[Output]]:
+    """The outputs of a table by plate or study."""
+    found: dict[str, list[Output]] = {}
     for commit in commits:
         if table.name in commit.outputs and commit.partition.kind == table.partition:
-            outputs.setdefault(commit.partition.key, []).append(commit.outputs[table.name])
-    wanted = {key: digest(sorted(output.digest for output in found)) for key, found in outputs.items()}
-    known = {
-        key: (found, columns)
-        for key, found, columns in connection.execute(
-            "SELECT key, digest, columns FROM published WHERE name = ?", [table.name]
-        ).fetchall()
-    }
-    columns = {key: "|".join(sorted({output.columns for output in found})) for key, found in outputs.items()}
-    changed = [key for key in wanted if known.get(key, ("",))[0] != wanted[key]]
-    gone = [key for key in known if key not in wanted]
-    exists = bool(_kind(connection, table.name))
-    lost = {each for _, each in known.values()} - set(columns.values())  # columns that may be nobody's now
-    if changed or gone or not exists:
-        every = [output for found in outputs.values() for output in found]
-        if not table.native:
-            _view(connection, lake, table, every, target)
-        elif not exists or lost or len(changed) == len(wanted):
-            _create(connection, lake, table, every)
-        else:
-            _exchange(connection, lake, table, [*changed, *gone], [each for key in changed for each in outputs[key]])
-        _comment(connection, table)
-        connection.execute("DELETE FROM published WHERE name = ?", [table.name])
-        noted = [(FORM, lake.root, target, table.name, key, wanted[key], columns[key]) for key in wanted]
-        if noted:
-            connection.executemany("INSERT INTO published VALUES (?, ?, ?, ?, ?, ?, ?)", noted)
-    rows = sum(output.rows for found in outputs.values() for output in found)
-    return table.name, "table" if table.native else "view", len(changed) + len(gone), rows
-
-
-def _create(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, outputs: Sequence[Output]) -> None:
-    _drop(connection, table.name)
-    groups = _by_columns(lake, outputs)
-    if not groups:
-        connection.register("no_rows", table.empty().to_arrow())
-        connection.execute(f'CREATE TABLE "{table.name}" AS FROM no_rows')
-        connection.unregister("no_rows")
-        return
-    for number, paths in enumerate(groups):
-        if number == 0:
-            connection.execute(f'CREATE TABLE "{table.name}" AS FROM {_parquet(table, paths)}')
-        else:
-            _insert(connection, table, paths)
-
-
-def _exchange(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, keys: Sequence[str], outputs: Sequence[Output]
-) -> None:
-    """Take the rows of these plates or studies out, and those of the outputs in."""
-    connection.execute(f'DELETE FROM "{table.name}" WHERE "{table.partition_column}" IN ({_listed(keys)})')
-    for paths in _by_columns(lake, outputs):
-        _insert(connection, table, paths)
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: Table, paths: Sequence[str]) -> None:
-    """Add the rows of files of the same columns; a column that the table lacks is added to it."""
-    have = _columns(connection, f'"{table.name}"')
-    for name, kind in _columns(connection, _parquet(table, paths[:1])).items():
-        if name not in have:
-            connection.execute(f'ALTER TABLE "{table.name}" ADD COLUMN {_identifier(name)} {kind}')
-    connection.execute(f'INSERT INTO "{table.name}" BY NAME FROM {_parquet(table, paths)}')
-
-
-def _view(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, outputs: Sequence[Output], target: str
-) -> None:
-    """A view that lists its files, and that answers only in the database that was published, not in a copy."""
-    groups = _by_columns(lake, outputs)
-    if not groups:
-        _create(connection, lake, table, [])
-        return
-    _drop(connection, table.name)
-    moved = f"This catalog was moved or copied: it was published as {target}. Run `morpho catalog` where its lake is."
-    answer = f"CASE WHEN count(*) > 0 THEN true ELSE error({_quoted(moved)}) END"
-    guard = f"(SELECT {answer} FROM duckdb_databases() WHERE path = {_quoted(target)})"
-    scans = [f"SELECT * FROM {_parquet(table, paths)} WHERE {guard}" for paths in groups]
-    connection.execute(f'CREATE VIEW "{table.name}" AS {" UNION ALL BY NAME ".join(scans)}')
-
-
-def _by_columns(lake: Lake, outputs: Iterable[Output]) -> list[list[str]]:
-    """The paths of files with rows, those of the same columns together."""
-    groups: dict[str, list[str]] = {}
-    for output in outputs:
-        groups.setdefault(output.columns, []).extend(lake.files.url(file.path) for file in output.files if file.rows)
-    return [paths for paths in groups.values() if paths]
-
-
-def _parquet(table: Table, paths: Sequence[str]) -> str:
-    """A scan of these files; the plate or the study is taken from their folder, so that others need not be opened."""
-    column = table.partition_column
-    return f"read_parquet([{_listed(paths)}], hive_partitioning = true, hive_types = {{'{column}': VARCHAR}})"
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, what: str) -> dict[str, str]:
-    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE FROM {what}").fetchall()}
+            found.setdefault(commit.partition.key, []).append(commit.outputs[table.name])
+    return found
 
 
 def _partitions(commits: Sequence[Published]) -> pl.DataFrame:
@@ -240,7 +231,7 @@ def _partitions(commits: Sequence[Published]) -> pl.DataFrame:
             "part": each.commit.partition.part or None,
             "stage": each.commit.stage,
             "number": each.commit.number,
-            "current": each.left_out is None,
+            "published": each.left_out is None,
             "left_out_because": each.left_out,
             "rows": sum(output.rows for output in each.commit.outputs.values()),
             "sites": each.commit.sites.total,
@@ -256,15 +247,7 @@ def _partitions(commits: Sequence[Published]) -> pl.DataFrame:
         }
         for each in sorted(commits, key=lambda each: (each.commit.partition, each.commit.stage))
     ]
-    return pl.DataFrame(rows, schema=_PARTITIONS)
-
-
-_PARTITIONS = {
-    **dict.fromkeys(("kind", "key", "part", "stage"), pl.String), "number": pl.Int64, "current": pl.Boolean,
-    "left_out_because": pl.String, **dict.fromkeys(("rows", "sites", "failed_sites"), pl.Int64),
-    **dict.fromkeys(("content", "recipe", "code_version", "package_version", "settings", "notes", "who", "at"),
-                    pl.String),
-}  # fmt: skip
+    return pl.DataFrame(rows, schema=PARTITIONS.schema)
 
 
 def _checks(commits: Iterable[Commit], state: State) -> pl.DataFrame:
@@ -284,70 +267,61 @@ def _checks(commits: Iterable[Commit], state: State) -> pl.DataFrame:
         if commit.partition.kind == "plate"
         for verdict in commit.verdicts
     ]
-    texts = dict.fromkeys(("Metadata_Plate", "stage", "check"), pl.String)
-    flags = dict.fromkeys(("passed", "blocking", "waived"), pl.Boolean)
-    return pl.DataFrame(rows, schema={**texts, **flags, **dict.fromkeys(("text", "facts", "at"), pl.String)})
+    return pl.DataFrame(rows, schema=CHECKS.schema)
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame, about: str) -> None:
-    connection.register("found", frame.to_arrow())
-    connection.execute(f"CREATE OR REPLACE TABLE {name} AS FROM found")
-    connection.execute(f"COMMENT ON TABLE {name} IS {_quoted(about)}")
-    connection.unregister("found")
+def _form() -> str:
+    """Names the layout: that of the database itself, and the names and types of its tables' columns."""
+    tables = [(table.name, table.partition, table.native, [(each.name, str(each.dtype)) for each in table.columns],
+               [(each.prefix, str(each.dtype)) for each in table.families]) for table in TABLES.values()]  # fmt: skip
+    return digest([FORM, tables])
 
 
-def _kind(connection: duckdb.DuckDBPyConnection, name: str) -> str:
-    """TABLE or VIEW; empty where there is neither."""
-    found = connection.execute(
-        "SELECT table_type FROM information_schema.tables WHERE table_name = ? AND table_catalog = 'catalog'", [name]
-    ).fetchall()
-    return "" if not found else "VIEW" if found == [("VIEW",)] else "TABLE"
+def _wanted(lake: Lake, target: str, commits: Sequence[Published], state: State) -> _Place:
+    """What a database of these commits says of itself."""
+    made = sorted(
+        [each.commit.stage, *each.commit.partition, each.commit.number, each.commit.writer, each.commit.at,
+         each.left_out or ""]
+        for each in commits
+    )  # fmt: skip
+    form = _form()
+    return _Place(form, lake.root, target, digest([form, lake.root, target, made, sorted(map(list, state.waivers))]))
 
 
-def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    kind = _kind(connection, name)
-    if kind:
-        connection.execute(f'DROP {kind} "{name}"')
-
-
-def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    kind = _kind(connection, table.name)
-    families = "".join(f" {family.prefix}*: {family.meaning}." for family in table.families)
-    connection.execute(f'COMMENT ON {kind} "{table.name}" IS {_quoted(table.about + families)}')
-    meanings = {column.name: column.meaning + (f" ({column.unit})" if column.unit else "") for column in table.columns}
-    for name in _columns(connection, f'"{table.name}"'):
-        family = next((family for family in table.families if name.startswith(family.prefix)), None)
-        meaning = meanings.get(name) or (family.meaning if family else "")
-        connection.execute(f'COMMENT ON COLUMN "{table.name}".{_identifier(name)} IS {_quoted(meaning)}')
-
-
-def _can_grow(target: str, root: str) -> bool:
-    """Whether there is a database that was published here, in this form, of this lake; it need not be made anew."""
-    if not os.path.exists(target):
-        return False
+def _place(path: str) -> _Place | None:
+    """What the database at `path` says of itself; None where there is none, or one that says nothing."""
+    if not os.path.exists(path):
+        return None
     try:
-        with duckdb.connect(target, read_only=True) as connection:
-            forms = connection.execute("SELECT DISTINCT form, root, target FROM published").fetchall()
-        return forms == [(FORM, root, target)]
-    except duckdb.Error:
-        return False
+        with _opened(path) as connection:
+            [row] = connection.execute("FROM publication.place").fetchall()
+            return _Place(*row)
+    except (duckdb.Error, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the database that lies at a path now: of one that this process has open already, DuckDB's
+    own `connect` would give that, though another was swapped in."""
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(f"ATTACH {quoted(os.path.realpath(path))} AS catalog (READ_ONLY)")
+        connection.execute("USE catalog")
+        yield connection
 
 
 def _sweep(target: str) -> None:
     """Remove what publications that were killed left aside; the caller holds the lock, so none of them is alive."""
     folder, name = os.path.split(target)
     for left in os.listdir(folder):
-        if left.startswith(f"{name}.") and left.endswith((".aside", ".aside.wal")):
-            os.remove(os.path.join(folder, left))
+        if left.startswith(f"{name}.") and left.endswith((".aside", ".aside.wal", ".aside.tmp")):
+            discard(os.path.join(folder, left.removesuffix(".wal").removesuffix(".tmp")))
 
 
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(_quoted(text) for text in texts)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -73,6 +73,9 @@ class Files(Protocol):
     def entry(self, path: str) -> Entry | None:
         """One file, or None."""
 
+    def holds(self, folder: str) -> bool:
+        """Whether there is anything under a folder; costs the same however much that is."""
+
     def url(self, path: str) -> str:
         """The absolute path or address, as polars and DuckDB take it."""
 
@@ -135,6 +138,13 @@ class LocalFiles:
             return None
         return None if stat.S_ISDIR(status.st_mode) else _entry(status)
 
+    def holds(self, folder: str) -> bool:
+        try:
+            with os.scandir(self.url(folder)) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def url(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}" if path else self.root
 
@@ -163,30 +173,37 @@ class ObjectFiles:
 
     @cached_property
     def system(self) -> Any:
+        """A file system for those who read parts of files, such as polars and DuckDB, under the same policy."""
+        from morpho_assets.lake.reading import RetriedSystem
+
+        return RetriedSystem(self)
+
+    @cached_property
+    def store(self) -> Any:
         """The fsspec file system. What it lists is never cached, and what it retries is retried here alone."""
         import fsspec
 
         limits = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
         settings = {**self.options, "use_listings_cache": False, "skip_instance_cache": False}
         settings["config_kwargs"] = {**limits, **settings.get("config_kwargs", {})}
-        system = fsspec.filesystem(self.root.partition("://")[0], **settings)
-        system.retries = 1
-        return system
+        store = fsspec.filesystem(self.root.partition("://")[0], **settings)
+        store.retries = 1
+        return store
 
     def read(self, path: str) -> bytes:
         # in one stream: s3fs asks for the size first where it may fetch parts side by side
-        return self._retried(lambda: bytes(self.system.cat_file(self.url(path), max_concurrency=1)))
+        return self.retried(lambda: bytes(self.store.cat_file(self.url(path), max_concurrency=1)))
 
     def write(self, path: str, content: bytes) -> None:
-        self._retried(lambda: self.system.pipe_file(self.url(path), content))
+        self.retried(lambda: self.store.pipe_file(self.url(path), content))
 
     def put(self, path: str, local: str) -> None:
         with _removed_unless_moved(local):
-            self._retried(lambda: self.system.put_file(local, self.url(path)))
+            self.retried(lambda: self.store.put_file(local, self.url(path)))
 
     def create(self, path: str, content: bytes) -> bool:
         try:
-            self._retried(lambda: self.system.pipe_file(self.url(path), content, mode="create"))
+            self.retried(lambda: self.store.pipe_file(self.url(path), content, mode="create"))
         except OSError as error:
             answer = answer_of(error)
             if answer is None or answer.status != 412:  # the precondition, that there be none, failed
@@ -196,13 +213,13 @@ class ObjectFiles:
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._retried(lambda: self.system.rm_file(self.url(path)))
+            self.retried(lambda: self.store.rm_file(self.url(path)))
 
     def find(self, folder: str) -> dict[str, Entry]:
         root, within = (f"{self.url(path).partition('://')[2].rstrip('/')}/" for path in ("", folder))
         bucket, _, prefix = within.partition("/")
         try:  # by prefix it is one request, also where there is nothing
-            found = self._retried(lambda: self.system.find(bucket, prefix=prefix, detail=True))
+            found = self.retried(lambda: self.store.find(bucket, prefix=prefix, detail=True))
         except FileNotFoundError:
             return {}
         return {
@@ -213,10 +230,13 @@ class ObjectFiles:
 
     def entry(self, path: str) -> Entry | None:
         try:
-            info = self._retried(lambda: self.system.info(self.url(path)))
+            info = self.retried(lambda: self.store.info(self.url(path)))
         except FileNotFoundError:
             return None
         return _object_entry(info) if info["type"] == "file" else None
+
+    def holds(self, folder: str) -> bool:
+        return bool(self.retried(lambda: self.store.exists(self.url(folder))))
 
     def url(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}" if path else self.root
@@ -226,7 +246,8 @@ class ObjectFiles:
 
         return os.path.join(tempfile.gettempdir(), f"{uuid.uuid4().hex}{ASIDE}")
 
-    def _retried(self, call: Any) -> Any:
+    def retried(self, call: Any) -> Any:
+        """A call to the store under the policy."""
         return retried(call, remote=True, attempts=self.attempts)
 
 

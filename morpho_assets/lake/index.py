@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 
 from morpho_assets.lake.files import Entry, Files
+from morpho_assets.retry import faults, forgiven
 
 PATH = "ledger/index.parquet"
 FOLD = 256
@@ -38,11 +39,13 @@ def read_bodies(files: Files, listed: Mapping[str, Entry], fold: bool) -> dict[s
 
 
 def _index(files: Files) -> dict[str, tuple[str, bytes]]:
-    """Path to stamp and body; empty where there is no index, or a broken one."""
+    """Path to stamp and body; empty where there is no index, or one that cannot be read."""
     try:
         frame = pl.read_parquet(io.BytesIO(files.read(PATH)))
         return {path: (stamp, body) for path, stamp, body in frame.select(*_SCHEMA).iter_rows()}
-    except (FileNotFoundError, pl.exceptions.PolarsError):
+    except faults(files.remote):
+        return {}
+    except pl.exceptions.PolarsError:
         return {}
 
 
@@ -50,7 +53,8 @@ def _write(files: Files, listed: Mapping[str, Entry], bodies: Mapping[str, bytes
     rows = [(path, listed[path].stamp, body) for path, body in bodies.items()]
     buffer = io.BytesIO()
     pl.DataFrame(rows, schema=_SCHEMA, orient="row").write_parquet(buffer, compression="zstd", statistics=False)
-    files.write(PATH, buffer.getvalue())
+    with forgiven(files.remote):  # who may only read a lake reads it all the same
+        files.write(PATH, buffer.getvalue())
 
 
 def _read(files: Files, path: str) -> bytes | None:

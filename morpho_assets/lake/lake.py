@@ -42,11 +42,10 @@ class Lake:
 
     def check_format(self) -> None:
         """Raise LakeError for a lake of the form before the ledger."""
-        old = next((path for path in self.files.find("wells") if "/plate=" in path), None)
-        if old is not None:
+        if self.files.holds("wells") and not self.files.holds("ledger"):
             raise LakeError(
-                f"{self.root} was written before the ledger (it holds {old}): this version cannot tell what made it. "
-                "Set `lake` to another folder and run the plates again, or move the old folder away."
+                f"{self.root} was written before the ledger (it holds `wells`, and no `ledger`): this version cannot "
+                "tell what made it. Set `lake` to another folder and run the plates again, or move the old folder away."
             )
 
     # Tables

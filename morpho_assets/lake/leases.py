@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from morpho_assets.errors import MorphoError
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import Files
-from morpho_assets.lake.ledger import Partition, now, stem_of, who
+from morpho_assets.lake.ledger import Partition, create, now, stem_of, who
+from morpho_assets.retry import forgiven
 
 SECONDS = 120.0
 """How long a lease lasts without being renewed; it is renewed three times as often."""
@@ -64,7 +65,8 @@ def held(files: Files, stage: str, partition: Partition, writer: str, seconds: f
     finally:
         stop.set()
         renewer.join()
-        files.remove(path)
+        with forgiven(files.remote):  # it runs out by itself
+            files.remove(path)
 
 
 def live(files: Files) -> dict[str, Lease]:
@@ -85,10 +87,14 @@ def _take(files: Files, folder: str, stem: str, lease: Lease, what: str) -> str:
             )
         path = f"{folder}/{stem}.{last + 1:08d}.json"
         body = lease.model_dump_json().encode()
-        if files.create(path, body) or files.read(path) == body:
-            if last:
-                files.remove(f"{folder}/{stem}.{last:08d}.json")
-            return path
+        try:
+            if create(files, path, body) == body:
+                with forgiven(files.remote):
+                    for number in numbers:
+                        files.remove(f"{folder}/{stem}.{number:08d}.json")
+                return path
+        except FileNotFoundError:  # whoever took the number has given it up already
+            continue
     raise Busy(f"{what}: others keep taking it. Try again later.")
 
 

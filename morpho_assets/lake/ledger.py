@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from morpho_assets.errors import LakeError
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import Entry, Files, quoted, unquoted
+from morpho_assets.retry import faults, forgiven
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 _READERS = 16  # small files are read from an object store so many at a time
 
 
@@ -101,7 +102,7 @@ class Sites(_Record):
 class Commit(_Record):
     """A stage of a partition is done. docs/ledger.md says what each field is for."""
 
-    format: int = FORMAT
+    format: Literal[2] = FORMAT
     stage: str
     partition: Partition
     number: int
@@ -208,9 +209,10 @@ class Ledger:
         """
         path = commit_path(draft.stage, draft.partition, draft.number)
         body = draft.model_dump_json().encode()
-        if self.files.create(path, body) or self.files.read(path) == body:
+        found = create(self.files, path, body)
+        if found == body:
             return draft
-        other = parse(path, self.files.read(path))
+        other = parse(path, found)
         raise Taken(
             f"{draft.stage} of {draft.partition}: {other.who} committed number {draft.number} at {other.at}, while "
             "this run worked. What that run made stands; run again if something is still to do."
@@ -237,8 +239,10 @@ class Ledger:
     def observe(self, partition: Partition, seen: Mapping[str, Mapping[str, str]]) -> None:
         """Record what the sources of some of a partition's stages look like now; those of the others stay."""
         path = f"ledger/observations/{partition.folder}.json"
-        entry = self.files.entry(path)
-        known = Observation.model_validate_json(self.files.read(path)).seen if entry else {}
+        try:
+            known = Observation.model_validate_json(self.files.read(path)).seen
+        except (FileNotFoundError, ValidationError):
+            known = {}
         observation = Observation(partition=partition, seen={**known, **_plain(seen)}, at=now())
         self.files.write(path, observation.model_dump_json().encode())
 
@@ -338,13 +342,38 @@ def parse(path: str, body: bytes) -> Commit:
     try:
         return Commit.model_validate_json(body)
     except ValidationError as error:
+        other = _format_of(body)
+        if other not in (None, FORMAT):
+            raise LakeError(
+                f"{path} has format {other}, this version reads {FORMAT}: use the version that wrote it, or a later one"
+            ) from None
         found = error.errors()[0]
         raise Unreadable(f"{path} holds no commit ({'.'.join(map(str, found['loc']))}: {found['msg']})") from None
+
+
+def create(files: Files, path: str, body: bytes) -> bytes:
+    """What a file holds once it was to be created: `body` where that was our doing. The answer of the store may be lost
+    on its way, and then the file says whose it is; a fault is raised only where it is not ours."""
+    try:
+        return body if files.create(path, body) else files.read(path)
+    except faults(files.remote):
+        with forgiven(files.remote):
+            if files.read(path) == body:
+                return body
+        raise
 
 
 def commit_path(stage: str, partition: Partition, number: int) -> str:
     """Where a commit lies under the lake's root."""
     return f"ledger/commits/{partition.folder}/{stem_of(stage, partition)}.{number:08d}.json"
+
+
+def _format_of(body: bytes) -> object:
+    """The format that a file of the ledger says it has; None where it says nothing."""
+    try:
+        return json.loads(body)["format"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def now() -> str:

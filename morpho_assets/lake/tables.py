@@ -451,7 +451,8 @@ _TABLES = (
     Table(
         "correction_notes",
         "study",
-        "One row per thing that a correction chose or fell back to: a swept setting, controls fewer than features, ….",
+        "One row per thing that a correction chose or fell back to (a swept setting, controls fewer than features, …), "
+        "and per plate that lacks features of a space.",
         ("study", "space", "step", "note"),
         (
             STUDY,

@@ -62,7 +62,8 @@ class SpaceConfig(BaseModel):
 
 
 def build_spaces(work: Work) -> None:
-    """Write the step `selected` of every space of a study to `profiles`, and what selection left out.
+    """Write the step `selected` of every space of a study to `profiles`, what selection left out, and as
+    `correction_notes` which plates lack features that others have.
 
     Wells without cells have no place in a space of cells or embeddings; the cell count has all wells. A space with a
     recipe starts with the step `aggregated` instead. With a `tuning_share` (see `tuning_share`) the same treatments
@@ -71,8 +72,11 @@ def build_spaces(work: Work) -> None:
     study, plates = work.settings, list(work.source)  # spaces, tuning_share, seed
     build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
     wells = work.inputs.scan("normalized_profiles", plates).collect()
-    frames, dropped = [], []
+    frames, dropped, notes = [], [], []
+    lacking = _lacking(wells)
     for name, config in study.spaces.items():
+        if config.of == "cells":
+            notes += [{"study": work.key, "space": name, "step": SELECTED, "note": note} for note in lacking]
         if config.recipe is None:
             config = config.model_copy(update={"encoder": config.encoder or name})
             frame, selection = build[config.of](work, wells, config)
@@ -85,7 +89,22 @@ def build_spaces(work: Work) -> None:
     if study.tuning_share is not None:
         profiles = mark_tuning(profiles, study.tuning_share, study.seed)
     work.write("feature_selection", pl.concat(dropped))
+    work.write("correction_notes", pl.DataFrame(notes, table("correction_notes").schema))
     work.write("profiles", profiles)
+
+
+def _lacking(wells: pl.DataFrame) -> list[str]:
+    """A sentence for each plate that lacks features which other plates have."""
+    features = feature_columns(wells, SPACE_PREFIXES)
+    counts = wells.group_by("Metadata_Plate", maintain_order=True).agg(pl.col(features).count())
+    sentences = []
+    for plate, *numbers in counts.rows():
+        absent = [name for name, number in zip(features, numbers, strict=True) if not number]
+        some = [name for name in absent if counts[name].sum()]
+        if some and len(absent) < len(features):
+            shown = ", ".join(some[:8]) + (" …" if len(some) > 8 else "")
+            sentences.append(f"plate {plate} lacks {len(some)} of {len(features)} features that others have: {shown}")
+    return sentences
 
 
 def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
@@ -118,8 +137,7 @@ def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
     corrected = pl.concat(frames, how="diagonal_relaxed") if frames else table("profiles").empty()
     selection = pl.concat(dropped).with_columns(study=pl.lit(study))
     work.write("feature_selection", selection)
-    told = pl.DataFrame(notes, schema={column.name: column.dtype for column in table("correction_notes").columns})
-    work.write("correction_notes", told)
+    work.write("correction_notes", pl.DataFrame(notes, table("correction_notes").schema))
     work.write("metrics", pl.concat(curves, how="diagonal"))
     work.write("profiles", corrected)
 
@@ -217,7 +235,8 @@ def _cell_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[p
     if config.select is None:
         return _complete(wells)
     wells = _measured(wells)
-    selection = select_features(wells, config.select)
+    features = feature_columns(wells, config.select.prefixes) or space_features(wells)  # published embeddings
+    selection = select_features(wells, config.select, features)
     return selection.apply(wells), selection.dropped.select(*_DROPPED)
 
 

@@ -15,10 +15,12 @@ def correction_sections(
     steps: Mapping[str, Sequence[str]], treatments: pl.DataFrame, metrics: pl.DataFrame, notes: pl.DataFrame
 ) -> list[Section]:
     """The chapter of a study whose spaces go through `steps`, from its `treatments`, `metrics` and `correction_notes`;
-    none where no space is corrected."""
+    of the notes alone where no space is corrected, and none without any."""
     corrected = {space: names for space, names in steps.items() if len(names) > 1}
+    told = notes.select("space", "step", "note")
     if not corrected:
-        return []
+        caption = "What is worth knowing of the spaces."
+        return [Section("Notes on the spaces", caption, [], [frame_table(told, "Notes")])] if told.height else []
     tables: list[Table] = []
     for (evaluator,), rows in treatments.group_by("evaluator", maintain_order=True):
         for space, names in corrected.items():
@@ -30,9 +32,9 @@ def correction_sections(
         if not str(variant).endswith(SHUFFLED):
             shuffled = metrics.filter(evaluator=SWEEP, variant=f"{variant}, {SHUFFLED}")
             pictures.append(_curve(str(variant), rows, shuffled))
-    if notes.height:
-        told = notes.select("space", "step", "note")
-        tables.append(frame_table(told, "What the corrections chose, and where they fell back to something else"))
+    if told.height:
+        title = "What the corrections chose, where they fell back to something else, and what plates lack"
+        tables.append(frame_table(told, title))
     caption = (
         "The same treatments before and after every step. A correction is worth its work if it gains more hits than it "
         "loses, and if shuffled treatments gain nothing by it: what these gain is made by the correction."

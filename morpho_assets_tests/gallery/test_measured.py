@@ -6,12 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from morpho_assets.errors import InputError
+from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.manifest import manifest_files
 from morpho_assets.gallery.measured import MeasuredSource
-from morpho_assets_tests.gallery.test_cellprofiler import site
+from morpho_assets_tests.gallery.exports import site
 from morpho_assets_tests.object_store import ObjectStore
 
 
@@ -103,6 +105,66 @@ def test_profiles_that_do_not_fit_are_named(tmp_path: Path, rows: str, message: 
     published(tmp_path, rows=rows)
     with pytest.raises(InputError, match=message):
         source(tmp_path).manifest("P1")
+
+
+FIELD_CASES = ("barcode-leading-zeros-csv", "cellprofiler-prefix-silent", "cytotable-no-site",
+               "sqlite-nan-text-drops-feature", "sqlite-tablenumber-text", "well-without-cells-vanishes")  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FIELD_CASES)
+def test_what_people_have_on_disk(reference_data: Path, case: str) -> None:
+    """Exports after public reports: 20 cells in each of six wells, of which one lost them in the last case."""
+    folder = reference_data / "field_cases" / case
+    [settings] = yaml.safe_load((folder / "morpho.yaml").read_text())["sources"]
+    places = {name: f"{folder}/{settings[name]}" for name in ("files", "platemaps")}
+    found = MeasuredSource.model_validate({**settings, **places})
+    plate = "0042" if case.startswith("barcode") else "P1"
+    assert found.plates() == [plate]
+    assert found.manifest(plate).wells.height == 6
+    account = Account()
+    cells = pl.concat(found.cells(plate, account) or ())
+    assert set(cells["Metadata_Plate"]) == {plate}
+    assert not cells.select("Metadata_Well", "Metadata_Site", "ObjectNumber").is_duplicated().any()
+    wells = pl.DataFrame(
+        [(*place, number) for place, number in account.sites.items()], ["well", "site", "n"], orient="row"
+    )
+    dead = {"B03": 0} if case.startswith("well-without") else {}
+    expected = {well: dead.get(well, 20) for well in ("A01", "A02", "A03", "B01", "B02", "B03")}
+    assert dict(wells.group_by("well").agg(pl.col("n").sum()).rows()) == expected
+    assert cells.height == sum(expected.values())
+    assert wells.height == (12 if case.startswith("cytotable") else 6)
+    assert dict(account.blank) == ({"Cells_Intensity_MeanIntensity_RNA": 18} if case.startswith("sqlite-nan") else {})
+    assert cells.width == 4 + (2 if case.startswith("cytotable") else 18)
+
+
+def test_a_source_that_gives_no_cell_is_an_error(tmp_path: Path) -> None:
+    site(tmp_path / "P1/analysis/P1-A01-1", 0)
+    found = source(tmp_path, "analysis", "{plate}/analysis", platemaps=platemap(tmp_path))
+    with pytest.raises(InputError, match="found no cell in 1 tables or images; expected cells of P1"):
+        list(found.cells("P1") or ())
+
+
+def test_published_embeddings_are_features(tmp_path: Path) -> None:
+    header = "Metadata_Plate,Metadata_Well,Metadata_broad_sample,net_0,net_1,net_2"
+    (tmp_path / "P1.csv").write_text(f"{header}\nP1,A1,,1,2,3\nP1,A2,BRD-1,4,5,6\n")
+    found = source(tmp_path, files="{plate}.csv").profiles("P1")
+    assert found is not None
+    assert found.drop("Metadata_Plate", "Metadata_Count_Cells").rows(named=True) == [
+        {"Metadata_Well": well, **{f"Embedding_net_{k}": first + k for k in range(3)}}
+        for well, first in (("A01", 1), ("A02", 4))
+    ]
+    some = source(tmp_path, files="{plate}.csv", features=["net_1"]).profiles("P1")
+    assert some is not None
+    assert some.columns[3:] == ["Embedding_net_1"]
+
+
+def test_settings_that_read_cells_otherwise_are_part_of_what_they_are_made_from(tmp_path: Path) -> None:
+    maps = platemap(tmp_path)
+    plain = source(tmp_path, "sqlite", "{plate}.sqlite", platemaps=maps)
+    other = source(tmp_path, "sqlite", "{plate}.sqlite", platemaps=maps, cellprofiler={"compartments": {"A": "Cells"}})
+    assert plain.reading() != other.reading()
+    same = source(tmp_path, "sqlite", "{plate}.sqlite", platemaps=maps, negative_controls=["water"])
+    assert plain.reading() == same.reading()
 
 
 def test_a_plate_in_two_places_or_none_is_named(tmp_path: Path) -> None:

@@ -90,9 +90,11 @@ def paths(workspace, **where):
     return read(workspace, "raw_images", "image_files").filter(**where)["path"].to_list()
 
 
-def spoil(paths, change):
+def spoil(workspace, paths, change):
+    """Change images, and fetch them again: what was fetched is what is read."""
     for path in paths:
         tifffile.imwrite(path, change(tifffile.imread(path)))
+    make_stages(workspace, PLATE, ["raw_images"])
 
 
 def failures(workspace, stage):
@@ -105,16 +107,16 @@ def failures(workspace, stage):
 def test_an_image_of_another_size_is_left_out_even_if_it_comes_first(own, method):
     first = paths(own, channel="DNA")[0]
     whole = tifffile.imread(first)
-    spoil([first], lambda image: np.zeros_like(image))
+    spoil(own, [first], lambda image: np.zeros_like(image))
     expected = illuminate(own, method=method)
-    tifffile.imwrite(first, whole[::2, ::2])
+    spoil(own, [first], lambda image: whole[::2, ::2])
     found = illuminate(own, method=method)
     assert found.filter(channel="DNA")["images"].to_list() == [17]
     assert found.drop("path").equals(expected.drop("path"))
 
 
 def test_the_channel_of_another_size_is_blamed_and_not_those_of_the_right_one(own):
-    spoil(paths(own, channel="DNA", Metadata_Well="A01"), lambda image: image[::2, ::2])
+    spoil(own, paths(own, channel="DNA", Metadata_Well="A01"), lambda image: image[::2, ::2])
     assert list(grade(own).sites.failed) == ["A01-1"]
     error = "is 80 x 80 pixels, expected 160 x 160"
     assert failures(own, "image_quality") == {("A01", "DNA", error)}
@@ -124,20 +126,20 @@ def test_the_channel_of_another_size_is_blamed_and_not_those_of_the_right_one(ow
 
 
 def test_a_site_all_of_another_size_fails(own):
-    spoil(paths(own, Metadata_Well="A02"), lambda image: image[:100])
+    spoil(own, paths(own, Metadata_Well="A02"), lambda image: image[:100])
     assert list(grade(own).sites.failed) == ["A02-1"]
     ((well, _, error),) = failures(own, "image_quality")
     assert (well, error) == ("A02", "is 100 x 160 pixels, expected 160 x 160")
 
 
 def test_a_gallery_s_function_is_compared_with_the_size_of_most_images(own):
-    spoil(paths(own, channel="DNA")[:1], lambda image: image[::2, ::2])
+    spoil(own, paths(own, channel="DNA")[:1], lambda image: image[::2, ::2])
     assert illuminate(own, method="gallery").height == 5
 
 
 @pytest.mark.parametrize("method", ["regular", "basic"])
 def test_a_channel_without_signal_is_divided_by_one_and_the_plate_goes_on(own, method):
-    spoil(paths(own, channel="AGP"), lambda image: np.full_like(image, 300))
+    spoil(own, paths(own, channel="AGP"), lambda image: np.full_like(image, 300))
     functions = {row["channel"]: row for row in illuminate(own, method=method).iter_rows(named=True)}
     assert (functions["AGP"]["images"], functions["AGP"]["minimum"], functions["AGP"]["maximum"]) == (0, 1, 1)
     assert functions["DNA"]["images"] == 18
@@ -164,7 +166,7 @@ def test_a_nearly_constant_image_is_a_flag_and_the_plate_goes_on(own, level, pix
         image.flat[1 : 1 + len(pixels)] = pixels
         return image
 
-    spoil(paths(own, channel="RNA", Metadata_Well="A03"), spoilt)
+    spoil(own, paths(own, channel="RNA", Metadata_Well="A03"), spoilt)
     assert (grade(own).sites.failed, failures(own, "image_quality")) == ({}, set())
     row = read(own, "image_quality", "image_quality").filter(channel="RNA", Metadata_Well="A03").row(0, named=True)
     assert [name for name in row if name.startswith("flag_") and row[name]] == [flag]

@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from unittest.mock import patch
 from botocore.exceptions import ClientError
 from fsspec import AbstractFileSystem
 
+from morpho_assets.gallery import store
 from morpho_assets.lake import files
 from morpho_assets.lake.files import Entry, Files, ObjectFiles
 from morpho_assets.lake.lake import Lake
@@ -100,6 +101,9 @@ class FaultyFiles:
     def entry(self, path: str) -> Entry | None:
         return self.fault("entry", self.inner.entry, path)
 
+    def holds(self, folder: str) -> bool:
+        return self.fault("holds", self.inner.holds, folder)
+
     @property
     def remote(self) -> bool:
         return self.inner.remote
@@ -107,6 +111,10 @@ class FaultyFiles:
     @property
     def system(self) -> Any:
         return self.inner.system  # type: ignore[attr-defined]
+
+    @property
+    def store(self) -> Any:
+        return self.inner.store  # type: ignore[attr-defined]
 
     def url(self, path: str) -> str:
         return self.inner.url(path)
@@ -130,9 +138,9 @@ class Bucket(AbstractFileSystem):
 
     def files(self) -> ObjectFiles:
         """A store on it."""
-        store = ObjectFiles("s3://bucket/lake")
-        vars(store)["system"] = self
-        return store
+        found = ObjectFiles("s3://bucket/lake")
+        vars(found)["store"] = self
+        return found
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         return self.fault("get", self._object, path)[start:end]
@@ -153,12 +161,6 @@ class Bucket(AbstractFileSystem):
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         return self.fault("head", self._described, self._strip_protocol(path))
-
-    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        raise NotImplementedError("folders are listed by prefix")
-
-    def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
-        return io.BytesIO(self.fault("get", self._object, path))
 
     def _object(self, path: str) -> bytes:
         try:
@@ -184,14 +186,15 @@ class Bucket(AbstractFileSystem):
 @contextmanager
 def no_pauses() -> Iterator[None]:
     """What is tried again is so at once."""
-    with patch.object(files, "retried", partial(retried, pause=lambda seconds: None)):
+    at_once = partial(retried, pause=lambda seconds: None)
+    with patch.object(files, "retried", at_once), patch.object(store, "retried", at_once):
         yield
 
 
-def lake_over(store: Files) -> Lake:
+def lake_over(opened: Files) -> Lake:
     """A lake on a store that is there already."""
-    lake = Lake(store.url(""))
-    vars(lake)["files"] = store
+    lake = Lake(opened.url(""))
+    vars(lake)["files"] = opened
     return lake
 
 
@@ -219,17 +222,13 @@ def disk(fault: Fault, *folders: Path) -> Iterator[None]:
         fault("fsync", plain_sync, handle)
         power.synced(handle)
 
-    changed = [patch.object(os, "fsync", sync), patch.object(builtins, "open", struck("open", plain_open)),
-               patch.object(io, "open", struck("open", plain_open))]  # fmt: skip
-    for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
-        changed.append(patch.object(os, name, struck(name, getattr(os, name))))
-    for each in changed:
-        each.start()
-    try:
+    with ExitStack() as changed:
+        changed.enter_context(patch.object(os, "fsync", sync))
+        for module in (builtins, io):
+            changed.enter_context(patch.object(module, "open", struck("open", plain_open)))
+        for name in ("replace", "rename", "link", "remove", "mkdir", "scandir", "stat"):
+            changed.enter_context(patch.object(os, name, struck(name, getattr(os, name))))
         yield
-    finally:
-        for each in changed:
-            each.stop()
 
 
 class _Power:

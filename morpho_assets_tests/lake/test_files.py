@@ -13,7 +13,23 @@ from morpho_assets.lake.files import ASIDE, LocalFiles, ObjectFiles, open_files,
 from morpho_assets_tests.lake.faults import WAYS, Bucket, Fault, FaultyFiles, Killed, disk, no_pauses
 
 STORES = ("local", "s3", "s3 over a bad network", "memory", "faulty")
-NAMES = ["plain", "P 1", "[a-z]*?", "it's", 'a"b', "50%", "%5B", "Größe/µ", "..", ".", "a#b", "a\\b", "{x}", "+&=~", "日本"]
+NAMES = [
+    "plain",
+    "P 1",
+    "[a-z]*?",
+    "it's",
+    'a"b',
+    "50%",
+    "%5B",
+    "Größe/µ",
+    "..",
+    ".",
+    "a#b",
+    "a\\b",
+    "{x}",
+    "+&=~",
+    "日本",
+]
 
 
 @pytest.fixture(params=STORES)
@@ -28,12 +44,15 @@ def store(request, tmp_path):
     if request.param == "s3":
         yield files
         return
-    with no_pauses(), server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100):
+    with (
+        no_pauses(),
+        server.network.spoil(*[None, "refused", None, "lost", None, "reset", None, "truncated", None] * 100),
+    ):
         yield files
 
 
 def in_memory(store):
-    return store.remote and isinstance(store.system, Bucket)
+    return store.remote and isinstance(store.store, Bucket)
 
 
 def test_what_is_written_is_read(store):
@@ -184,6 +203,7 @@ OPERATIONS = {
     "find": lambda files: "a/1" in files.find("a"),
     "entry": lambda files: files.entry("a/1").size == 1,
     "remove": lambda files: files.remove("a/1") is None,
+    "read a part": lambda files: files.system.open(files.url("a/1")).read(1) == b"1",
 }
 PASSING = ("refused", "slow down", "reset", "lost", "truncated", "garbled", "late")
 
@@ -243,7 +263,7 @@ def test_a_network_that_stays_down_is_given_up(remote, fault, operation):
 
 def test_a_worker_s_copy_has_one_policy_too(remote):
     files, _ = remote
-    assert pickle.loads(pickle.dumps(files)).system.retries == 1
+    assert pickle.loads(pickle.dumps(files)).store.retries == 1
 
 
 def test_an_interrupted_call_of_the_disk_is_made_again():

@@ -25,8 +25,8 @@ from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.imaging.sites import Site, SiteReader, complete_sites
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import Files, LocalFiles
-from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work, process_sites
 from morpho_assets.settings import Settings
@@ -35,7 +35,7 @@ from morpho_assets.workspace import Workspace
 from morpho_assets_tests.lake.faults import lake_over
 
 PLATES = ("P1", "P2")
-SITES = (("A01", 1), ("A02", 1), ("B01", 1), ("B01", 2))
+SITES = (("A01", 1), ("B01", 1), ("B01", 2))
 STUDY = "S"
 ALL = [Partition("plate", "P1"), Partition("plate", "P2"), Partition("study", STUDY)]
 
@@ -69,7 +69,9 @@ def _label(factor: int, reader: SiteReader, partition: Partition, site: Site) ->
 
 def profile_plate(work: Work) -> None:
     sums = work.read("objects").group_by("Metadata_Well").agg(pl.col("Nuclei_Area").sum().alias("Nuclei_Sum"))
-    failed = work.inputs.read("site_failures", work.key)["Metadata_Well"].value_counts(name="Metadata_Count_Failed_Sites")
+    failed = work.inputs.read("site_failures", work.key)["Metadata_Well"].value_counts(
+        name="Metadata_Count_Failed_Sites"
+    )
     wells = work.read("wells").join(sums, on="Metadata_Well", how="left").join(failed, on="Metadata_Well", how="left")
     shifted = pl.col("Nuclei_Sum").fill_null(0).cast(pl.Float32) + work.settings["shift"]
     work.write("well_profiles", wells.drop("described").with_columns(shifted, pl.col("^.*_Failed_Sites$").fill_null(0)))
@@ -131,7 +133,8 @@ class Toy:
             place.mkdir(parents=True)
             for index, (well, site) in enumerate(SITES):
                 (place / f"{well}-{site}").write_text(str(4 * number + index))
-            sources.append(SamplesheetSource(kind="samplesheet", name=plate, path=str(place / "sheet.csv")))
+            sheet = str(place / "sheet.csv")
+            sources.append(SamplesheetSource(kind="samplesheet", name=plate, path=sheet, negative_controls=()))
         (folder / "studies").mkdir()
         plates = ", ".join(PLATES)
         study = f"{{name: {STUDY}, title: Toy, plates: [{plates}], spaces: {{}}, evaluators: {{}}}}"

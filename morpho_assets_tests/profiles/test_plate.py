@@ -14,7 +14,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.normalize import NormalizeConfig
 from morpho_assets.profiles.plate import ProfilesConfig, profile_plate
-from morpho_assets_tests.factories import commit_tables, commit_work, last, make_work, plate
+from morpho_assets_tests.factories import commit_tables, commit_work, last, make_work, plate, samplesheet
 
 WELLS = ["A01", "A02", "A03", "B01"]
 
@@ -53,10 +53,25 @@ def lake(tmp_path: Path) -> Lake:
     return lake
 
 
+@pytest.fixture
+def elsewhere(lake: Lake) -> Lake:
+    """The plate as if it had been measured elsewhere: no images; A03 was imaged in two sites and has no cell in either,
+    B01 was not imaged."""
+    commit_tables(lake, "plate_manifest", plate("P1"), {"sites": table("sites").empty()})
+    commit_tables(lake, "masks", plate("P1"), {"masks": table("masks").empty()})
+    commit_tables(lake, "image_quality", plate("P1"), {"image_quality": table("image_quality").empty()})
+    counts = [("A01", 1, 30), ("A02", 1, 30), ("A03", 1, 0), ("A03", 2, 0)]
+    sites = pl.DataFrame(counts, schema=["Metadata_Well", "Metadata_Site", "Count_Cells"], orient="row")
+    cells = last(lake, "single_cells", "single_cells").filter(pl.col("Metadata_Well").is_in(["A01", "A02"]))
+    tables = {"measured_sites": sites.with_columns(Metadata_Plate=pl.lit("P1")), "single_cells": cells}
+    commit_tables(lake, "single_cells", plate("P1"), tables)
+    return lake
+
+
 def profiled(lake: Lake, *rules: CellRule, **settings: object) -> pl.DataFrame:
     quality = CellQualityConfig(rules=rules, least_cells=20, **settings)
     config = ProfilesConfig(cell_quality=quality, normalize=NormalizeConfig(too_few="all"))
-    work = make_work(lake, "well_profiles", plate("P1"), config)
+    work = make_work(lake, "well_profiles", plate("P1"), config, source=samplesheet(Path("none.csv")))
     profile_plate(work)
     commit_work(work)
     return last(lake, "well_profiles", "well_profiles")
@@ -78,6 +93,20 @@ def test_implausible_cells_are_listed_counted_and_left_out_by_choice(lake: Lake)
     left = profiled(lake, AREA, within=("Metadata_Row",), exclude=True)
     assert left["Metadata_Count_Cells"].to_list() == [29, 30, 30, 30]
     assert left["Metadata_Count_Implausible_Cells"].to_list() == [1, 0, 0, 0]
+
+
+def test_a_well_that_was_imaged_elsewhere_and_has_no_cell_stays_with_count_0(elsewhere: Lake) -> None:
+    wells = profiled(elsewhere)
+    columns = ["Metadata_Well", "Metadata_Count_Cells", "Metadata_Count_Sites", "Cells_AreaShape_Area"]
+    assert wells.select(columns[:3]).rows() == [("A01", 30, 1), ("A02", 30, 1), ("A03", 0, 2)]
+    assert wells["Cells_AreaShape_Area"].is_null().to_list() == [False, False, True]
+
+
+def test_a_measured_well_that_the_platemap_lacks_is_refused(elsewhere: Lake) -> None:
+    wells = last(elsewhere, "plate_manifest", "wells")
+    commit_tables(elsewhere, "plate_manifest", plate("P1"), {"wells": wells.filter(pl.col("Metadata_Well") != "A03")})
+    with pytest.raises(InputError, match="plate P1: found well A03, which the platemap lacks"):
+        profiled(elsewhere)
 
 
 def test_wells_may_be_judged_in_groups_of_their_annotation(lake: Lake) -> None:

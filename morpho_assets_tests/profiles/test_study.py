@@ -26,7 +26,7 @@ from morpho_assets.profiles.study import (
 )
 from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import Study, load_study
-from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study_work
+from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study_work, tables_of
 from morpho_assets_tests.factories import study as of_study
 
 PLATES = ("P0", "P1", "P2", "P3")
@@ -99,6 +99,34 @@ def test_a_shipped_study_runs_its_recipe_step_by_step(lake: Lake, name: str, tmp
         assert frame.height == wells.height
         assert not frame.select(space_features(frame)).null_count().sum_horizontal().item()
     assert "Cells_AreaShape_Flat" in tables.read("feature_selection", name)["feature"].to_list()
+
+
+def test_plates_that_lack_features_say_which(lake: Lake) -> None:
+    """P2 lacks two features: they are left out of the space, and the study says why."""
+    short = last(lake, "well_profiles", "normalized_profiles", "P2").drop("Cells_AreaShape_F3", "Cells_AreaShape_F7")
+    commit_profiles(lake, "P2", normalized_profiles=short)
+    study = Study(name="s", title="S", spaces={"a": {"of": "cells"}, "b": {"of": "cell_count"}}, evaluators={})
+    work = work_on(lake, "feature_space", study)
+    build_spaces(work)
+    commit_work(work)
+    notes = last(lake, "feature_space", "correction_notes", "s")
+    sentence = "plate P2 lacks 2 of 31 features that others have: Cells_AreaShape_F3, Cells_AreaShape_F7"
+    assert notes.rows() == [("s", "a", "selected", sentence)]
+    dropped = last(lake, "feature_space", "feature_selection", "s").filter(operation="drop_na_columns")
+    assert dropped["feature"].sort().to_list() == ["Cells_AreaShape_F3", "Cells_AreaShape_F7"]
+
+
+def test_published_embeddings_are_a_space(lake: Lake) -> None:
+    for key in PLATES:
+        frame = last(lake, "well_profiles", "normalized_profiles", key)
+        names = {name: f"Embedding_net_{i}" for i, name in enumerate(feature_columns(frame))}
+        commit_profiles(lake, key, normalized_profiles=frame.rename(names))
+    study = Study(name="s", title="S", spaces={"a": {"of": "cells"}}, evaluators={})
+    work = work_on(lake, "feature_space", study)
+    build_spaces(work)
+    commit_work(work)
+    space = read_space(tables_of(lake, "corrected_profiles"), "s", "a", "selected")
+    assert 0 < len(space_features(space)) <= 30  # the flat one is left out
 
 
 def test_a_recipe_asks_for_profiles_before_normalisation(lake: Lake) -> None:

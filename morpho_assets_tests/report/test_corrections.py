@@ -63,6 +63,12 @@ def test_a_study_without_corrections_has_no_such_chapter():
     assert correction_sections({"cells": ["selected"]}, ROWS, *NONE) == []
 
 
+def test_notes_on_spaces_without_corrections_are_told():
+    notes = pl.DataFrame({"study": ["s"], "space": ["cells"], "step": ["selected"], "note": ["plate P2 lacks 1 of 9"]})
+    [section] = correction_sections({"cells": ["selected"]}, ROWS, NONE[0], notes)
+    assert rows(section.tables[0]) == [{"space": "cells", "step": "selected", "note": "plate P2 lacks 1 of 9"}]
+
+
 def test_the_study_s_hits_are_those_after_the_last_correction():
     assert main_variant(STEPS) == "cells, sphering"
     assert main_variant({"jump": ["aggregated", "normalize", "harmony"]}) == "jump, harmony"

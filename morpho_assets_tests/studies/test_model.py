@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from morpho_assets.errors import InputError
-from morpho_assets.studies.model import load_study, study_files, study_plates
+from morpho_assets.studies.model import load_study, study_files
 from morpho_assets_tests.factories import write
 from morpho_assets_tests.project import QUICK_STUDY
 
@@ -38,11 +38,3 @@ def test_a_wrong_study_is_one_message(tmp_path, change, message):
 def test_an_unknown_study_lists_the_known(tmp_path):
     with pytest.raises(InputError, match=r"no study 'none'; expected one of .*demo"):
         load_study("none", tmp_path)
-
-
-def test_a_study_reads_the_plates_it_names_or_all(tmp_path):
-    study = load_study("demo", tmp_path)
-    assert study_plates(study, ["P1", "P2"]) == ["P1", "P2"]
-    assert study_plates(study.model_copy(update={"plates": ("P2",)}), ["P1", "P2"]) == ["P2"]
-    with pytest.raises(InputError, match="no plate with profiles"):
-        study_plates(study, [])
