@@ -15,7 +15,23 @@ from morpho_assets.lake.files import ASIDE, LocalFiles, ObjectFiles, open_files,
 from morpho_assets_tests.lake.faults import Fault, FaultyFiles, Killed, disk
 
 STORES = ("local", "s3", "s3 over a bad network", "faulty")
-NAMES = ["plain", "P 1", "[a-z]*?", "it's", 'a"b', "50%", "%5B", "Größe/µ", "..", ".", "a#b", "a\\b", "{x}", "+&=~", "日本"]
+NAMES = [
+    "plain",
+    "P 1",
+    "[a-z]*?",
+    "it's",
+    'a"b',
+    "50%",
+    "%5B",
+    "Größe/µ",
+    "..",
+    ".",
+    "a#b",
+    "a\\b",
+    "{x}",
+    "+&=~",
+    "日本",
+]
 
 
 @pytest.fixture(params=STORES)
