@@ -28,7 +28,10 @@ class Figures:
         """
         print(f"figure {self.section}.{name} {value:.6g} {unit}", flush=True)
         if at_most is not None:
-            print(f"goal {self.section}.{name} at most {at_most:g}: {'kept' if value <= at_most else 'MISSED'}", flush=True)
+            print(
+                f"goal {self.section}.{name} at most {at_most:g}: {'kept' if value <= at_most else 'MISSED'}",
+                flush=True,
+            )
             note = f"goal: at most {at_most:g}" + (f"; {note}" if note else "")
         self.rows.append((f"{self.section}.{name}", value, unit, note))
 

@@ -31,7 +31,7 @@ from morpho_assets.gallery.sources import GallerySource
 from morpho_assets.lake import index, work
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.ledger import Commit, Observation, Output, Partition, Read, Sites, now
+from morpho_assets.lake.ledger import Commit, Output, Partition, Read, Sites, now
 from morpho_assets.lake.tables import table as declared
 from morpho_assets.plan import digests_of, plain_settings, reads_of, recipe_of
 from morpho_assets.publication import publish
@@ -134,7 +134,13 @@ def commit_again(workspace: Workspace, numbers: range, output: Output | None = N
         if output is not None:
             outputs["normalized_profiles"] = moved(workspace, output, last.partition)
         content = digest({table: each.digest for table, each in outputs.items()})
-        changes = {"number": last.number + 1, "before": last.number, "outputs": outputs, "content": content, "at": now()}
+        changes = {
+            "number": last.number + 1,
+            "before": last.number,
+            "outputs": outputs,
+            "content": content,
+            "at": now(),
+        }
         workspace.lake.ledger.commit(last.model_copy(update=changes))
 
 
@@ -189,7 +195,9 @@ def publications(figures: Figures, folder: str) -> None:
         commit_plate(workspace, plate, wide_tables(plate, rng, with_cells=not kind))
         cells = workspace.lake.root + "/single_cells/Metadata_Plate="
         copy_plate(workspace.lake.root, plate, map(plate_name, range(kind + KINDS, WIDE_PLATES, KINDS)))
-        print(f"plates like {plate} are there: {sum(1 for _ in Path(cells + plate).iterdir())} file of cells", flush=True)
+        print(
+            f"plates like {plate} are there: {sum(1 for _ in Path(cells + plate).iterdir())} file of cells", flush=True
+        )
     catalog = workspace.settings.catalog
     first = seconds_of(lambda: publish(workspace))
     figures.add("publish_200_seconds", first, "s", "all plates, for the first time")

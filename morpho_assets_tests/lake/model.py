@@ -141,7 +141,9 @@ class LedgerModel(RuleBasedStateMachine):
         """While a stage is at work, before or after it has read its inputs, something else happens; where that is a
         run, it is by somebody who takes no notice of leases."""
         partition = Partition("study", STUDY) if stage == "feature_space" else Partition("plate", plate)
-        meanwhile = data.draw(st.sampled_from(["image", "sheet", "settings", "run", "run of all", "lost"]), label="meanwhile")
+        meanwhile = data.draw(
+            st.sampled_from(["image", "sheet", "settings", "run", "run of all", "lost"]), label="meanwhile"
+        )
         word = data.draw(words, label="word")
         happened = []
 
@@ -288,7 +290,10 @@ def _made_fresh(toy: Toy, partition: Partition) -> dict[str, pl.DataFrame]:
 def _placed(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     """Paths as they are in another folder."""
     return frame.with_columns(
-        pl.when(pl.col(column).str.starts_with("/P")).then(str(folder) + pl.col(column)).otherwise(pl.col(column)).alias(column)
+        pl.when(pl.col(column).str.starts_with("/P"))
+        .then(str(folder) + pl.col(column))
+        .otherwise(pl.col(column))
+        .alias(column)
         for column, kind in frame.schema.items()
         if kind == pl.String
     )
