@@ -58,8 +58,6 @@ PAGES_WITH_SETTINGS = ("README.md", "configuration.md", "deployment.md", "inputs
 
 
 @pytest.mark.parametrize("text", blocks("yaml", *PAGES_WITH_SETTINGS))
-    "text", blocks("yaml", "README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
-)
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
     if "corrections" in content and "spaces" not in content:  # a part of a study
