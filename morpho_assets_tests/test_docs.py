@@ -46,7 +46,7 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 @pytest.mark.parametrize("script", blocks("sh", "README.md"))
 def test_every_command_of_the_readme_runs(demo, script):
     for line in script.strip().splitlines():
-        program, *arguments = shlex.split(line, comments=True)
+        program, *arguments = shlex.split(line)
         if program == "make":
             subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
         else:
@@ -54,10 +54,10 @@ def test_every_command_of_the_readme_runs(demo, script):
             demo[0].run(*arguments)
 
 
-PAGES_WITH_SETTINGS = ("README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
+SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
 
 
-@pytest.mark.parametrize("text", blocks("yaml", *PAGES_WITH_SETTINGS))
+@pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
     if "corrections" in content and "spaces" not in content:  # a part of a study
