@@ -168,24 +168,25 @@ def gate_sentence(commit: Commit, verdict: Verdict) -> str:
 
 def plan_target(
     state: State, stages: Sequence[tuple[str, Target]], seen: Mapping[str, Mapping[str, str]],
-    damage: Mapping[tuple[str, Partition], str],
+    damage: Mapping[tuple[str, Partition], str], before: Iterable[tuple[str, Partition]] = (),
 ) -> list[Task]:  # fmt: skip
     """The tasks of one plate or study, in order: of these stages with their targets.
 
-    `seen` is what was seen of each stage's sources, `damage` what is wrong with the files of commits.
+    `seen` is what was seen of each stage's sources, `damage` what is wrong with the files of commits, `before` what has
+    to be made of other plates.
     """
     tasks: list[Task] = []
-    pending: set[tuple[str, Partition]] = set()
+    pending = set(before)
     for name, target in stages:
         stage = STAGES[name]
         key = (name, target.partition)
         reads = reads_of(stage, target)
         closed = gates(state, [state.commits[each] for each in reads if each in state.commits])
         held = gate_sentence(*closed[0]) if closed else None
-        waits = [before for before in reads if before in pending]
+        waits = [each for each in reads if each in pending]
         sources = seen.get(name)
         if waits:
-            names = ", ".join(dict.fromkeys(before for before, _ in waits))
+            names = ", ".join(dict.fromkeys(each for each, _ in waits))
             reasons: tuple[str, ...] = why(stage, target, state.commits.get(key), state.commits, sources)
             tasks.append(Task(name, target.partition, (f"after {names}", *reasons), waits=True, held=held))
             pending.add(key)

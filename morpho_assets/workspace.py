@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,19 +167,20 @@ class Workspace:
             stages = self.targets(target)
             damage = self._damage(stages, state, sizes, deep=not many)
             tasks += plan_target(state, stages, seen.seen if seen else {}, damage)
+        pending = {(task.stage, task.partition) for task in tasks}
         for name in studies:
-            tasks += self._study_tasks(name, state)
+            tasks += self._study_tasks(name, state, pending)
         return tasks
 
-    def _study_tasks(self, name: str, state: State) -> list[Task]:
+    def _study_tasks(self, name: str, state: State, pending: set[tuple[str, Partition]]) -> list[Task]:
         partition = Partition("study", name)
         try:
             target = self.target(partition, state)
         except MorphoError as error:
             return [Task(stage, partition, ("its plates are not ready",), held=str(error)) for stage in STUDY_STAGES]
         stages = self.targets(target)
-        seen = {stage: self.look(stage, each, state) for stage, each in stages if each.study is not None}
-        return plan_target(state, stages, seen, self._damage(stages, state))
+        seen = self._looks([(stage, each) for stage, each in stages if each.study is not None], state)
+        return plan_target(state, stages, seen, self._damage(stages, state), pending)
 
     def state(self, plates: Sequence[str] = (), studies: Sequence[str] = ()) -> State:
         """The ledger as it stands: of these plates and studies and of what they read; of everything for many."""
@@ -195,13 +197,22 @@ class Workspace:
         commit = state.commits.get((stage, target.partition))
         return STAGES[stage].sources(Look(target, self.lake.snapshot(commits), commit))
 
+    def _looks(self, stages: Iterable[tuple[str, Target]], state: State) -> dict[str, dict[str, str]]:
+        """How the sources of stages look now; of one whose inputs cannot be read nobody knows, nor need: these are made
+        again first."""
+        seen = {}
+        for name, target in stages:
+            with suppress(LakeError):
+                seen[name] = self.look(name, target, state)
+        return seen
+
     def observe(self, plates: Sequence[str], state: State) -> State:
         """Look at the sources of plates, record what was seen, and return the state with it."""
 
         def one(plate: str) -> Observation:
             partition = Partition("plate", plate)
             target = self.target(partition, state)
-            seen = {name: self.look(name, target, state) for name in self._observable(partition, state)}
+            seen = self._looks([(name, target) for name in self._observable(partition, state)], state)
             self.lake.ledger.observe(partition, seen)
             return Observation(partition=partition, seen=seen, at=now())
 

@@ -187,8 +187,12 @@ class Snapshot:
         return self.lake.scan_files(paths) if paths else declared(name).empty().lazy()
 
     def read(self, name: str, key: str) -> pl.DataFrame:
-        """The rows of one plate or study."""
-        return self.scan(name, [key]).collect()
+        """The rows of one plate or study. Raises LakeError where a file is gone or broken."""
+        try:
+            return self.scan(name, [key]).collect()
+        except (FileNotFoundError, pl.exceptions.PolarsError, ValueError) as error:
+            raise LakeError(f"table {name} of {declared(name).partition} {key} cannot be read ({error}); "
+                            "materialise it again") from None  # fmt: skip
 
     def has(self, name: str, key: str) -> bool:
         return key in self._outputs(name)
