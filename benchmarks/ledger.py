@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -177,10 +178,10 @@ def plans(figures: Figures, folder: str) -> None:
     with serving(workspace.lake.root) as options:
         where = {"": workspace, "_s3": open_workspace("s3://bucket/lake", folder, options)}
         for place, opened in where.items():
-            cold = seconds_of(lambda: plan_all(opened))
+            cold = seconds_of(partial(plan_all, opened))
             figures.add(f"plan_2000{place}_cold_seconds", cold, "s", "it also writes the index", 150 if place else 20)
             commit_again(opened, range(BEHIND))
-            found = [seconds_of(lambda: plan_all(opened)) for _ in range(1 if place else 3)]
+            found = [seconds_of(partial(plan_all, opened)) for _ in range(1 if place else 3)]
             figures.add(f"plan_2000{place}_seconds", statistics.median(found), "s", at_most=30 if place else 5)
             size = opened.lake.files.entry(index.PATH)
             if size is None:
@@ -272,10 +273,16 @@ def tasks(figures: Figures, folder: str) -> None:
     for name in ("image_quality", "masks", "single_cells"):
         stage = STAGES[name]
         commits = [state.commits[key] for key in reads_of(stage, target)]
-        one = work.Work(name, partition, workspace.lake, workspace.lake.snapshot(commits), stage.settings(target),
-                        "method", stage.options(target), ComputeConfig(workers=1), source=target.from_where)  # fmt: skip
+        inputs, settings = workspace.lake.snapshot(commits), stage.settings(target)
+        one = work.Work(name, partition, workspace.lake, inputs, settings, "method", stage.options(target),
+                        ComputeConfig(workers=1), source=target.from_where)  # fmt: skip
         given: list[tuple[Any, list[Any]]] = []
-        with patch.object(work, "map_items", lambda task, items, *_: given.append((task, items)) or iter(())):
+
+        def note(task: Any, items: list[Any], *_: Any, noted: list[tuple[Any, list[Any]]] = given) -> Iterator[Any]:
+            noted.append((task, items))
+            return iter(())
+
+        with patch.object(work, "map_items", note):
             try:
                 stage.function(one)
             except Exception as error:  # nothing was made; what was to be made is known
