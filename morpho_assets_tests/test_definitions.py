@@ -140,5 +140,6 @@ def test_the_jobs_select_a_plate_and_a_study(definitions):
 
 def test_the_schedule_and_the_sensors_are_there(definitions):
     assert [schedule.name for schedule in definitions.schedules] == ["backfill_plates"]
-    assert {sensor.name for sensor in definitions.sensors} == {"new_plates", "look_at_sources", "publish_commits"}
+    names = {"new_plates", "look_at_sources", "publish_commits", "sweep_files"}
+    assert {sensor.name for sensor in definitions.sensors} == names
     assert isinstance(definitions, dg.Definitions)

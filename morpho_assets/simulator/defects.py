@@ -370,7 +370,7 @@ def foreign_channel(plate: Plate, rng: np.random.Generator) -> Damage:
     "flag",
     "image_quality",
     "flag_same_picture",
-    "DNA and RNA are one picture at 1 of 18 sites",
+    "DNA and RNA are one picture at 1 of",
     do="Correct load_data, or export the channel again.",
 )
 def copied_channel(plate: Plate, rng: np.random.Generator) -> Damage:
