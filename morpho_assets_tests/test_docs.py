@@ -46,7 +46,7 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 @pytest.mark.parametrize("script", blocks("sh", "README.md"))
 def test_every_command_of_the_readme_runs(demo, script):
     for line in script.strip().splitlines():
-        program, *arguments = shlex.split(line)
+        program, *arguments = shlex.split(line, comments=True)
         if program == "make":
             subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
         else:
