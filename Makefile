@@ -45,8 +45,9 @@ format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/run  ## the reference pages, from the code
+docs: $(VENV)/dev  ## the reference pages, from the code and its tests
 	$(BIN)/python -m morpho_assets.reference
+	$(BIN)/python -m morpho_assets_tests.gallery.kinds
 
 bench-%: $(VENV)/dev ## one benchmark: calibration, inputs, ledger, measure, memory, profiles, segmentation, simulator or truth
 	$(BIN)/python -m benchmarks.$*

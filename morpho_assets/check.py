@@ -96,7 +96,7 @@ class PlateFound:
         return {
             "pixels": f"{images.shape[0]} x {images.shape[1]}",
             "depth": f"{images.kind}, {images.bits} bits used",
-            "µm a pixel": f"{images.micrometres:.3g}" if images.micrometres else "unknown",
+            "µm by its tag": f"{images.micrometres:.3g}" if images.micrometres else "unknown",
             "disk": _amount(megabytes, ((1e6, "TB"), (1e3, "GB"), (1, "MB"))),
             "time": _amount(seconds, ((3600, "h"), (60, "min"), (1, "s"))),
         }
@@ -129,7 +129,8 @@ class Report:
                 lines = (f"found     {fault.found}", f"expected  {fault.expected}", f"do        {fault.do}")
                 parts.append("\n".join([f"{number}. {place}", *(f"   {line}" for line in lines)]))
         parts += [f"… and {n - FAULTS} more of {file}" for file, n in shown.items() if n > FAULTS]
-        parts.append(f"{len(self.faults)} faults." if self.faults else "No fault was found.")
+        number = len(self.faults)
+        parts.append(f"{number} fault{'s' if number > 1 else ''}." if number else "No fault was found.")
         return "\n\n".join(parts)
 
 

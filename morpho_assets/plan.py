@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from pydantic import BaseModel
 
 from morpho_assets.lake.digests import digest, plain
 from morpho_assets.lake.ledger import Commit, Partition, State, Verdict
@@ -129,7 +132,26 @@ def unlike(stage: Stage, target: Target, commit: Commit) -> Iterator[str]:
 
 def plain_settings(stage: Stage, target: Target) -> Any:
     """A stage's settings by value, as a commit has them."""
-    return plain(_fields(stage.settings(target)))
+    settings = stage.settings(target)
+    return _plain_model(_Same(settings)) if isinstance(settings, BaseModel) else plain(_fields(settings))
+
+
+@dataclass(frozen=True)
+class _Same:
+    """A model that is compared by what it is and not by what is in it: thousands of plates share one."""
+
+    model: BaseModel
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.model is self.model
+
+    def __hash__(self) -> int:
+        return id(self.model)
+
+
+@lru_cache(maxsize=64)
+def _plain_model(same: _Same) -> Any:
+    return plain(same.model)
 
 
 def gates(state: State, commits: Iterable[Commit]) -> list[tuple[Commit, Verdict]]:

@@ -157,14 +157,16 @@ class Workspace:
         state = state or self.state(plates, studies)
         if look:
             state = self.observe(plates, state)
-        sizes = self.sizes() if len(plates) >= _LISTED_FROM else None
+        many = len(plates) >= _LISTED_FROM
+        sizes = self.sizes() if many else None
         tasks: list[Task] = []
         for plate in plates:
             partition = Partition("plate", plate)
             target = self.target(partition, state)
             seen = state.observations.get(partition)
             stages = self.targets(target)
-            tasks += plan_target(state, stages, seen.seen if seen else {}, self._damage(stages, state, sizes))
+            damage = self._damage(stages, state, sizes, deep=not many)
+            tasks += plan_target(state, stages, seen.seen if seen else {}, damage)
         pending = {(task.stage, task.partition) for task in tasks}
         for name in studies:
             tasks += self._study_tasks(name, state, pending)
@@ -178,7 +180,7 @@ class Workspace:
             return [Task(stage, partition, ("its plates are not ready",), held=str(error)) for stage in STUDY_STAGES]
         stages = self.targets(target)
         seen = self._looks([(stage, each) for stage, each in stages if each.study is not None], state)
-        return plan_target(state, stages, seen, self._damage(stages, state, None), pending)
+        return plan_target(state, stages, seen, self._damage(stages, state), pending)
 
     def state(self, plates: Sequence[str] = (), studies: Sequence[str] = ()) -> State:
         """The ledger as it stands: of these plates and studies and of what they read; of everything for many."""
@@ -220,23 +222,29 @@ class Workspace:
 
     def _observable(self, partition: Partition, state: State) -> list[str]:
         """The stages of a plate whose sources can be looked at: those whose inputs are there."""
-        there = {name for name, own in state.commits if own == partition}
+        there = {name for name in PLATE_STAGES if (name, partition) in state.commits}
         return [name for name in PLATE_STAGES if all(each.stage in there for each in STAGES[name].inputs)]
 
     def _damage(
-        self, stages: Sequence[tuple[str, Target]], state: State, sizes: Mapping[str, int] | None
+        self,
+        stages: Sequence[tuple[str, Target]],
+        state: State,
+        sizes: Mapping[str, int] | None = None,
+        deep: bool = True,
     ) -> dict[tuple[str, Partition], str]:
         """What is wrong with the files of commits, by stage and partition."""
         damage = {}
         for name, target in stages:
             commit = state.commits.get((name, target.partition))
-            found = self.lake.damage(commit, sizes, deep=sizes is None) if commit is not None else None
+            found = self.lake.damage(commit, sizes, deep) if commit is not None else None
             if found is not None:
                 damage[name, target.partition] = found
         return damage
 
-    def sizes(self) -> dict[str, int]:
-        """The bytes of every file of every table."""
+    def sizes(self) -> dict[str, int] | None:
+        """The bytes of every file of every table, where to list them takes less than to ask for each."""
+        if not self.lake.files.remote:
+            return None
         tables = {table for stage in STAGES.values() for table in stage.outputs}
         with ThreadPoolExecutor(_LOOKERS) as threads:
             found = threads.map(self.lake.files.find, sorted(tables))

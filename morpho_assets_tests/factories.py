@@ -265,7 +265,7 @@ def fill_plate(lake: Lake) -> None:
     sites = wells.select("Metadata_Plate", "Metadata_Well", Metadata_Site=1, channel=pl.lit("DNA"))
     commit_tables(lake, "plate_manifest", p1, {"wells": wells, "sites": sites})
     commit_tables(lake, "raw_images", p1, {})
-    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in (*FLAGS, *FIELD_FLAGS))
+    grey = sites.with_columns(pl.lit(False).alias(flag) for flag in (*FLAGS, *FIELD_FLAGS, "flag_same_picture"))
     commit_tables(lake, "image_quality", p1, {"image_quality": grey.with_columns(ImageQuality_MinIntensity=0.1)})
     commit_tables(lake, "masks", p1, {})
     cells = sites.drop("channel").join(pl.DataFrame({"ObjectNumber": range(1, 11)}), how="cross")

@@ -51,7 +51,7 @@ def test_a_good_plate_is_a_row_of_what_was_understood_and_nothing_is_written(lab
     assert row == {
         "plate": "P1", "source": "lab", "wells": "4 of 4", "sites": "8", "channels": "DNA, RNA",
         "controls": "1 DMSO", "treatments": "2", "replicates": "1.5", "pixels": "32 x 32",
-        "depth": "uint16, 11 bits used", "µm a pixel": "unknown",
+        "depth": "uint16, 11 bits used", "µm by its tag": "unknown",
     }  # fmt: skip
     assert "No fault was found." in report.text()
     assert report.text().splitlines()[0].split()[:3] == ["plate", "source", "wells"]
@@ -100,7 +100,7 @@ def test_pixel_size_and_depth_are_those_of_the_files(lab):
         resolution = (1e4 / 0.65, 1e4 / 0.65)
         tifffile.imwrite(path, pixels, resolution=resolution, resolutionunit="CENTIMETER")
     row = check(lab).plates[0].row(1)
-    assert (row["depth"], row["µm a pixel"]) == ("uint16, 12 bits used", "0.65")
+    assert (row["depth"], row["µm by its tag"]) == ("uint16, 12 bits used", "0.65")
 
 
 def test_the_nuclear_stain_and_the_treatments_must_be_known(lab):

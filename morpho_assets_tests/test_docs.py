@@ -54,7 +54,10 @@ def test_every_command_of_the_readme_runs(demo, script):
             demo[0].run(*arguments)
 
 
-@pytest.mark.parametrize("text", blocks("yaml", "README.md", "configuration.md", "deployment.md", "profiles.md"))
+SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
+
+
+@pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
     if "corrections" in content and "spaces" not in content:  # a part of a study

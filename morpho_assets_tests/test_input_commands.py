@@ -33,6 +33,13 @@ def test_check_shows_a_table_and_writes_nothing(tmp_path, capsys):
     assert "1. morpho check --plate, plate P9\n   found     the plates P1" in capsys.readouterr().out
 
 
+def test_check_finds_nothing_wrong_with_the_synthetic_gallery(tmp_path, tiny_gallery, capsys):
+    place = {"root": str(tiny_gallery), "project": "cpg9999-synthetic", "source": "source_0"}
+    settings(tmp_path, sources=[{"name": "demo", "kind": "gallery", **place}])
+    assert morpho(tmp_path, "check", "--all") == 0
+    assert "18 of 18" in capsys.readouterr().out
+
+
 def test_check_of_wrong_settings_tells_them_all(tmp_path, capsys):
     write(tmp_path / "morpho.yaml", "failed_sites: 2\nimagess: {}\n")
     assert morpho(tmp_path, "check") == 1

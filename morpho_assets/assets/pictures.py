@@ -33,6 +33,11 @@ def pictures_of(workspace: Workspace, commit: Commit) -> Metadata:
         "commit": commit.number,
         "content": commit.content,
         **{name: note for name, note in commit.notes.items() if isinstance(note, str | int | float)},
+        **{
+            name: small_table(pl.DataFrame(note, infer_schema_length=None), len(note))
+            for name, note in commit.notes.items()
+            if isinstance(note, list) and note and isinstance(note[0], dict)
+        },
     }
     if commit.sites.total:
         shown |= {"sites": commit.sites.total, "failed sites": len(commit.sites.failed)}
@@ -138,14 +143,14 @@ def _cells(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
 
 
 def _profiles(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
-    from morpho_assets.profiles.features import feature_columns
+    from morpho_assets.profiles.features import FEATURES, feature_columns
     from morpho_assets.report.figures import plate_heatmap
 
     plate = commit.partition.key
     profiles = tables.read("normalized_profiles", plate)
     counts = profiles["Metadata_Count_Cells"]
     shown: Metadata = {
-        "features": len(feature_columns(profiles)),
+        "features": len(feature_columns(profiles, FEATURES)),
         "negative control wells": int((profiles["Metadata_control_type"] == "negcon").sum()),
     }
     if counts.null_count() < profiles.height:  # published profiles may not count their cells

@@ -79,7 +79,7 @@ class RetrievalConfig(BaseModel):
         default=False, description="null rankings equal to the score do not count (copairs); for `pairing: published`"
     )
     threshold: float = Field(default=0.05, gt=0, lt=1, description="q-value under which a treatment is retrieved")
-    resamples: int = Field(default=1000, ge=100, description="bootstrap resamples of treatments")
+    resamples: int = Field(default=1000, ge=100, description="resamples of treatments behind an interval")
     block_mb: float = Field(default=BLOCK_BYTES / 1e6, gt=0, description="memory (MB) of a block of similarities")
 
     @model_validator(mode="after")
@@ -91,6 +91,12 @@ class RetrievalConfig(BaseModel):
                 "positives. Leave it out, or set pairing to published"
             )
         return self
+
+    @property
+    def label(self) -> str | None:
+        """The column of which each label is scored by itself."""
+        label = self.positives.multilabel
+        return label if label in self.positives.sameby else None
 
     @property
     def rivals(self) -> PairRule:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
+SLACK = 1e-9  # rounding of means must not decide a tie
 
 
 def expected_ap(positives: npt.ArrayLike, total: npt.ArrayLike) -> Vector:
@@ -80,32 +81,44 @@ def is_exact(positives: int, total: int, exact_limit: int) -> bool:
     return comb(total, positives) <= exact_limit
 
 
-class Tested(NamedTuple):
-    """A p-value, and the smallest that it could have been: 1 / rankings."""
+@dataclass(frozen=True)
+class Null:
+    """mAPs where nothing is: `values` sorted, all there are if `exact`, else random ones. `strict`: those that equal a
+    score do not reach it."""
 
-    p_value: float
-    least: float
+    values: Vector
+    exact: bool
+    strict: bool = False
+
+    def p_value(self, score: float) -> float:
+        """The share of the null that reaches `score`, the score itself counted with random values."""
+        at, side = (score + SLACK, "right") if self.strict else (score - SLACK, "left")
+        reached = self.values.size - int(np.searchsorted(self.values, at, side))  # type: ignore[call-overload]
+        extra = 0 if self.exact and not self.strict else 1
+        return max(reached + extra, 1) / (self.values.size + extra)
+
+    @property
+    def least(self) -> float:
+        """The smallest p-value there is."""
+        return 1 / (self.values.size + (0 if self.exact and not self.strict else 1))
 
 
-def ranking_test(
-    score: float, configurations: Sequence[tuple[int, int]], size: int = 10_000, exact_limit: int = 200_000,
-    seed: int = 0, strict: bool = False,
-) -> Tested:  # fmt: skip
-    """Probability that random rankings reach the mean AP `score` of members with these (positives, total).
+def ranking_null(
+    configurations: Sequence[tuple[int, int]], size: int = 10_000, exact_limit: int = 200_000, seed: int = 0,
+    strict: bool = False,
+) -> Null:  # fmt: skip
+    """Mean APs of random rankings of members with these (positives, total).
 
     Members of one configuration share one ranking (their dependence is unknown; this is copairs' convention and the
-    conservative end). With one enumerable configuration the p-value is exact; otherwise it is
-    (count + 1) / (size + 1) of `size` rankings each. Rankings that equal the score count, so a perfect score has the
-    p-value of one perfect ranking; `strict` leaves them out, as copairs 0.5.5 does.
+    conservative end). With one enumerable configuration all rankings are there, otherwise `size` of each. Rankings that
+    equal a score reach it, so a perfect score has the p-value of one perfect ranking; `strict` does not count them, as
+    copairs 0.5.5 does not.
     """
     kinds, members = np.unique(np.asarray(configurations), axis=0, return_counts=True)
     if len(kinds) == 1 and is_exact(int(kinds[0, 0]), int(kinds[0, 1]), exact_limit):
-        null = null_ap(int(kinds[0, 0]), int(kinds[0, 1]), size, exact_limit, seed)
-        extra = 1 if strict else 0
-        return Tested((_reached(null, score, strict) + extra) / (null.size + extra), 1 / (null.size + extra))
+        return Null(np.sort(null_ap(int(kinds[0, 0]), int(kinds[0, 1]), size, exact_limit, seed)), True, strict)
     draws = [_draws(int(m), int(total), size, seed) for m, total in kinds]
-    null = np.average(draws, axis=0, weights=members)
-    return Tested((_reached(null, score, strict) + 1) / (size + 1), 1 / (size + 1))
+    return Null(np.sort(np.average(draws, axis=0, weights=members)), False, strict)
 
 
 @lru_cache(maxsize=256)
@@ -113,11 +126,6 @@ def _draws(positives: int, total: int, size: int, seed: int) -> Vector:
     """AP of `size` random rankings in the order drawn: elementwise means over configurations need it unsorted."""
     ranks = random_ranks(np.random.default_rng([seed, positives, total]), size, total, positives)
     return ap_of_ranks(ranks)
-
-
-def _reached(null: Vector, score: float, strict: bool) -> int:
-    slack = 1e-9  # rounding of means must not decide a tie
-    return int((null > score + slack).sum() if strict else (null >= score - slack).sum())
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike) -> Vector:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.evaluate.chance import random_ranks
 from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
+from morpho_assets.evaluate.intervals import mean_interval, median_interval
 from morpho_assets.evaluate.metrics import (
     Evaluation,
-    bootstrap_interval,
     metric_row,
     metrics_frame,
     nothing_to_ask,
@@ -98,12 +98,15 @@ def enrichment(
     table = table.with_columns(odds_chance=odds_chance, precision_chance=precision_chance)
     odds, precision = table["odds"].to_numpy(), table["precision"].to_numpy()
     chances = (odds_chance.mean(), _median_odds(counts, config.infinite, rng), precision_chance.mean())
-    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median, np.mean)
+    found = (
+        (odds.mean(), mean_interval(odds, seed, config.resamples)),
+        (np.median(odds), median_interval(odds)),
+        (precision.mean(), mean_interval(precision, seed, config.resamples)),
+    )
     metrics = [
-        metric_row(config.evaluator, "overall", name, float(statistic(values)), values.size, float(chance),
-                   bootstrap_interval(values, statistic, seed, config.resamples))
-        for name, values, statistic, chance in zip(METRICS, (odds, odds, precision), statistics, chances, strict=True)
-    ]  # fmt: skip
+        metric_row(config.evaluator, "overall", name, float(value), odds.size, float(chance), interval)
+        for name, (value, interval), chance in zip(METRICS, found, chances, strict=True)
+    ]
     scores = scores_frame(keys, {"odds": (odds, odds_chance), "precision": (precision, precision_chance)})
     return Evaluation(metrics_frame(metrics), {"queries": pl.concat([keys, table], how="horizontal")}, scores)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb, prod
 
 import numpy as np
 import numpy.typing as npt
 
-from morpho_assets.evaluate.chance import Tested, random_ranks
+from morpho_assets.evaluate.chance import Null, random_ranks
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
@@ -21,7 +21,6 @@ Blocks = Iterator[tuple[Rows, Similarity]]
 
 MOST_MEMBERS = 32  # of a group that are exchanged: cost grows with the third power
 MOST_RIVALS = 4096  # of a group; memory grows with the wells of its plates
-SLACK = 1e-9  # rounding of means must not decide a tie
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,15 @@ class Field:
         return rows[np.argsort(self.place[rows], kind="stable")]
 
 
-def exchange_tests(
+def exchange_nulls(
     groups: Sequence[Group], scores: Iterable[float], field: Field, size: int, exact_limit: int, seed: int
-) -> list[Tested]:
-    """The probability of mAPs as large as each group's `score` if its wells were exchangeable with their rivals.
+) -> list[tuple[float, Null]]:
+    """Of each group its `score` and the mAPs that it would have if its wells were exchangeable with their rivals.
 
     Within every plate as many wells as the group has there are drawn among its own and its rivals, who take each
-    other's places: all exchanges where there are at most `exact_limit`, else `size` random ones, for which
-    p = (reached + 1) / (size + 1). A group of more than MOST_MEMBERS wells or MOST_RIVALS rivals is tested on part of
-    its plates or wells, drawn at random. Draws depend on the seed and on numbers of wells alone, not on other groups.
+    other's places: all exchanges where there are at most `exact_limit`, else `size` random ones. A group of more than
+    MOST_MEMBERS wells or MOST_RIVALS rivals is tested on part of its plates or wells, drawn at random; then the score
+    is that of the part. Draws depend on the seed and on numbers of wells alone, not on other groups.
     """
     small = [_reduced(group, field, seed) for group in groups]
     zones: dict[object, dict[object, _Exchanged]] = {}
@@ -84,8 +83,10 @@ def exchange_tests(
         draws.append(alike[key])
     for alike in zones.values():
         _fill(list(alike.values()), field)
-    whole = [part is group for part, group in zip(small, groups, strict=True)]
-    return [own.test(score if same else None) for own, score, same in zip(draws, scores, whole, strict=True)]
+    return [
+        (score if part is group else own.score, own.null)
+        for own, score, part, group in zip(draws, scores, small, groups, strict=True)
+    ]
 
 
 def _draws_of(group: Group, field: Field) -> object:
@@ -145,16 +146,16 @@ class _Exchanged:
             taken[:, field.rival[group.members[own]]] = -1  # a rival by itself stays one, of its own fold
             self.place[:, own] = taken
         self.total, self.scored = np.zeros(len(self.drawn)), np.zeros(len(self.drawn), dtype=np.int64)
-        self.exchanges = prod(comb(*choice) for choice in choices)
 
-    def test(self, score: float | None) -> Tested:
-        null = self.total / np.maximum(self.scored, 1)
-        if score is None:
-            score = null[0] if self.scored[0] else -np.inf
-        reached = int((null[1:][self.scored[1:] > 0] >= score - SLACK).sum())
-        count = len(null) - 1
-        p = max(reached, 1) / count if self.exact else (reached + 1) / (count + 1)
-        return Tested(p, 1 / min(self.exchanges, count if self.exact else count + 1))
+    @cached_property
+    def null(self) -> Null:
+        known = self.scored[1:] > 0
+        return Null(np.sort(self.total[1:][known] / self.scored[1:][known]), self.exact)
+
+    @property
+    def score(self) -> float:
+        """The mAP of the group as it is; minus infinity if it has none, as a part of a group may."""
+        return float(self.total[0] / self.scored[0]) if self.scored[0] else -np.inf
 
 
 @lru_cache(maxsize=64)

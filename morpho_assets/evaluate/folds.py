@@ -16,6 +16,7 @@ from morpho_assets.profiles.rows import rows_where
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
+Matrix = npt.NDArray[np.floating]
 PLACE = ("Metadata_Plate", "Metadata_Well", "Metadata_Row", "Metadata_Col", "Metadata_Site")
 
 
@@ -33,17 +34,23 @@ def places(profiles: pl.DataFrame) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Folds:
-    """`number` (n,) is the fold of each profile, 0 … `count` - 1, and `rivals` (n,) the controls that are folded: those
-    that the steps of `refit` were fitted on, which the profiles are ranked against."""
+    """`number` (n,) is the fold of each profile, 0 … `count` - 1, and `controls` (n,) says which are in folds: those
+    that rank, or made a scale. `plain` (n, features) are the profiles; `refit` says how they were made, None if no
+    control had a part in it. `everywhere`: all queries are ranked in folds, not only those with positives beside them.
+    """
 
-    refit: Refit
+    plain: Matrix
+    refit: Refit | None
     number: npt.NDArray[np.int64]
-    rivals: Flags
+    controls: Flags
     count: int
+    everywhere: bool
 
-    def out(self, *folds: int) -> npt.NDArray[np.float32]:
+    def out(self, *folds: int) -> Matrix:
         """(n, features) profiles made without the controls of these folds."""
-        return self.refit.without(self.rivals & np.isin(self.number, folds))
+        if self.refit is None:
+            return self.plain
+        return self.refit.without(self.controls & np.isin(self.number, folds))
 
     def apart(self, columns: Rows, kind: str, block_bytes: int) -> Iterator[tuple[Rows, npt.NDArray[np.float32]]]:
         """Yields (block of positions in `columns`, (block, columns) similarity) of profiles in a scale that neither of
@@ -61,49 +68,58 @@ class Folds:
                     similarity[:, there] = similarity_to(values[columns[block]], values[columns[there]], kind)
                 yield block, similarity
 
+    def scores(
+        self, profiles: pl.DataFrame, config: RetrievalConfig, rows: Rows, without: int | None = None
+    ) -> QueryScores:
+        """What the queries `rows` score in the mean over folds, each ranked among the fold's controls on a scale that
+        was made without them; `without` one fold altogether, as if there were no such controls. A fold without rivals
+        for a query does not count for it; candidates are those of one fold."""
+        left_out = () if without is None else (without,)
+        every = [
+            average_precision(
+                self.out(*sorted((fold, *left_out))), profiles, config, rows, self.controls & (self.number == fold)
+            )
+            for fold in range(self.count)
+            if fold != without
+        ]
+        ranked = np.array([scores.n_total > scores.n_positives for scores in every])
 
-def needed_folds(
-    profiles: pl.DataFrame, config: RetrievalConfig, refit: Refit | None, seed: int
+        def mean(name: str) -> npt.NDArray[np.float64]:
+            values = np.where(ranked, [getattr(scores, name) for scores in every], 0.0).sum(axis=0)
+            return np.where(ranked.any(axis=0), values / np.maximum(ranked.sum(axis=0), 1), np.nan)
+
+        return QueryScores(rows, mean("ap"), mean("chance"), mean("n_positives"), mean("n_total"), every[0].beside)
+
+
+def drawn_folds(
+    matrix: Matrix, profiles: pl.DataFrame, config: RetrievalConfig, refit: Refit | None, seed: int
 ) -> tuple[Folds | None, bool]:
-    """The folds of the controls among the rivals, if a step of `refit` was fitted on them and not on the queries; and
-    whether all queries need them, as after a correction, or only those with a positive on their own plate."""
-    if refit is None:
-        return None, False
+    """Folds of the controls that rank or that a step of `refit` was fitted on, None if there are none; and whether any
+    ranking needs them, because a step was fitted on rivals and not on queries."""
     queries = rows_where(profiles, config.queries).to_numpy()
-    controls = rows_where(profiles, config.rivals.where).to_numpy() & ~queries
-    for across_plates in (True, False):
-        fitted = refit.fitted(across_plates)
-        if (fitted & controls).any() and not (fitted & queries).any():
-            return _drawn(refit, profiles, controls, plate_codes(profiles, config), config.folds, seed), across_plates
-    return None, False
-
-
-def fold_scores(folds: Folds, profiles: pl.DataFrame, config: RetrievalConfig, rows: Rows) -> QueryScores:
-    """What the queries `rows` score in the mean over folds, each ranked among the fold's controls on a scale that was
-    made without them. A fold without rivals for a query does not count for it; candidates are those of one fold."""
-    every = [
-        average_precision(folds.out(fold), profiles, config, rows, folds.rivals & (folds.number == fold))
-        for fold in range(folds.count)
-    ]
-    ranked = np.array([scores.n_total > scores.n_positives for scores in every])
-
-    def mean(name: str) -> npt.NDArray[np.float64]:
-        values = np.where(ranked, [getattr(scores, name) for scores in every], 0.0).sum(axis=0)
-        return np.where(ranked.any(axis=0), values / np.maximum(ranked.sum(axis=0), 1), np.nan)
-
-    return QueryScores(rows, mean("ap"), mean("chance"), mean("n_positives"), mean("n_total"), every[0].beside)
+    rivals = rows_where(profiles, config.rivals.where).to_numpy() & ~queries
+    used = [refit.fitted(across) & ~queries for across in (True, False)] if refit is not None else []
+    fair = [refit is None or (refit.fitted(across) & queries).any() for across in (True, False)]
+    unfair = [bool((rows & rivals).any()) and not even for rows, even in zip(used, fair, strict=False)]
+    controls = np.logical_or.reduce([rivals, *used])
+    if not controls.any():
+        return None, False
+    everywhere = any(unfair[:1]) or (refit is not None and refit.together and bool(rivals.any()))
+    made_by = refit if any(rows.any() for rows in used) else None
+    number = _drawn(profiles, controls, plate_codes(profiles, config), config.folds, seed)
+    return Folds(matrix, made_by, number, controls, config.folds, everywhere), any(unfair) or everywhere
 
 
 def _drawn(
-    refit: Refit, profiles: pl.DataFrame, rivals: Flags, plate: npt.NDArray[np.int64], count: int, seed: int
-) -> Folds:
-    """Folds of the `rivals` (n,) of each plate, as equal in size as can be, drawn at random; the other profiles are
-    spread over the same folds, since a pair of them is compared as a pair of rivals is."""
+    profiles: pl.DataFrame, controls: Flags, plate: npt.NDArray[np.int64], count: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """(n,) a fold of each profile: the controls of each plate, and its other profiles, in parts as equal as can be, at
+    random. The others have one since a pair of them is compared as a pair of controls is."""
     rng = np.random.default_rng(seed)
     place = places(profiles)
     number = np.zeros(profiles.height, dtype=np.int64)
     for code in np.unique(plate):
-        for kind in (rivals, ~rivals):
+        for kind in (controls, ~controls):
             rows = np.flatnonzero((plate == code) & kind)
             number[rng.permutation(rows[np.argsort(place[rows])])] = np.arange(rows.size) % count
-    return Folds(refit, number, rivals, count)
+    return number

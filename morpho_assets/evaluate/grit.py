@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.intervals import mean_interval, median_interval
 from morpho_assets.evaluate.metrics import (
     Evaluation,
-    bootstrap_interval,
     metric_row,
     metrics_frame,
     nothing_to_ask,
@@ -72,11 +72,14 @@ def grit(
         return nothing_to_ask(config.evaluator, METRICS)
     table = scored.group_by(config.group).agg(pl.col("grit").mean(), pl.len().cast(pl.Int64).alias("n_profiles"))
     table = table.sort(config.group)
-    statistics: tuple[Callable[..., Any], ...] = (np.mean, np.median)
+    values = table["grit"].to_numpy()
+    found = (
+        (float(values.mean()), mean_interval(values, seed, config.resamples)),
+        (float(np.median(values)), median_interval(values)),
+    )
     rows = [
-        metric_row(config.evaluator, "overall", name, float(statistic(table["grit"].to_numpy())), table.height, 0.0,
-                   bootstrap_interval(table["grit"].to_numpy(), statistic, seed, config.resamples))
-        for name, statistic in zip(METRICS, statistics, strict=True)
-    ]  # fmt: skip
+        metric_row(config.evaluator, "overall", name, value, table.height, 0.0, interval)
+        for name, (value, interval) in zip(METRICS, found, strict=True)
+    ]
     scores = scores_frame(table.select(config.group), {"grit": (table["grit"], 0.0)})
     return Evaluation(metrics_frame(rows), {"groups": table}, scores)

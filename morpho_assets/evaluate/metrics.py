@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from morpho_assets.evaluate.intervals import mean_interval
 
 METRICS_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "evaluator": pl.String, "scope": pl.String, "metric": pl.String, "value": pl.Float64, "chance": pl.Float64,
@@ -82,23 +84,7 @@ def paired_differences(
     rows = []
     for (score,), pairs in both.group_by("score", maintain_order=True):
         gain = (pairs["value_after"] - pairs["value"]).to_numpy()
-        interval = bootstrap_interval(gain, np.mean, seed, resamples)
+        interval = mean_interval(gain, seed, resamples)
         chance = float((pairs["chance_after"] - pairs["chance"]).to_numpy().mean())
         rows.append(metric_row(evaluator, scope, str(score), float(gain.mean()), gain.size, chance, interval))
     return rows
-
-
-def bootstrap_interval(
-    units: npt.ArrayLike, statistic: Callable[..., npt.ArrayLike], seed: int, resamples: int = 1000, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Percentile interval of `statistic` over resampled `units` (treatments, never images); None for fewer than two.
-
-    `statistic` takes an array (resamples, units) and `axis=1`, as np.mean and np.median do. NaN units are left out.
-    """
-    values = np.asarray(units, dtype=float)
-    values = values[~np.isnan(values)]
-    if values.size < 2:
-        return None
-    drawn = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
-    low, high = np.quantile(np.asarray(statistic(values[drawn], axis=1)), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -12,9 +12,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
+from morpho_assets.evaluate.intervals import mean_interval, share_interval
 from morpho_assets.evaluate.metrics import (
     Evaluation,
-    bootstrap_interval,
     metric_row,
     metrics_frame,
     nothing_to_ask,
@@ -49,7 +49,6 @@ class NscConfig(BaseModel):
     similarity: Literal["cosine", "correlation", "euclidean"] = Field(
         default="cosine", description="kind of similarity"
     )
-    resamples: int = Field(default=1000, ge=100, description="bootstrap resamples of treatments")
 
 
 def nsc(profiles: pl.DataFrame, features: Sequence[str], config: NscConfig | None = None, seed: int = 0) -> Evaluation:
@@ -100,8 +99,9 @@ def _row(config: NscConfig, name: str, scored: pl.DataFrame, seed: int) -> dict[
     values, chance = scored[name].to_numpy(), scored[f"{name}_chance"].to_numpy()
     if not values.size:
         return metric_row(config.evaluator, "overall", name, np.nan, 0)
-    interval = bootstrap_interval(values, np.mean, seed, config.resamples)
-    return metric_row(config.evaluator, "overall", name, values.mean(), values.size, chance.mean(), interval)
+    share = float(values.mean())
+    interval = mean_interval(values, seed) if name == "Drop" else share_interval(share, values.size)
+    return metric_row(config.evaluator, "overall", name, share, values.size, chance.mean(), interval)
 
 
 def _accuracy(

@@ -13,9 +13,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.intervals import share_interval
 from morpho_assets.evaluate.metrics import (
     Evaluation,
-    bootstrap_interval,
     metric_row,
     metrics_frame,
     nothing_to_ask,
@@ -58,7 +58,6 @@ class ReplicabilityConfig(BaseModel):
     )
     null_size: int = Field(default=1000, ge=100, description="random medians behind the percentiles")
     percentile: float = Field(default=95.0, gt=50, lt=100, description="percentile of random medians to exceed")
-    resamples: int = Field(default=1000, ge=100, description="bootstrap resamples of treatments")
 
     @property
     def matching(self) -> bool:
@@ -150,7 +149,7 @@ def replicability(
     shares = ((medians > high, tail), (medians < low, tail), ((medians > high) | (medians < low), 2 * tail))
     rows = [
         metric_row(config.evaluator, "overall", metric, float(hits.mean()), hits.size, chance,
-                   bootstrap_interval(hits, np.mean, seed, config.resamples))
+                   share_interval(float(hits.mean()), hits.size))
         for metric, (hits, chance) in zip(metrics[:3], shares, strict=True)
     ]  # fmt: skip
     pairs = np.concatenate(list(related.values()))

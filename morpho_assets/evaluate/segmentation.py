@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets.errors import InputError
-from morpho_assets.evaluate.metrics import Evaluation, bootstrap_interval, metric_row, metrics_frame
+from morpho_assets.evaluate.intervals import mean_interval
+from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.overlap import Labels, Overlap, overlap
 from morpho_assets.imaging.segmentation.external import site_path
@@ -155,7 +156,7 @@ def _rows(scope: str, scored: list[tuple[int, _Scores, _Scores]], seed: int) -> 
     for metric in ("F1_50", "F1_70", "mAP_DSB", "Dice"):
         values = [found[metric] for _, found, _ in scored]
         chance = float(np.mean([trivial[metric] for _, _, trivial in scored]))
-        interval = bootstrap_interval(values, np.mean, seed)
+        interval = mean_interval(values, seed)
         rows.append(metric_row("segmentation", scope, metric, float(np.mean(values)), true, chance, interval))
     found, trivial = (int(sum(site["count"] for site in sites)) for sites in list(zip(*scored, strict=True))[1:])
     return [

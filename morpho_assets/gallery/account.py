@@ -71,8 +71,8 @@ class Account:
         """One row per thing to tell: what, of which column or table, how many, and a note."""
         throughout = [name for name, number in self.blank.items() if number == self.cells and name in self.text]
         empty = sum(not number for number in self.sites.values())
-        rows: list[tuple[str, str, int | None, str]] = [("sites without cells", "", empty, "")] if empty else []
-        rows += [("table or column left out", name, None, why) for name, why in sorted(self.left_out.items())]
+        rows = [("sites without cells", "", empty, "")] if empty else []
+        rows += [("table or column left out", name, 1, why) for name, why in sorted(self.left_out.items())]
         rows += [("text throughout: no measurement", name, self.blank[name], f"such as {self.text[name]!r}")
                  for name in throughout]  # fmt: skip
         rows += [("sites that lack the column", name, number, "") for name, number in self.lacking.most_common()]

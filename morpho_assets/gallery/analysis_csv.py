@@ -16,11 +16,10 @@ import polars as pl
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.account import Account
-from morpho_assets.gallery.compartments import CELL, NUMBERS, PREFIXES, choose, feature_names, in_order, link_objects
+from morpho_assets.gallery.compartments import CELL, NUMBERS, align, choose, expected_features, in_order, link_objects
 from morpho_assets.gallery.csv_text import read_csv, read_header
 from morpho_assets.gallery.image_table import IMAGE_KEYS, CellProfilerConfig, image_places, require_different
 from morpho_assets.gallery.store import Store
-from morpho_assets.lake.tables import has_prefix
 
 TABLES = re.compile(r"(?P<name>[^/]+)\.(csv|txt)(\.gz)?$", re.IGNORECASE)
 """Tables that CellProfiler writes: commas in .csv, tabs in .txt."""
@@ -71,14 +70,7 @@ def read_analysis(
     numbered: Counter[tuple[str, str]] = Counter()
     for each, header in zip(sets, headers, strict=True):
         cells = _read_set(each, header, config, store, account, numbered)
-        there, known = set(cells.columns), set(features)
-        lacking = [name for name in features if name not in there]
-        if lacking:
-            account.lacking.update(lacking)
-            cells = cells.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
-        cells = cells.select([*(name for name in cells.columns if name not in known), *features])
-        account.count(cells, features)
-        yield each.name, cells
+        yield each.name, align(cells, features, account)
 
 
 def read_site(folder: str | Path, config: CellProfilerConfig | None = None, store: Store | None = None) -> pl.DataFrame:
@@ -93,24 +85,24 @@ def find_sets(folder: str, config: CellProfilerConfig, store: Store, below: bool
     paths = store.glob(f"{folder}/**/*" if below else f"{folder}/*")
     found = {path: match["name"] for path in paths if (match := TABLES.search(path))}
     images = {path: match["prefix"] for path, name in found.items() if (match := _IMAGE.match(name))}
-    if config.prefix is not None:
-        images = {path: prefix for path, prefix in images.items() if prefix == config.prefix}
-    if not images:
+    wanted = {path: prefix for path, prefix in sorted(images.items()) if config.prefix in (None, prefix)}
+    if not wanted:
         shown = ", ".join(sorted(set(found.values()))[:8]) or "no .csv file"
-        wanted = f"{config.prefix or ''}Image.csv beside the tables of objects"
-        raise InputError(folder, "", shown, wanted, "Export the Image table too, or correct the folder or `prefix`.")
+        expected = f"{config.prefix or ''}Image.csv beside the tables of objects"
+        raise InputError(folder, "", shown, expected, "Export the Image table too, or correct the folder or `prefix`.")
+    folders: dict[str, dict[str, str]] = {}
+    for path, name in found.items():
+        folders.setdefault(path.rsplit("/", 1)[0], {})[path] = name
     sets = []
-    for image, prefix in sorted(images.items()):
+    for image, prefix in wanted.items():
         place = image.rsplit("/", 1)[0]
-        longer = tuple(
-            other for path, other in images.items()
-            if path.rsplit("/", 1)[0] == place and other.startswith(prefix) and other != prefix
-        )  # fmt: skip
+        beside = [images[path] for path in folders[place] if path in images]
+        longer = tuple(other for other in beside if other.startswith(prefix) and other != prefix)
         files = {
-            name.removeprefix(prefix): path for path, name in found.items()
-            if path not in images and path.rsplit("/", 1)[0] == place
-            and name.startswith(prefix) and not name.startswith(longer)
-        }  # fmt: skip
+            name.removeprefix(prefix): path
+            for path, name in folders[place].items()
+            if path not in images and name.startswith(prefix) and not name.startswith(longer)
+        }
         sets.append(TableSet(place, prefix, image, files))
     return sets
 
@@ -138,11 +130,10 @@ def _all_features(
     compartments: list[set[str]] = []
     for header in headers:
         objects = {name: columns for file in header.values() for name, columns in file.items()}
-        chosen, _ = choose(objects, config)
-        compartments.append(set(chosen.values()))
-        for name, to in chosen.items():
-            here = feature_names(objects[name], name, to).values()
-            features.setdefault(to, {}).update(dict.fromkeys(one for one in here if has_prefix(one, PREFIXES)))
+        expected = expected_features(objects, config)
+        compartments.append(set(expected))
+        for name, here in expected.items():
+            features.setdefault(name, {}).update(dict.fromkeys(here))
     everywhere = set().union(*compartments) & set(CELL)
     for each, there in zip(sets, compartments, strict=True):
         if everywhere - there:

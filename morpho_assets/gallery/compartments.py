@@ -75,6 +75,36 @@ def feature_names(columns: Iterable[str], name: str, compartment: str) -> dict[s
     }
 
 
+def expected_features(columns: Mapping[str, Sequence[str]], config: CellProfilerConfig) -> dict[str, list[str]]:
+    """By compartment, the features of cells to expect of objects (by name) with these `columns`: of those that recorded
+    parents connect with the cells, as far as names tell, and of all cells, nuclei and cytoplasms."""
+    chosen, _ = choose(columns, config)
+    parents = {to: _parents(columns[name], name, chosen, config) for name, to in chosen.items()}
+
+    def linked(child: str, parent: str) -> bool:
+        return any(said.lower().endswith(parent.lower()) for said in parents[child])
+
+    reached = [name for name in (_root(parents),) if name]
+    for near in reached:  # grows while it is walked
+        reached += [name for name in parents if name not in reached and (linked(name, near) or linked(near, name))]
+    return {
+        to: [one for one in feature_names(columns[name], name, to).values() if has_prefix(one, PREFIXES)]
+        for name, to in chosen.items()
+        if to in (*reached, *CELL)
+    }
+
+
+def align(cells: pl.DataFrame, features: Sequence[str], account: Account) -> pl.DataFrame:
+    """The cells with the `features` in their order; those that they lack are null, and told."""
+    there, known = set(cells.columns), set(features)
+    lacking = [name for name in features if name not in there]
+    if lacking:
+        account.lacking.update(lacking)
+        cells = cells.with_columns(pl.lit(None, pl.Float64).alias(name) for name in lacking)
+    account.count(cells, features)
+    return cells.select([*(name for name in cells.columns if name not in known), *features])
+
+
 def link_objects(
     images: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
@@ -97,7 +127,7 @@ def link_objects(
     _require_known(config, tables)
     parents = {to: _parents(tables[name].columns, name, chosen, config) for name, to in chosen.items()}
     found = {to: _objects(tables[name], name, to, keys, parents[to], account) for name, to in chosen.items()}
-    root = next((name for name in (*CELL, *sorted(found)) if name in found), None)
+    root = _root(found)
     if root is None:
         shown = ", ".join(tables) or "no table of objects"
         raise InputError(file, "", shown, "Cells, Nuclei or other objects", "Export the objects with the Image table.")
@@ -118,6 +148,12 @@ def link_objects(
     described = [name for name in images.columns if name not in IMAGE_KEYS]
     features = [feature for name in in_order(links) for feature in found[name].features]
     return cells.select(*described, pl.col(_CELL).alias("ObjectNumber"), *features)
+
+
+def _root(compartments: Iterable[str]) -> str | None:
+    """The compartment that is the cell."""
+    there = set(compartments)
+    return next((name for name in (*CELL, *sorted(there)) if name in there), None)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

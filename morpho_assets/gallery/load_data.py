@@ -38,6 +38,7 @@ SITES = {
 }
 """Columns of the images of a plate, as the lake's `sites` table has them."""
 
+_RESTORE = "Restore it, or make it again from the images: `morpho samplesheet FOLDER --load-data --out FILE`."
 _IMAGE = re.compile(r"(URL|FileName)_(.+)")
 
 
@@ -57,7 +58,7 @@ def read_load_data(
     Raises InputError for every defect, with the row.
     """
     columns = columns or ColumnsConfig()
-    frame = read_table(body, file)
+    frame = read_table(body, file, _RESTORE)
     plain = {name: name.removeprefix("Image_") for name in frame.columns}
     if len(set(plain.values())) == len(plain):
         frame = frame.rename(plain)

@@ -16,7 +16,15 @@ from pydantic import Field, field_validator
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.load_data import KEYS, SITES
-from morpho_assets.gallery.source import Manifest, MappedSource, check_sites, check_wells, place_wells, read_file
+from morpho_assets.gallery.source import (
+    Manifest,
+    MappedSource,
+    check_braces,
+    check_sites,
+    check_wells,
+    place_wells,
+    read_file,
+)
 from morpho_assets.gallery.store import Store
 from morpho_assets.gallery.text import decoding, listed
 from morpho_assets.gallery.wells import well_name, well_position
@@ -48,7 +56,7 @@ class PhenixSource(MappedSource):
     def _names_the_plate(cls, value: str) -> str:
         if "{plate}" not in value:
             raise ValueError("needs {plate}, which stands for the barcode")
-        return value
+        return check_braces(value, ("plate", "batch"))
 
     def store(self) -> Store:
         return Store(self.replace, self.endpoint_url, self.anonymous, self.retries)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.account import Account
@@ -134,6 +134,11 @@ class MappedSource(SourceModel):
     )
     metadata: str | None = Field(None, description="tables about the treatments, such as …/external_metadata/*.tsv")
 
+    @field_validator("platemaps", "metadata")
+    @classmethod
+    def _names_batches_alone(cls, value: str | None) -> str | None:
+        return value and check_braces(value, ("batch",))
+
     def maps_watched(self) -> tuple[str, ...]:
         """Paths and patterns of the files that say what was done to the wells."""
         maps = [f"{self.platemaps}/{file}" for file in ("*", "platemap/*")] if self.platemaps else []
@@ -156,6 +161,14 @@ class MappedSource(SourceModel):
             wells, known = join_external(wells, store, self.metadata.format(batch=batch))
             files += [known] if known else []
         return self.annotated(wells, place), tuple(files)
+
+
+def check_braces(path: str, known: Sequence[str]) -> str:
+    """The path, if what stands in its braces is known. Raises ValueError for anything else."""
+    for name in re.findall(r"\{([^}]*)\}?", path):
+        if name not in known:
+            raise ValueError(f"has {{{name}}}; what may stand in braces is {', '.join(known)}")
+    return path
 
 
 def read_file(store: Store, path: str) -> bytes:

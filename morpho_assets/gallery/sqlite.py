@@ -16,7 +16,7 @@ import polars as pl
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.account import Account
 from morpho_assets.gallery.analysis_csv import split_objects
-from morpho_assets.gallery.compartments import NUMBERS, link_objects
+from morpho_assets.gallery.compartments import NUMBERS, align, expected_features, in_order, link_objects
 from morpho_assets.gallery.image_table import IMAGE_KEYS, CellProfilerConfig, image_places, require_different
 from morpho_assets.lake.tables import MODULES
 
@@ -65,6 +65,11 @@ def _read(
         key for key in IMAGE_KEYS
         if key in images.columns and all(key in tables.columns[table] for table in tables.objects.values())
     ]  # fmt: skip
+    headers = {name: tables.columns[table] for name, table in tables.objects.items()}
+    if set(headers) == {_ALL_OBJECTS}:
+        headers = {name: each.columns for name, each in _split(pl.DataFrame(schema=headers[_ALL_OBJECTS])).items()}
+    expected = expected_features(headers, config)
+    features = [feature for name in in_order(expected) for feature in expected[name]]
     for index, row in enumerate(images.select(keys).iter_rows()):
         # A key is a number in one table and text in another: either is asked for.
         spellings = [[key, int(key)] if key.isdigit() else [key] for key in row]
@@ -76,9 +81,7 @@ def _read(
         }
         if set(found) == {_ALL_OBJECTS}:
             found = _split(found[_ALL_OBJECTS])
-        cells = link_objects(images[index], found, config, account, path)
-        account.count(cells, [name for name, kind in cells.schema.items() if kind == pl.Float64])
-        yield "-".join(row), cells
+        yield "-".join(row), align(link_objects(images[index], found, config, account, path), features, account)
 
 
 def _find_tables(connection: sqlite3.Connection, config: CellProfilerConfig, path: str | Path) -> _Tables:

@@ -32,7 +32,7 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 Rows = list[tuple[int, list[str]]]
 
 
-def read_table(body: bytes, file: str) -> pl.DataFrame:
+def read_table(body: bytes, file: str, restore: str = "Restore the file.") -> pl.DataFrame:
     """A table as text: its columns, empty cells null, and `ROW`, the number of each row in the file.
 
     Tabs or commas between the cells, gzip or not, UTF-8 or marked UTF-16; the first sheet of a workbook; Parquet. Empty
@@ -40,7 +40,8 @@ def read_table(body: bytes, file: str) -> pl.DataFrame:
     column. A quote within a cell is a character like others; around a cell it may hold the delimiter.
 
     Raises InputError for a file that is empty, has a header alone, another delimiter or encoding, two different columns
-    of one name, a row of another length, a quote that opens a cell and does not close it in its row, or damage.
+    of one name, a row of another length, a quote that opens a cell and does not close it in its row, or damage;
+    `restore` says what to do about an empty one.
     """
     if body[:2] == b"\x1f\x8b":
         body = _unzip(body, file)
@@ -50,9 +51,12 @@ def read_table(body: bytes, file: str) -> pl.DataFrame:
     if body[:4] == b"PAR1" or file.endswith(".parquet"):
         frame = _parquet(body, file)
     else:
-        frame = _assemble(_workbook(body, file) if body[:4] in _WORKBOOKS else _delimited(body, file), file)
+        rows = _workbook(body, file) if body[:4] in _WORKBOOKS else _delimited(body, file)
+        if not rows:
+            raise InputError(file, "row 1", "an empty file", "a header with commas or tabs", restore)
+        frame = _assemble(rows, file)
     if not frame.height:
-        raise InputError(file, "row 2", "no rows", "at least one row below the header", "Restore the file.")
+        raise InputError(file, "row 2", "no rows", "at least one row below the header", restore)
     return frame
 
 
@@ -135,9 +139,7 @@ def _workbook(body: bytes, file: str) -> Rows:
 
 def _delimited(body: bytes, file: str) -> Rows:
     lines = [(n, line) for n, line in enumerate(_LINE_END.split(_decode(body, file)), start=1) if line.strip()]
-    if not lines:
-        raise InputError(file, "row 1", "an empty file", "a header with tabs or commas", "Restore the file.")
-    header = lines[0][1]
+    header = lines[0][1] if lines else ""
     delimiter = next((mark for mark in _READ if mark in header), None)
     if delimiter is None:
         others = [name for mark, name in _DELIMITERS.items() if mark in header]
@@ -159,8 +161,6 @@ def _split(line: str, delimiter: str, file: str, number: int) -> list[str]:
 
 def _assemble(rows: Rows, file: str) -> pl.DataFrame:
     """A header and rows of cells as a frame. Raises InputError for rows of another length, and for columns in doubt."""
-    if not rows:
-        raise InputError(file, "row 1", "an empty file", "a header", "Restore the file.")
     names = [name.strip() for name in rows[0][1]]
     while names and not names[-1]:
         names.pop()

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from morpho_assets.gallery.store import Store
+from morpho_assets.gallery.text import decoding
 from morpho_assets.lake.lake import Snapshot
 
 
@@ -42,7 +43,9 @@ class TruthFolder:
         return self._parquet(f"{self.base}/workspace/truth/treatments")
 
     def _parquet(self, path: str) -> pl.DataFrame:
-        return pl.read_parquet(io.BytesIO(self.store.read(f"{path}.parquet").body))
+        file = f"{path}.parquet"
+        with decoding(file, "Parquet file", "Write the synthetic gallery again."):
+            return pl.read_parquet(io.BytesIO(self.store.read(file).body))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ it. Of a file that holds several planes (OME-TIFF, ImageJ hyperstack, samples of
 from __future__ import annotations
 
 import io
+import logging
 import re
+import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,12 +83,11 @@ def pixel_size(content: bytes) -> float | None:
 
     None where it does not say, where it is no TIFF, and for pixels an inch, which scanners and programs make up.
     """
-    import tifffile
-
     if content[:4] not in _TIFF:
         return None
     try:
-        with tifffile.TiffFile(io.BytesIO(content)) as file:
+        _check_chain("", content)
+        with _tifffile().TiffFile(io.BytesIO(content)) as file:
             if file.is_ome:
                 found = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', file.ome_metadata or "")
                 unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', file.ome_metadata or "")
@@ -104,9 +106,18 @@ _UNITS = {"µm": 1.0, "um": 1.0, "micron": 1.0, "\\u00B5m": 1.0, "nm": 1e-3, "mm
 """Micrometres of a unit."""
 
 
-def _decode_tiff(path: str, content: bytes, plane: Plane) -> NDArray[Any]:
+@lru_cache
+def _tifffile() -> Any:
+    """The library, which tells its log all that is odd about a file: what matters of it is in our errors."""
     import tifffile
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    return tifffile
+
+
+def _decode_tiff(path: str, content: bytes, plane: Plane) -> NDArray[Any]:
+    tifffile = _tifffile()
+    _check_chain(path, content)
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = _only_page(path, file) if plane == ONLY else None
         if page is None:
@@ -124,6 +135,24 @@ def _decode_tiff(path: str, content: bytes, plane: Plane) -> NDArray[Any]:
     if white_is_zero and pixels.dtype.kind == "u":
         return np.iinfo(pixels.dtype).max - pixels
     return pixels
+
+
+def _check_chain(path: str, content: bytes) -> None:
+    """Raise ImageError for pages that lead back to one another: who follows them never ends."""
+    order = "<" if content[:2] == b"II" else ">"
+    big = content[2:4] in (b"+\0", b"\0+")
+    count, tag, pointer = (("Q", 20, "Q"), ("H", 12, "I"))[not big]
+    place = 8 if big else 4
+    seen: set[int] = set()
+    try:
+        while offset := struct.unpack_from(order + pointer, content, place)[0]:
+            if offset in seen:
+                raise ImageError(path, f"is damaged: page {len(seen)} leads back to an earlier one; fetch it again")
+            seen.add(offset)
+            tags = struct.unpack_from(order + count, content, offset)[0]
+            place = offset + struct.calcsize(count) + tags * tag
+    except struct.error:
+        return  # it ends beyond the file, which is told where it is read
 
 
 _EXPORT_GREY = "export each stain as a grey image"

@@ -12,6 +12,7 @@ import polars as pl
 
 from morpho_assets.compute import map_items
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.text import decoding
 from morpho_assets.imaging.fields import flag_fields, flag_same_picture, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
@@ -173,7 +174,7 @@ def _illuminate(
         if uri is None:
             expected = f"an illumination function of {channel} (load_data_with_illum)"
             raise InputError("illumination.method", "gallery", "a plate without one", expected, "Use method: regular.")
-        return _gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
+        return gallery_function(reader.store.resolve(uri), reader.store.read(uri).body, next(iter(images), None))
     return _estimated(images, config, channel)
 
 
@@ -195,13 +196,11 @@ def _estimated(images: _ChannelImages, config: IlluminationConfig, channel: str)
         raise InputError(error.file, f"{channel}, {error.where}", error.found, error.expected, error.do) from None
 
 
-def _gallery_function(uri: str, body: bytes, image: np.ndarray | None) -> Illumination:
+def gallery_function(uri: str, body: bytes, image: np.ndarray | None) -> Illumination:
     """The gallery's function in a .npy file, for images such as `image`. Raises InputError where it does not fit."""
     todo = "Restore the file, or use method: regular."
-    try:
+    with decoding(uri, ".npy file of positive numbers", todo):
         function = Illumination(np.load(io.BytesIO(body)).astype(np.float32))
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(uri, "", f"no illumination function ({error})", "a .npy of positive numbers", todo) from None
     if image is not None and function.flat.shape != image.shape:
         found, expected = (f"{height} x {width} pixels" for height, width in (function.flat.shape, image.shape))
         raise InputError(uri, "", f"a function of {found}", f"{expected}, as the images have", todo)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets.errors import InputError
 from morpho_assets.profiles.correct import CorrectorConfig, Tuner, apply_corrector
@@ -16,6 +15,7 @@ from morpho_assets.profiles.corrected import Corrected
 from morpho_assets.profiles.features import require_features
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.select import SelectConfig, select_features
+from morpho_assets.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -82,18 +82,7 @@ def recipe_file(name: str | Path) -> Path:
 
 def load_recipe(name: str | Path) -> Recipe:
     """The shipped recipe of this name, or the one in a YAML file; InputError naming what is wrong in it."""
-    import yaml
-
-    path = recipe_file(name)
-    try:
-        settings: Any = yaml.safe_load(path.read_text())
-        return Recipe.model_validate(settings)
-    except yaml.YAMLError as error:
-        raise InputError(path, "", str(error).splitlines()[0], "YAML", "Correct the file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(path, ".".join(map(str, first["loc"])), first["msg"], "a valid setting",
-                         "Correct it.") from error  # fmt: skip
+    return read_yaml(Recipe, recipe_file(name))
 
 
 def apply_recipe(

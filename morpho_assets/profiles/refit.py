@@ -22,13 +22,15 @@ KEPT = 16  # results that are remembered: all of four folds and their pairs
 @dataclass(frozen=True)
 class Refit:
     """How profiles came to be: `steps` over the wells `start` with these `features`; `rows` are the row numbers of the
-    profiles in `start`. No step has a sweep: what it chose stands in the step."""
+    profiles in `start`. No step has a sweep: what it chose stands in the step. `together`: controls rank in folds
+    whether these steps need it or not, so that profiles made by other steps are ranked alike."""
 
     start: pl.DataFrame
     features: tuple[str, ...]
     steps: tuple[Step, ...]
     rows: npt.NDArray[np.intp]
     seed: int = 0
+    together: bool = False
     _made: dict[bytes, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def fitted(self, across_plates: bool) -> npt.NDArray[np.bool_]:

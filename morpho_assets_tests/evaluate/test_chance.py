@@ -16,12 +16,12 @@ from morpho_assets.evaluate.chance import (
     normalised_ap,
     null_ap,
     random_ranks,
-    ranking_test,
+    ranking_null,
 )
 
 
 def p_value(score: float, configurations: list[tuple[int, int]], **settings: int) -> float:
-    return ranking_test(score, configurations, **settings).p_value  # type: ignore[arg-type]
+    return ranking_null(configurations, **settings).p_value(score)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("positives", "total"), [(1, 1), (1, 17), (2, 6), (3, 9), (5, 5)])

@@ -6,15 +6,21 @@ import numpy as np
 import polars as pl
 import pytest
 
+from morpho_assets.evaluate.asked import Asked
 from morpho_assets.evaluate.average_precision import RetrievalConfig, average_precision
-from morpho_assets.evaluate.folds import fold_scores, needed_folds
+from morpho_assets.evaluate.folds import Folds, drawn_folds
 from morpho_assets.evaluate.pairs import PairRule
 from morpho_assets.evaluate.retrieval import mean_average_precision, treatment_scores
-from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.features import feature_columns, to_matrix
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.recipe import Recipe, Step, apply_recipe
 from morpho_assets.profiles.refit import Refit, scaled
 from morpho_assets_tests.evaluate.conftest import screen
+
+
+def folds_of(frame: pl.DataFrame, config: RetrievalConfig, refit: Refit | None) -> tuple[Folds | None, bool]:
+    return drawn_folds(to_matrix(frame, feature_columns(frame)), frame, config, refit, 0)
+
 
 PUBLISHED = RetrievalConfig(pairing="published")
 
@@ -81,44 +87,50 @@ def test_only_treatments_with_wells_beside_each_other_need_folds_on_a_mere_scale
     }  # fmt: skip
 
 
-def test_folds_are_of_the_controls_that_were_fitted_on() -> None:
+def test_folds_are_of_the_controls_and_needed_where_they_were_fitted_on() -> None:
     frame = normalize(one_plate(0, 0, treatments=4, controls=10))
-    refit = scaled(frame, feature_columns(frame))
+    features = feature_columns(frame)
     control = (frame["Metadata_control_type"] == "negcon").fill_null(False).to_numpy()
-    folds, everywhere = needed_folds(frame, RetrievalConfig(), refit, 0)
+    folds, needed = folds_of(frame, RetrievalConfig(), scaled(frame, features))
     assert folds is not None
-    assert not everywhere
+    assert needed
+    assert not folds.everywhere
     assert sorted(np.bincount(folds.number[control]).tolist()) == [2, 2, 3, 3]
     assert sorted(np.bincount(folds.number[~control]).tolist()) == [4, 4, 4, 4]
     among_treated = RetrievalConfig(negatives=PairRule(where="treated"))
-    assert needed_folds(frame, among_treated, refit, 0) == (None, False)
     whole = normalize(frame, NormalizeConfig(reference="all"))
-    assert needed_folds(whole, RetrievalConfig(), scaled(whole, feature_columns(whole)), 0) == (None, False)
-    assert needed_folds(frame, RetrievalConfig(), None, 0) == (None, False)
+    for rows, config, refit in (
+        (frame, among_treated, scaled(frame, features)), (whole, RetrievalConfig(), scaled(whole, features)),
+        (frame, RetrievalConfig(), None),
+    ):  # fmt: skip
+        folds, needed = folds_of(rows, config, refit)
+        assert folds is not None  # to see what other controls would give
+        assert not needed
+    assert folds_of(frame.filter(~pl.Series(control)), among_treated, None) == (None, False)
 
 
 def test_a_score_is_the_mean_over_folds_each_on_a_scale_without_it() -> None:
     frame = normalize(one_plate(0.5, 0, treatments=3, controls=8))
     features = feature_columns(frame)
-    folds, _ = needed_folds(frame, RetrievalConfig(), scaled(frame, features), 0)
+    folds, _ = folds_of(frame, RetrievalConfig(), scaled(frame, features))
     assert folds is not None
     rows = np.flatnonzero(frame["Metadata_control_type"].is_null().to_numpy())
     expected = []
     for fold in range(4):
-        left_out = folds.rivals & (folds.number == fold)
-        fit = pl.Series(folds.rivals & ~left_out)
+        left_out = folds.controls & (folds.number == fold)
+        fit = pl.Series(folds.controls & ~left_out)
         again = normalize(frame.with_columns(Metadata_fit=fit), NormalizeConfig(reference="Metadata_fit"))
         there = RetrievalConfig(negatives=PairRule(where="Metadata_left_out"))
         marked = again.with_columns(Metadata_left_out=pl.Series(left_out))
         expected.append(average_precision(marked.select(features).to_numpy(), marked, there).ap)
-    found = fold_scores(folds, frame, RetrievalConfig(), rows)
+    found = folds.scores(frame, RetrievalConfig(), rows)
     np.testing.assert_allclose(found.ap, np.mean(expected, axis=0), atol=1e-6)
 
 
 def test_two_profiles_are_compared_on_a_scale_that_neither_has_made() -> None:
     frame = normalize(one_plate(0.5, 0, treatments=3, controls=8))
     features = feature_columns(frame)
-    folds, _ = needed_folds(frame, RetrievalConfig(), scaled(frame, features), 0)
+    folds, _ = folds_of(frame, RetrievalConfig(), scaled(frame, features))
     assert folds is not None
     columns = np.arange(frame.height)
     similar = np.empty((frame.height, frame.height))
@@ -127,8 +139,34 @@ def test_two_profiles_are_compared_on_a_scale_that_neither_has_made() -> None:
     for one, other in ((0, 1), (2, 17), (5, 5)):
         out = {folds.number[one], folds.number[other]}
         out |= {(folds.number[one] + 1) % 4} if len(out) == 1 else set()
-        fit = pl.Series(folds.rivals & ~np.isin(folds.number, list(out)))
+        fit = pl.Series(folds.controls & ~np.isin(folds.number, list(out)))
         again = normalize(frame.with_columns(Metadata_fit=fit), NormalizeConfig(reference="Metadata_fit"))
         values = again.select(features).to_numpy()
         cosine = values[one] @ values[other] / np.linalg.norm(values[one]) / np.linalg.norm(values[other])
         assert similar[one, other] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_without_a_fold_it_is_as_if_its_controls_were_not_there() -> None:
+    frame = normalize(screen(0.5, treatments=3, plates=2))
+    features = feature_columns(frame)
+    asked = Asked.of(frame, features, RetrievalConfig(), 0, None)
+    assert asked.folds is not None
+    assert not asked.treatments()["folded"].any()
+    fewer = normalize(frame.filter(~pl.Series(asked.folds.controls & (asked.folds.number == 1))))
+    expected = treatment_scores(fewer, features, RetrievalConfig(), 0)
+    np.testing.assert_allclose(asked.treatments(without=1)["mAP"], expected["mAP"], atol=1e-5)
+
+
+def test_without_a_fold_the_others_rank_on_scales_that_it_did_not_make() -> None:
+    frame = normalize(one_plate(0.5, 0, treatments=3, controls=8))
+    folds, _ = folds_of(frame, RetrievalConfig(), scaled(frame, feature_columns(frame)))
+    assert folds is not None
+    rows = np.flatnonzero(frame["Metadata_control_type"].is_null().to_numpy())
+    expected = [
+        average_precision(
+            folds.out(*sorted((0, f))), frame, RetrievalConfig(), rows, folds.controls & (folds.number == f)
+        )
+        for f in (1, 2, 3)
+    ]
+    found = folds.scores(frame, RetrievalConfig(), rows, without=0)
+    np.testing.assert_allclose(found.ap, np.mean([each.ap for each in expected], axis=0))

@@ -73,7 +73,10 @@ def test_of_several_exports_in_a_folder_the_prefix_chooses(tmp_path: Path) -> No
     write_csv(tmp_path, export(), "MyExpt_")
     with pytest.raises(InputError, match=r"site 1 of well A01 twice: in .* and in .*MyExpt_"):
         read(tmp_path)
-    assert rows(read(tmp_path, prefix="MyExpt_")) == rows(read(tmp_path, prefix="")) == FIVE
+    one, other = read(tmp_path, prefix="MyExpt_"), read(tmp_path, prefix="")
+    assert rows(one) == FIVE
+    assert one.equals(other)
+    assert one.width == 7
 
 
 def test_gzip_and_the_code_page_of_windows(tmp_path: Path) -> None:

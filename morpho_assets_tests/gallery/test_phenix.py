@@ -159,3 +159,7 @@ def test_a_plate_that_was_measured_twice_is_refused(lab):
 def test_files_must_name_the_plate():
     with pytest.raises(ValidationError, match=r"needs \{plate\}"):
         PhenixSource(kind="phenix", name="lab", files="images/Index.xml")
+    with pytest.raises(ValidationError, match=r"has \{run\}; what may stand in braces is plate, batch"):
+        PhenixSource(kind="phenix", name="lab", files="images/{plate}/{run}/Index.xml")
+    with pytest.raises(ValidationError, match=r"has \{plate\}; what may stand in braces is batch"):
+        PhenixSource(kind="phenix", name="lab", files="{plate}/Index.xml", platemaps="maps/{plate}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import imagecodecs
@@ -196,6 +197,19 @@ def test_planes_that_are_not_named_or_not_there_are_told(form: str) -> None:
         read_image(FORMS[form])
     with pytest.raises(ImageError, match=r"has 3 planes, not the one numbered 3 \(from 0\)"):
         read_image(FORMS[form], Plane(frame=3))
+
+
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_pages_that_lead_back_to_one_another_are_told(options: dict[str, object]) -> None:
+    content = tiff(GREY, **options)
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages.first
+        order, pointer, tags = file.byteorder, "Q" if file.is_bigtiff else "I", len(page.tags)
+        after = page.offset + (8 + 20 * tags if file.is_bigtiff else 2 + 12 * tags)
+    loop = struct.pack(order + pointer, page.offset)
+    with pytest.raises(ImageError, match="is damaged: page 1 leads back to an earlier one"):
+        read_image(content[:after] + loop + content[after + len(loop) :])
+    np.testing.assert_allclose(read_image(content), GREY / 65535, rtol=1e-6)
 
 
 def test_series_are_images_within_a_file() -> None:

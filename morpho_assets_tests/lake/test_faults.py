@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -101,17 +101,17 @@ def change_everything(toy: Toy) -> None:
 
 def strike(place: Disk | Store, action: Callable[[Workspace], Any], check: Callable[[Fault], None], how: str,
            step: int, error: type[OSError] = OSError) -> None:  # fmt: skip
-    """Let the action meet a fault at every `step`-th operation, and check what is left each time."""
-    operations = Fault()
-    place.put_back()
-    place.struck(operations, action)
-    count = len(operations.seen)
-    for at in range(1 + step // 2, count + 1, step):
+    """Let the action meet a fault at every `step`-th operation, until it ends before it meets one, and check what is
+    left each time."""
+    for at in count(1 + step // 2, step):
         place.put_back()
         fault = Fault(at, how, error)
         with suppress(Killed, OSError, MorphoError):
             place.struck(fault, action)
-        assert fault.happened, f"operation {at} of {count}"
+        if not fault.happened:
+            assert at > 3 * step, f"the action had {len(fault.seen)} operations"
+            check(fault)
+            return
         if fault.dead or fault.seen[at - 1] in ("remove", "delete"):  # a lease that cannot be given up runs out
             bury(place.toy.files)
         check(fault)

@@ -47,7 +47,7 @@ def test_the_jump_compound_steps() -> None:
         ("about: x\nsteps: [{normalise: {}}]", "normalise"),
         ("about: x\nsteps: [{normalize: {}, select: {}}]", "exactly one"),
         ("about: x\nsteps: [{correct: {corrector: magic}}]", "magic"),
-        ("about: [", "expected YAML"),
+        ("about: [", "no readable YAML"),
     ],
 )
 def test_a_recipe_file_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
