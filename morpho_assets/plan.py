@@ -113,6 +113,7 @@ def why(
         name, partition) not in now]  # fmt: skip
     if sources is not None:
         reasons += _seen(commit.sources, sources)
+    reasons += _judged_anew(stage, target, commit)
     return tuple(dict.fromkeys(reasons))
 
 
@@ -208,6 +209,16 @@ def tries(state: State, task: Task) -> tuple[int, str | None]:
 def _moved(stage: str, partition: Partition, what: str, target: Target) -> str:
     """A change of something that is read, in words; named by its partition where that is another one."""
     return f"{stage} {what}" if partition.key == target.partition.key else f"{stage} of {partition} {what}"
+
+
+def _judged_anew(stage: Stage, target: Target, commit: Commit) -> Iterator[str]:
+    """The settings by which a closed gate was judged, where they are others now."""
+    closed = {verdict.check: verdict.facts for verdict in commit.closed}
+    for check in stage.checks:
+        for name in check.judged_by if check.name in closed else ():
+            was, now = closed[check.name].get(name), plain(getattr(target.settings, name))
+            if was != now:
+                yield f"`{name}` {_shown(was)} -> {_shown(now)}"
 
 
 def _seen(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from morpho_assets import __version__
 from morpho_assets.compute import Progress, no_progress
 from morpho_assets.errors import LakeError, MorphoError
-from morpho_assets.lake.digests import digest
+from morpho_assets.lake.digests import digest, plain
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.leases import Busy, held
 from morpho_assets.lake.ledger import Commit, Partition, Read, State, Taken, Verdict, now, who
 from morpho_assets.lake.work import Work
@@ -24,7 +25,7 @@ from morpho_assets.plan import (
     why,
 )
 from morpho_assets.retry import forgiven, network_faults
-from morpho_assets.stages import STAGES, Stage, Target
+from morpho_assets.stages import STAGES, Check, Stage, Target
 from morpho_assets.workspace import Workspace
 
 
@@ -236,22 +237,22 @@ class Run:
 
     def _verdicts(self, stage: Stage, target: Target, work: Work, draft: Commit) -> tuple[Verdict, ...]:
         settings = target.study if target.study is not None else target.settings
-        return tuple(
-            _asked_of(check.name, check.blocking, check.function, work.inputs.adding(draft), work.key, settings)
-            for check in stage.checks
-        )
+        return tuple(_asked_of(check, work.inputs.adding(draft), work.key, settings) for check in stage.checks)
 
 
-def _asked_of(name: str, blocking: bool, function: Callable[..., Verdict], *arguments: Any) -> Verdict:
+def _asked_of(check: Check, tables: Snapshot, key: str, settings: Any) -> Verdict:
     """A check's verdict, under its name; a check that fails itself has not passed, and says so. A fault of the disk or
-    the network is no verdict."""
+    the network is no verdict. What it was judged by is kept with it."""
     try:
-        verdict = function(*arguments)
+        verdict = check.function(tables, key, settings)
     except network_faults():
         raise
     except Exception as error:  # what was made stands all the same
-        return Verdict(check=name, passed=False, text=f"the check failed itself: {type(error).__name__}: {error}")
-    return verdict.model_copy(update={"check": name, "blocking": blocking})
+        text = f"the check failed itself: {type(error).__name__}: {error}"
+        return Verdict(check=check.name, passed=False, text=text, blocking=check.blocking)
+    judged_by = {name: plain(getattr(settings, name)) for name in check.judged_by}
+    facts = {**verdict.facts, **judged_by}
+    return verdict.model_copy(update={"check": check.name, "blocking": check.blocking, "facts": facts})
 
 
 def _with(state: State, stage: str, partition: Partition, commit: Commit | None) -> State:

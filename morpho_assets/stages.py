@@ -85,12 +85,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of a stage: its name, what it asks, and its function of tables, key and settings."""
+    """A check of a stage: its name, what it asks, and its function of tables, key and settings. A gate that closed is
+    asked again where the settings named in `judged_by` are others than it was closed with."""
 
     name: str
     about: str
     function: Callable[[Snapshot, str, Any], Verdict]
     blocking: bool = False
+    judged_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,11 @@ class Stage:
     kinds: frozenset[str] = frozenset({"parquet"})
 
 
-def check(function: Callable[[Snapshot, str, Any], Verdict], blocking: bool = False) -> Check:
+def check(
+    function: Callable[[Snapshot, str, Any], Verdict], blocking: bool = False, judged_by: tuple[str, ...] = ()
+) -> Check:
     """A check with the name and the words of its function."""
-    return Check(function.__name__, (function.__doc__ or "").split("\n\n")[0].strip(), function, blocking)
+    return Check(function.__name__, (function.__doc__ or "").split("\n\n")[0].strip(), function, blocking, judged_by)
 
 
 def _study(*names: str) -> Callable[[Target], Any]:
@@ -222,7 +226,7 @@ _PLATES_FUNCTIONS = Input("illumination", ("illumination_functions",), "plates")
 _PLATES_MASKS = Input("masks", ("masks", "objects"), "plates")
 _PLATES_QUALITY = Input("image_quality", ("image_quality",), "plates")
 _PLATES_PROFILES = Input("well_profiles", ("well_profiles", "normalized_profiles"), "plates")
-_FEW_FAILED = check(few_failed_sites, blocking=True)
+_FEW_FAILED = check(few_failed_sites, blocking=True, judged_by=("failed_sites",))
 
 _STAGES = (
     Stage(

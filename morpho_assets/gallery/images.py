@@ -12,7 +12,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import ImageError
+from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.gallery.store import WEB, Content, Store
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import LocalFiles, quoted
@@ -111,6 +111,9 @@ def _write(
     failures: list[dict[str, Any]],
 ) -> None:
     """Write the tables, in the order of the manifest, and say which sites are done and which failed."""
+    if len(files) + len(failures) != len(sites):
+        counts = f"{len(files)} images were fetched and {len(failures)} failed of {len(sites)}"
+        raise LakeError(f"{work.stage} of {work.partition}: {counts}")
     order = {(r["Metadata_Well"], r["Metadata_Site"], r["channel"]): i for i, r in enumerate(sites)}
 
     def rank(row: Mapping[str, Any]) -> int:

@@ -133,7 +133,11 @@ class Work:
         return self.lake.ledger.keys(self.previous) if self.previous is not None else {}
 
     def covered(self) -> Sites:
-        """The sites for the commit: all that were to be done, and those that failed."""
+        """The sites for the commit: all that were to be done, and those that failed. Raises LakeError for one that
+        failed and was not to be done."""
+        strange = self.failed.keys() - self.sites.keys()
+        if strange:
+            raise LakeError(f"{self.stage} of {self.partition}: site {min(strange)} failed, but is none of its sites")
         return Sites(total=len(self.sites), digest=digest(sorted(self.sites)), failed=dict(sorted(self.failed.items())))
 
     def clear(self) -> None:

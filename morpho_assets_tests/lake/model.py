@@ -32,7 +32,7 @@ from unittest.mock import patch
 import polars as pl
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from morpho_assets.errors import MorphoError
 from morpho_assets.lake.files import LocalFiles
@@ -45,10 +45,11 @@ from morpho_assets.workspace import Workspace
 from morpho_assets_tests.lake.faults import Bucket, Fault, Killed, disk, no_pauses
 from morpho_assets_tests.lake.toy import ALL, PLATES, SITES, STAGES_OF, STUDY, Toy, bury, problems, toy_stages
 
-plates = st.sampled_from(PLATES)
-partitions = st.sampled_from(ALL)
-indices = st.integers(0, len(SITES) - 1)
-words = st.sampled_from(["2", "7", "bad"])
+# Most of what happens happens to one plate and to one of its images, so that it meets what happened before.
+plates = st.sampled_from([*["P1"] * 3, "P2"])
+partitions = st.sampled_from([*ALL[:1] * 3, *ALL[1:]])
+indices = st.sampled_from([0, 0, 0, 1, 2])
+words = st.sampled_from(["2", "7", "bad", None, "touched"])
 deaths = st.tuples(st.integers(1, 250), st.sampled_from(["fails", "lost", "dies", "dies after"]))
 PLATE_STAGES = STAGES_OF["plate"]
 FRESH: dict[Any, dict[str, pl.DataFrame]] = {}
@@ -68,26 +69,26 @@ class LedgerModel(RuleBasedStateMachine):
         self.toy = Toy.make(self.folder)
         self.lost: set[str] = set()
 
-    @rule(in_memory=st.booleans())
-    def _store(self, in_memory: bool) -> None:
-        """An object store in the place of the disk, while the lake is empty."""
-        if in_memory and not self.toy.files.find(""):
+    @initialize(in_memory=st.booleans(), made=st.sampled_from([[], ALL[:1], ALL]))
+    def begin(self, in_memory: bool, made: list[Partition]) -> None:
+        """On a disk or in an object store, where some of it is made already."""
+        if in_memory:
             self.toy = replace(self.toy, files=Bucket().files())
+        for partition in made:
+            _make(partition, STAGES_OF[partition.kind], self.toy.workspace())
 
     # What people do
 
-    @rule(partition=partitions, index=st.integers(0, 3), force=st.booleans())
-    def make_one(self, partition: Partition, index: int, force: bool) -> None:
+    @rule(
+        partition=partitions,
+        stages=st.sampled_from([0, 0, 0, 1, 2, 3, 4]),
+        how=st.sampled_from(["", "", "force", "retry"]),
+    )
+    def make(self, partition: Partition, stages: int, how: str) -> None:
+        """A partition's stages in order, or one of them alone."""
         names = STAGES_OF[partition.kind]
-        self._tried(partial(_make, partition, [names[index % len(names)]], force=force))
-
-    @rule(partition=partitions)
-    def make_all(self, partition: Partition) -> None:
-        self._tried(partial(_make, partition, STAGES_OF[partition.kind]))
-
-    @rule(partition=partitions)
-    def retry(self, partition: Partition) -> None:
-        self._tried(partial(_make, partition, STAGES_OF[partition.kind], retry=True))
+        chosen = [names[stages % len(names)]] if stages else names
+        self._tried(partial(_make, partition, chosen, **({how: True} if how else {})))
 
     @rule(factor=st.integers(1, 2), shift=st.integers(0, 1))
     def change_settings(self, factor: int, shift: int) -> None:
@@ -98,21 +99,15 @@ class LedgerModel(RuleBasedStateMachine):
         self.toy.write_sheet(plate, treatment, without)
 
     @rule(plate=plates, index=indices, word=words)
-    def change_image(self, plate: str, index: int, word: str) -> None:
-        self.toy.image(plate, index).write_text(word)
-
-    @rule(plate=plates, index=indices)
-    def lose_image(self, plate: str, index: int) -> None:
-        self.toy.image(plate, index).unlink(missing_ok=True)
-
-    @rule(plate=plates, index=indices)
-    def touch_image(self, plate: str, index: int) -> None:
-        if self.toy.image(plate, index).exists():
-            os.utime(self.toy.image(plate, index))
-
-    @rule()
-    def clean(self) -> None:
-        sweep(self.toy.workspace().lake, days=-1)
+    def change_image(self, plate: str, index: int, word: str | None) -> None:
+        """Another image, a bad one, none, or the same one written again."""
+        image = self.toy.image(plate, index)
+        if word is None:
+            image.unlink(missing_ok=True)
+        elif word != "touched":
+            image.write_text(word)
+        elif image.exists():
+            os.utime(image)
 
     # What happens to them
 
@@ -120,9 +115,9 @@ class LedgerModel(RuleBasedStateMachine):
     def make_and_die(self, partition: Partition, death: tuple[int, Any]) -> None:
         self._struck(Fault(*death), partial(_make, partition, STAGES_OF[partition.kind]))
 
-    @rule(death=deaths)
-    def clean_and_die(self, death: tuple[int, Any]) -> None:
-        self._struck(Fault(*death), lambda workspace: sweep(workspace.lake, days=-1))
+    @rule(death=st.none() | deaths)
+    def clean(self, death: tuple[int, Any] | None) -> None:
+        self._struck(Fault(*death) if death else Fault(), lambda workspace: sweep(workspace.lake, days=-1))
 
     @rule(data=st.data(), cut=st.booleans())
     def lose_file(self, data: st.DataObject, cut: bool) -> None:
@@ -141,7 +136,7 @@ class LedgerModel(RuleBasedStateMachine):
         """While a stage is at work, before or after it has read its inputs, something else happens; where that is a
         run, it is by somebody who takes no notice of leases."""
         partition = Partition("study", STUDY) if stage == "feature_space" else Partition("plate", plate)
-        events = ["image", "lost", "sheet", "settings", "run", "run of all"]
+        events = ["image", "sheet", "settings", "run", "run of all"]
         meanwhile = data.draw(st.sampled_from(events), label="meanwhile")
         word = data.draw(words, label="word")
         happened = []
@@ -152,8 +147,6 @@ class LedgerModel(RuleBasedStateMachine):
             happened.append(meanwhile)
             if meanwhile == "image":
                 self.change_image(plate, 0, word)
-            elif meanwhile == "lost":
-                self.lose_image(plate, 0)
             elif meanwhile == "sheet":
                 self.change_sheet(plate, "salt", 0)
             else:
