@@ -191,9 +191,10 @@ def test_a_whole_plate_passes_every_check_in_silence(clean):
 
 @pytest.mark.parametrize("name", of("error"))
 def test_an_error_stops_the_plate_with_one_message(name, plate, clean):
-    # A manifest that was read watches its own files: of another batch, or of where the images lie, it only knows when
-    # it is read anew.
-    run, _ = plate.spoilt(name, **({FORCE: "true"} if name in ("same_plate_twice", "projected_images") else {}))
+    # A manifest that was read watches its own files: of another batch, or of images that were moved, it only knows
+    # when it is read anew.
+    unseen = name in ("same_plate_twice", "projected_images")
+    run, _ = plate.spoilt(name, **({FORCE: "true"} if unseen else {}))
     defect, message = DEFECTS[name], run.message
     assert message is not None
     assert all(sign in message for sign in defect.signs), message

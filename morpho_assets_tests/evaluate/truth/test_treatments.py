@@ -45,8 +45,9 @@ def test_a_wrong_channel_loses_the_parameter_that_it_shows_and_no_other(screen):
     assert {name for name, finding in found.items() if not finding.holds} == {"er_intensity"}
 
 
-def test_a_correction_that_makes_wells_of_a_plate_unlike_each_other_is_caught(screen):
-    """What a sphering does that is fitted on as many wells as features: wells of other plates are then the nearest."""
+def test_a_correction_that_makes_wells_of_a_plate_unlike_each_other_is_no_activity(screen):
+    """What a sphering does that is fitted on as many wells as features: wells of other plates are then the nearest, and
+    those of the same treatment no nearer than others, since rivals lie on the plates of the positives."""
     acting = screen.planted.filter("active")[TREATMENT].to_list()
     inert = screen.profiles.filter(~pl.col(TREATMENT).is_in(acting))
     assert by_name(null_wells(screen.profiles, screen.features, screen.planted, 0))["null_retrieved"].holds
@@ -57,7 +58,17 @@ def test_a_correction_that_makes_wells_of_a_plate_unlike_each_other_is_caught(sc
     features = [f"Cells_{i}" for i in range(inert.height)]
     apart = pl.concat([inert.drop(screen.features), pl.DataFrame(own + 1, schema=features)], how="horizontal")
     found = by_name(null_wells(apart, features, screen.planted, 0))["null_retrieved"]
-    assert not found.holds
+    assert found.holds
+
+
+def test_a_correction_that_knows_the_treatments_is_caught(screen):
+    """Wells of one treatment are moved together, as by a step that has looked at the labels."""
+    labels = screen.profiles[TREATMENT].fill_null("").rank("dense").to_numpy().astype(int)
+    moves = np.random.default_rng(0).normal(scale=3, size=(labels.max() + 1, len(screen.features)))
+    values = screen.profiles.select(screen.features).to_numpy() + moves[labels]
+    moved = pl.concat([screen.profiles.drop(screen.features), pl.DataFrame(values, schema=screen.features)],
+                      how="horizontal")  # fmt: skip
+    assert not by_name(null_wells(moved, screen.features, screen.planted, 0))["null_retrieved"].holds
 
 
 def test_counting_finds_the_toxic_mechanism_alone(screen):
