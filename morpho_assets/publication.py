@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from morpho_assets.errors import LakeError, MorphoError
-from morpho_assets.lake.catalog import Published, is_published, publish_catalog, published_files, publishing
+from morpho_assets.lake.catalog import (
+    Published,
+    is_published,
+    publish_catalog,
+    published_commits,
+    published_files,
+    publishing,
+)
 from morpho_assets.lake.ledger import Commit, Partition, Read, State
 from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import digests_of, unlike
@@ -36,7 +44,13 @@ def is_behind(workspace: Workspace) -> bool:
 
 def clean(workspace: Workspace, days: float = 1.0) -> Swept:
     """Remove files of the lake, and of the folder of images, that nothing names any more (`lake/sweep.py`)."""
-    published = published_files(workspace.settings.catalog)
+    ledger, catalog = workspace.lake.ledger, workspace.settings.catalog
+    published = published_files(catalog)
+    for (stage, partition), number in published_commits(catalog).items():
+        with suppress(LakeError, FileNotFoundError):  # of a commit that is gone nothing can be kept
+            commit = ledger.read(stage, partition, number)
+            published |= {file.path for output in commit.outputs.values() for file in output.files}
+            published |= {*ledger.keys(commit)["files"], *([commit.files] if commit.files else [])}
     return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
 
 

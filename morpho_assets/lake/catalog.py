@@ -20,7 +20,7 @@ from morpho_assets.errors import InputError, LakeError
 from morpho_assets.lake.database import Draft, copy_file, discard, lend_files, quoted
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake
-from morpho_assets.lake.ledger import Commit, Output, State
+from morpho_assets.lake.ledger import Commit, Output, Partition, State
 from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
 
 FORM = "3"
@@ -146,6 +146,15 @@ def publishing(path: str) -> Iterator[None]:
     os.makedirs(os.path.dirname(os.path.realpath(path)), exist_ok=True)
     with FileLock(f"{os.path.realpath(path)}.lock"):
         yield
+
+
+def published_commits(path: str) -> dict[tuple[str, Partition], int]:
+    """The commits that a published catalog was made from: their numbers by stage and partition; none without one."""
+    if _place(path) is None:
+        return {}
+    with _opened(path) as connection:
+        rows = connection.execute("SELECT stage, kind, key, coalesce(part, ''), number FROM partitions").fetchall()
+    return {(stage, Partition(kind, key, part)): number for stage, kind, key, part, number in rows}
 
 
 def published_files(path: str) -> set[str]:

@@ -43,7 +43,7 @@ from morpho_assets.runs import Run
 from morpho_assets.stages import STAGES
 from morpho_assets.workspace import Workspace
 from morpho_assets_tests.lake.faults import Bucket, Fault, Killed, disk, no_pauses
-from morpho_assets_tests.lake.toy import ALL, PLATES, SITES, STAGES_OF, STUDY, Toy, bury, problems, toy_stages
+from morpho_assets_tests.lake.toy import ALL, PLATES, STAGES_OF, STUDY, Toy, bury, problems, toy_stages
 
 # Most of what happens happens to one plate and to one of its images, so that it meets what happened before.
 plates = st.sampled_from([*["P1"] * 3, "P2"])

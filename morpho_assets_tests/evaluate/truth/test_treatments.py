@@ -1,9 +1,12 @@
 """Each check holds on a good screen, and fails on one that was broken on purpose."""
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
 
+from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.truth.treatments import TREATMENT, counting, lengths, null_wells, parameters, ranks
 from morpho_assets_tests.evaluate.truth.conftest import read_screen
@@ -45,30 +48,30 @@ def test_a_wrong_channel_loses_the_parameter_that_it_shows_and_no_other(screen):
     assert {name for name, finding in found.items() if not finding.holds} == {"er_intensity"}
 
 
-def test_a_correction_that_makes_wells_of_a_plate_unlike_each_other_is_no_activity(screen):
-    """What a sphering does that is fitted on as many wells as features: wells of other plates are then the nearest, and
-    those of the same treatment no nearer than others, since rivals lie on the plates of the positives."""
+@pytest.fixture
+def apart(screen):
+    """Inert wells of which those of a plate are unlike each other, and those of other plates nearer: what a sphering
+    gives that is fitted on as many wells as features."""
     acting = screen.planted.filter("active")[TREATMENT].to_list()
     inert = screen.profiles.filter(~pl.col(TREATMENT).is_in(acting))
-    assert by_name(null_wells(screen.profiles, screen.features, screen.planted, 0))["null_retrieved"].holds
     own = np.eye(inert.height)
     plates = inert["Metadata_Plate"].to_numpy()
     for plate in np.unique(plates):
         own[plates == plate] -= own[plates == plate].mean(axis=0)
     features = [f"Cells_{i}" for i in range(inert.height)]
-    apart = pl.concat([inert.drop(screen.features), pl.DataFrame(own + 1, schema=features)], how="horizontal")
-    found = by_name(null_wells(apart, features, screen.planted, 0))["null_retrieved"]
-    assert found.holds
+    return pl.concat([inert.drop(screen.features), pl.DataFrame(own + 1, schema=features)], how="horizontal"), features
 
 
-def test_a_correction_that_knows_the_treatments_is_caught(screen):
-    """Wells of one treatment are moved together, as by a step that has looked at the labels."""
-    labels = screen.profiles[TREATMENT].fill_null("").rank("dense").to_numpy().astype(int)
-    moves = np.random.default_rng(0).normal(scale=3, size=(labels.max() + 1, len(screen.features)))
-    values = screen.profiles.select(screen.features).to_numpy() + moves[labels]
-    moved = pl.concat([screen.profiles.drop(screen.features), pl.DataFrame(values, schema=screen.features)],
-                      how="horizontal")  # fmt: skip
-    assert not by_name(null_wells(moved, screen.features, screen.planted, 0))["null_retrieved"].holds
+def test_wells_of_a_plate_that_are_unlike_each_other_are_no_activity(screen, apart):
+    assert by_name(null_wells(screen.profiles, screen.features, screen.planted, 0))["null_retrieved"].holds
+    assert by_name(null_wells(*apart, screen.planted, 0))["null_retrieved"].holds
+
+
+def test_a_ranking_that_takes_them_for_activity_is_caught(screen, apart, monkeypatch):
+    """As the published pairing does, whose rivals lie on the query's own plate."""
+    published = partial(RetrievalConfig, pairing="published")
+    monkeypatch.setattr("morpho_assets.evaluate.truth.treatments.RetrievalConfig", published)
+    assert not by_name(null_wells(*apart, screen.planted, 0))["null_retrieved"].holds
 
 
 def test_counting_finds_the_toxic_mechanism_alone(screen):
