@@ -1,4 +1,4 @@
-"""The model of the ledger, with as many examples as there is time for (`python -m morpho_assets_tests.lake.model`: more)."""
+"""The model of the ledger, with as many examples as there is time for; run as a module it has any number."""
 
 import pytest
 
