@@ -19,6 +19,7 @@ from morpho_assets.imaging.sites import SiteReader, plate_reader
 from morpho_assets.lake.files import open_files, quoted
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Partition
+from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
@@ -102,7 +103,7 @@ def _read(inputs: Snapshot, study: Study, plates: Sequence[str], main: str) -> _
         metrics,
         treatments,
         inputs.read("projections", study.name),
-        inputs.read("encoders", study.name),
+        inputs.read("encoders", study.name) if study.encoders else table("encoders").empty(),
         inputs.read("planted_and_found", study.name),
         main,
     )
