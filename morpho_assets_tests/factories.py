@@ -205,6 +205,7 @@ def commit_tables(
     work = make_work(lake, stage, partition)
     work.outputs = dict(work.previous.outputs) if work.previous else {}
     work.failed = dict(failed or {})
+    work.sites = dict.fromkeys(work.failed, "")
     for name, frame in tables.items():
         work.outputs[name] = lake.write(stage, partition, name, frame)
     return commit_work(work)

@@ -72,6 +72,11 @@ class Fault:
     def happened(self) -> bool:
         return 0 < self.at <= len(self.seen)
 
+    @property
+    def name(self) -> str:
+        """What the operation that was struck is called."""
+        return self.seen[self.at - 1]
+
 
 @dataclass
 class FaultyFiles:

@@ -324,7 +324,7 @@ def test_on_the_disk_a_file_is_whole_or_not_there_whatever_happens_when(tmp_path
             assert not failed
             assert at > 5
             break
-        if not fault.dead and fault.seen[at - 1] != "remove":
+        if not fault.dead and fault.name != "remove":
             assert not [path for path in root.rglob("*") if path.name.endswith(ASIDE)], fault.seen
         WRITERS[writer](files, _new(f"{root}/new"))
         assert b"new" in {files.read(path) for path in files.find("a")}

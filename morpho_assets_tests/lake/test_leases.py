@@ -96,7 +96,7 @@ def test_a_fault_of_the_store_leaves_no_lease_behind(files, how):
             assert not began
         if not fault.happened:
             break
-        if fault.seen[at - 1] != "remove":
+        if fault.name != "remove":
             assert files.find("ledger/leases") == {}, fault.seen
         bury(files)
     assert at > 3
