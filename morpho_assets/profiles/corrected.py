@@ -57,6 +57,12 @@ class CorrectorSettings(BaseModel):
         assert self.sweep is not None
         return type(self).model_validate({**self.model_dump(exclude={"sweep"}), self.sweep.setting: value})
 
+    def chosen(self, curve: pl.DataFrame) -> Self:
+        """These settings with the value that scores best on tuning treatments, of equal ones the first; `curve` is that
+        of the sweep."""
+        assert self.sweep is not None
+        return self.at(self.sweep.values[int(np.argmax(curve["tuning"].to_numpy()))])
+
 
 def reference_rows(profiles: pl.DataFrame, on: str, least: int, corrector: str) -> npt.NDArray[np.intp]:
     """Row numbers where `on` holds; InputError when they are fewer than `least`."""

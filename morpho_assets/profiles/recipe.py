@@ -55,10 +55,11 @@ class Recipe(BaseModel):
 @dataclass(frozen=True)
 class RecipeResult:
     """`steps`: (name, profiles and features after it) of each step; `dropped`: feature, operation and value of every
-    feature that a selection left out."""
+    feature that a selection left out; `settled`: the steps as they were run, with what sweeps chose in their place."""
 
     steps: tuple[tuple[str, Corrected], ...]
     dropped: pl.DataFrame
+    settled: tuple[Step, ...]
 
     @property
     def final(self) -> Corrected:
@@ -91,7 +92,7 @@ def apply_recipe(
 ) -> RecipeResult:  # fmt: skip
     """Run all steps; features are those of the compartments unless named, `tune` is as in `apply_corrector`."""
     state = Corrected(profiles, tuple(require_features(profiles, features)))
-    steps, dropped = [], []
+    steps, dropped, settled = [], [], []
     for step in recipe.steps:
         if step.normalize is not None:
             state = Corrected(normalize(state.profiles, step.normalize, state.features), state.features)
@@ -101,6 +102,9 @@ def apply_recipe(
             dropped.append(selection.dropped)
         elif step.correct is not None:
             state = apply_corrector(state, step.correct, seed, tune)
+            if state.curve is not None:
+                step = Step(correct=step.correct.chosen(state.curve))
+        settled.append(step)
         steps.append((step.name, state))
     none = pl.DataFrame(schema={"feature": pl.String, "operation": pl.String, "value": pl.Float64})
-    return RecipeResult(tuple(steps), pl.concat([none, *dropped]))
+    return RecipeResult(tuple(steps), pl.concat([none, *dropped]), tuple(settled))
