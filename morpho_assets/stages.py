@@ -362,10 +362,11 @@ _STAGES = (
         "`planted_and_found`.",
         ("metrics", "treatments", "treatment_scores", "planted_and_found"),
         (
-            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
+            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles", "metrics")), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="4",
+        sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise, product
 
 import polars as pl
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.baselines import shuffled
+from morpho_assets.errors import InputError, NothingLeft
+from morpho_assets.evaluate.baselines import shuffled_before
 from morpho_assets.evaluate.evaluators import (
     PLATE_EVALUATORS,
     TRUTH_EVALUATORS,
@@ -20,6 +20,7 @@ from morpho_assets.evaluate.evaluators import (
 from morpho_assets.evaluate.metrics import (
     SCORES_SCHEMA,
     Evaluation,
+    averaged,
     metrics_frame,
     paired_differences,
     treatment_names,
@@ -28,9 +29,13 @@ from morpho_assets.gallery.truth import read_truth, truth_folders
 from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
+from morpho_assets.profiles.made import Chains
+from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import reported
 
+Made = tuple[pl.DataFrame, tuple[str, ...], Refit | None]
+"""Profiles, their features, and how they came to be."""
 TRUTH = "truth"  # the variant of what is compared with what was planted
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
@@ -38,9 +43,9 @@ PLATES = "plates"  # the variant of what does not depend on a feature space
 def evaluate_study(work: Work) -> None:
     """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`.
 
-    A variant is a space, a space and
-    the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
-    Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
+    A variant is a space, a space and the step it has come to, or a space with its treatments shuffled: what an
+    evaluator gives where there is nothing, in the mean of several draws, each made before the first step that reads
+    treatments. Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
     `against <the step before>`, paired by treatment. Evaluators of plates see the plates once, as
     variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
     and write nothing of real ones. InputError names the evaluator and the variant.
@@ -51,22 +56,30 @@ def evaluate_study(work: Work) -> None:
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
     variants = [(space, step) for space, names in steps.items() for step in names]
+    chains = Chains(inputs, study, asked.spaces, asked.corrections, seed)
     metrics, treatments, scores = [], [], []
-    total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
+    total, done = (1 + asked.shuffles) * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
         profiles = reported(read_space(inputs, study, space, step))
-        features = space_features(profiles)
+        made = profiles, tuple(space_features(profiles)), chains.refit(space, step, profiles)
         name = variant_name(space, step)
-        for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
-            for evaluator, settings in of_profiles.items():
-                with _named(study, evaluator, variant):
-                    found = evaluate(rows, features, settings, seed)
+        shuffles = _shuffles(made, range(seed, seed + asked.shuffles))
+        for variant, draws in ((name, iter([made])), (f"{name}, {SHUFFLED}", shuffles)):
+            found: dict[str, list[Evaluation]] = {evaluator: [] for evaluator in of_profiles}
+            for wells, features, refit in draws:
+                for evaluator, settings in of_profiles.items():
+                    with _named(study, evaluator, variant):
+                        found[evaluator].append(evaluate(wells, features, settings, seed, refit))
+                    done += 1
+                    work.progress("evaluation", done, total)
+            for evaluator, evaluations in found.items():
+                if not evaluations:
+                    continue
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
-                metrics.append(found.metrics.with_columns(**place))
-                scores.append(found.scores.with_columns(**place))
-                treatments += _treatments(found, place)
-                done += 1
-                work.progress("evaluation", done, total)
+                mean = averaged(evaluations)
+                metrics.append(mean.metrics.with_columns(**place))
+                scores.append(mean.scores.with_columns(**place))
+                treatments += _treatments(mean, place)
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     metrics += _changes(study, scored, steps, of_profiles, seed)
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
@@ -80,10 +93,10 @@ def evaluate_study(work: Work) -> None:
     truth = read_truth(truth_folders(inputs, work.source)) if of_truth else None
     for evaluator, settings in of_truth.items():
         with _named(study, evaluator, TRUTH):
-            found = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
+            seen = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
         place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
-        metrics.append(found.metrics.with_columns(**place))
-        points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
+        metrics.append(seen.metrics.with_columns(**place))
+        points.append(seen.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
         done += 1
         work.progress("evaluation", done, total)
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
@@ -91,6 +104,13 @@ def evaluate_study(work: Work) -> None:
     work.write("treatment_scores", scored)
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
     work.write("metrics", frame)
+
+
+def _shuffles(made: Made, seeds: Iterable[int]) -> Iterator[Made]:
+    """The profiles with treatments shuffled, once for each seed; none where a step then leaves no feature."""
+    for seed in seeds:
+        with suppress(NothingLeft):
+            yield shuffled_before(*made, seed=seed)
 
 
 def _changes(

@@ -39,6 +39,12 @@ class CorrectorSettings(BaseModel):
         default=None, description="chooses one setting on tuning treatments; null: settings as they stand"
     )
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether what it gives to a well depends on which wells have which treatment. A sweep does not count: it reads
+        those of treatments that are then not reported."""
+        return False
+
     @model_validator(mode="after")
     def _sweep_fits(self) -> Self:
         if self.sweep is not None:

@@ -42,6 +42,12 @@ class Step(BaseModel):
             return self.correct.corrector
         return "normalize" if self.normalize is not None else "select"
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it looks at which wells have which treatment. What it finds there it may have put there, so that
+        nulls are made by running it anew."""
+        return any(config.reads_labels for config in (self.select, self.correct) if config is not None)
+
 
 class Recipe(BaseModel):
     """Steps in their order."""
