@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from morpho_assets.profiles.rows import rows_where
 from morpho_assets.profiles.tuning import SweepConfig
 
 Matrix = npt.NDArray[np.float64]
+Unseen = Literal["refuse", "accept"]
+"""What a corrector does about directions that its reference rows do not span."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,3 @@ def reference_rows(profiles: pl.DataFrame, on: str, least: int, corrector: str) 
         raise InputError("profiles", corrector, f"{rows.size} rows where {on}", f"at least {least}",
                          "Mark the controls in the plate map or fit on other rows with `reference`.")  # fmt: skip
     return rows
-
-
-def inverse_root(covariance: Matrix, regularisation: float) -> Matrix:
-    """(C + regularisation I)^-1/2 of a symmetric (d, d) matrix; eigenvalues are floored at 0 before."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors / np.sqrt(np.maximum(values, 0) + regularisation)) @ vectors.T)
-
-
-def root(covariance: Matrix, regularisation: float) -> Matrix:
-    """(C + regularisation I)^1/2, as `inverse_root`."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0) + regularisation)) @ vectors.T)

@@ -135,4 +135,6 @@ def _without(step: Step) -> Step:
     }
     if step.normalize is not None:
         narrowed["too_few"] = "all"
+    if hasattr(step.correct, "unseen"):
+        narrowed["unseen"] = "accept"  # with all wells it was not refused
     return Step.model_validate({name: getattr(step, name).model_copy(update=narrowed)})
