@@ -353,4 +353,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.calibration import main as run  # by a name that other processes find
+
+    run()
