@@ -179,7 +179,7 @@ def test_an_object_whose_number_is_none_is_told(number: float) -> None:
 
 
 @pytest.mark.parametrize(("values", "told"), [([None] * 5, False), ([1, 2, 3, 4, 5], True)], ids=["empty", "values"])
-def test_a_column_without_a_name_is_left_out_and_told_where_it_holds_something(values: list[object], told: bool) -> None:
+def test_a_column_without_a_name_is_left_out_and_told(values: list[object], told: bool) -> None:
     tables = only("Cells")
     account = Account()
     cells = link({**tables, "Cells": tables["Cells"].with_columns(pl.Series("", values, pl.Int64))}, account)
