@@ -342,25 +342,29 @@ def power_curves(
     chance: float,
 ) -> bytes:
     """Small charts side by side: by the name of a line its sizes of effect, power, and both ends of its interval. The
-    red line is the share that is allowed to be found without any effect."""
+    dashed line is the share that is allowed to be found without any effect."""
     columns = min(3, max(len(panels), 1))
     rows = math.ceil(max(len(panels), 1) / columns)
+    every = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     with _drawing(0.68 * WIDTH * columns, 2.7 * rows + 0.5) as figure:
         if not panels:
             return _nothing(figure, "no designs")
         for place, (title, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(rows, columns, place)
-            for number, (name, (effects, power, low, high)) in enumerate(lines.items()):
+            for name, (effects, power, low, high) in lines.items():
+                number = every.index(name)
                 colour, marker = GROUP_COLOURS[number % len(GROUP_COLOURS)], MARKERS[number % len(MARKERS)]
                 axes.fill_between(effects, low, high, color=colour, alpha=0.15, linewidth=0)
                 axes.plot(effects, power, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
-            axes.axhline(chance, color=RED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
             axes.set(ylim=(-0.03, 1.03), xlabel="size of the effect (control MADs)")
             axes.set_title(title, fontsize=9)
             axes.set_ylabel("share found" if place % columns == 1 or columns == 1 else "")
             axes.grid(axis="y")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=4)
+        named = {
+            label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=4)
         return chart_bytes(figure)
 
 
