@@ -36,7 +36,7 @@ PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(work: Work) -> None:
-    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`.
+    """Write `metrics`, `treatments`, `treatment_scores`, `potencies`, `dose_responses` and `planted_and_found`.
 
     A variant is a space, a space and
     the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
@@ -52,12 +52,13 @@ def evaluate_study(work: Work) -> None:
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
     variants = [(space, step) for space, names in steps.items() for step in names]
     metrics, treatments, scores = [], [], []
+    of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
         profiles = reported(read_space(inputs, study, space, step))
         features = space_features(profiles)
-        name = variant_name(space, step)
-        for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
+        plain = variant_name(space, step)
+        for variant, rows in ((plain, profiles), (f"{plain}, {SHUFFLED}", shuffled(profiles, seed=seed))):
             for evaluator, settings in of_profiles.items():
                 with _named(study, evaluator, variant):
                     found = evaluate(rows, features, settings, seed)
@@ -65,6 +66,8 @@ def evaluate_study(work: Work) -> None:
                 metrics.append(found.metrics.with_columns(**place))
                 scores.append(found.scores.with_columns(**place))
                 treatments += _treatments(found, place)
+                for name, frames in of_doses.items():
+                    frames += [found.details[name].with_columns(**place)] if name in found.details else []
                 done += 1
                 work.progress("evaluation", done, total)
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
@@ -89,6 +92,8 @@ def evaluate_study(work: Work) -> None:
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
     work.write("treatments", pl.concat(treatments) if treatments else table("treatments").empty())
     work.write("treatment_scores", scored)
+    for name, frames in of_doses.items():
+        work.write(name, pl.concat(frames) if frames else table(name).empty())
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
     work.write("metrics", frame)
 
