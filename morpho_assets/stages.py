@@ -358,14 +358,14 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores` and, where the truth is known, "
-        "`planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "planted_and_found"),
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, where compounds have doses `potencies` and "
+        "`dose_responses`, and, where the truth is known, `planted_and_found`.",
+        ("metrics", "treatments", "treatment_scores", "potencies", "dose_responses", "planted_and_found"),
         (
             Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles", "metrics")), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="4",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="5",
         sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
@@ -374,7 +374,8 @@ _STAGES = (
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
         (
-            Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
+            Input("evaluation", ("metrics", "treatments", "potencies", "dose_responses", "planted_and_found")),
+            Input("projections", ("projections",)),
             Input("feature_space", ("profiles", "correction_notes")),
             Input("corrected_profiles", ("profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,

@@ -17,6 +17,7 @@ from morpho_assets.evaluate.enrichment import EnrichmentConfig, enrichment
 from morpho_assets.evaluate.grit import GritConfig, grit
 from morpho_assets.evaluate.metrics import Evaluation
 from morpho_assets.evaluate.nsc import NscConfig, nsc
+from morpho_assets.evaluate.potency import PotencyConfig, potency
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import retrieval
 from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
@@ -39,7 +40,7 @@ class Evaluator(Protocol):
 
 
 class RankingEvaluator(Protocol):
-    """An evaluator that ranks against controls, which may have made the scale: it also takes how profiles were made."""
+    """An evaluator that compares with controls, which may have made the scale: it also takes how profiles were made."""
 
     def __call__(
         self, profiles: pl.DataFrame, features: Sequence[str], config: Any, seed: int, refit: Refit | None
@@ -72,8 +73,9 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "silhouette": (SilhouetteConfig, silhouette),
     "cluster_validation": (ClusterValidationConfig, cluster_validation),
     "batch": (BatchConfig, batch_effects),
+    "potency": (PotencyConfig, potency),
 }
-RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency}
+RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency, "potency": potency}
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
     "stain_drift": (StainDriftConfig, stain_drifts),

@@ -41,7 +41,7 @@ PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(work: Work) -> None:
-    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`.
+    """Write `metrics`, `treatments`, `treatment_scores`, `potencies`, `dose_responses` and `planted_and_found`.
 
     A variant is a space, a space and the step it has come to, or a space with its treatments shuffled: what an
     evaluator gives where there is nothing, in the mean of several draws, each made before the first step that reads
@@ -58,6 +58,7 @@ def evaluate_study(work: Work) -> None:
     variants = [(space, step) for space, names in steps.items() for step in names]
     chains = Chains(inputs, study, asked.spaces, asked.corrections, seed)
     metrics, treatments, scores = [], [], []
+    of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     total, done = (1 + asked.shuffles) * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
     for space, step in variants:
         profiles = reported(read_space(inputs, study, space, step))
@@ -80,6 +81,9 @@ def evaluate_study(work: Work) -> None:
                 metrics.append(mean.metrics.with_columns(**place))
                 scores.append(mean.scores.with_columns(**place))
                 treatments += _treatments(mean, place)
+                for table_name, frames in of_doses.items():
+                    if table_name in mean.details:
+                        frames.append(mean.details[table_name].with_columns(**place))
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     metrics += _changes(study, scored, steps, of_profiles, seed)
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
@@ -102,6 +106,8 @@ def evaluate_study(work: Work) -> None:
     frame = pl.concat(metrics) if metrics else table("metrics").empty()
     work.write("treatments", pl.concat(treatments) if treatments else table("treatments").empty())
     work.write("treatment_scores", scored)
+    for name, frames in of_doses.items():
+        work.write(name, pl.concat(frames) if frames else table(name).empty())
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
     work.write("metrics", frame)
 

@@ -26,9 +26,8 @@ from morpho_assets_tests.evaluate.conftest import screen
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study, study_work
 
 COMBAT = ({"corrector": "combat"},)
-SETTINGS: dict[str, dict[str, Any]] = {
-    name: {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})} for name in EVALUATORS
-}
+OWN = {"consistency": {"label": "Metadata_moa"}, "potency": {"compound": "Metadata_moa"}}
+SETTINGS: dict[str, dict[str, Any]] = {name: {"evaluator": name, **OWN.get(name, {})} for name in EVALUATORS}
 
 
 def _lake(folder: Path, frame: pl.DataFrame, correction: dict[str, Any] = COMBAT[0]) -> Lake:
@@ -38,6 +37,7 @@ def _lake(folder: Path, frame: pl.DataFrame, correction: dict[str, Any] = COMBAT
     wells = frame.with_columns(
         pl.Series("Metadata_Well", names),
         Metadata_Batch=pl.col("Metadata_Plate").replace({"P1": "P0", "P3": "P2"}),
+        Metadata_dose_uM=pl.col("Metadata_Perturbation").str.extract(r"t(\d+)").cast(pl.Float64) // 4 + 1,
         study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
     )  # fmt: skip
     ((name, state),) = correct_steps(wells, [corrector_config(correction)])
@@ -92,7 +92,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     assert dict(kinds.iter_rows()) == {
         "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
-        "grit": ["grit"], "silhouette": ["silhouette"],
+        "grit": ["grit"], "silhouette": ["silhouette"], "potency": ["potent"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
 

@@ -56,12 +56,13 @@ def test_what_spheres_all_controls_and_ranks_against_them_gains_on_nothing(scree
     profiles = shuffled(screen.profiles, seed=1)
     published = SpheringConfig(epsilon=1e-6, unseen="accept")
     ((_, state),) = correct_steps(profiles, [published], screen.features)
-    args = (screen.measured, state.profiles, screen.features, state.features, 0)
+    args = (shuffled(screen.measured, seed=1), state.profiles, screen.features, state.features, 0)
     refit = Refit(profiles, tuple(screen.features), (Step(correct=published),), np.arange(profiles.height))
     unaware, fair = (by_name(correction(*args, how))["map_kept"] for how in (None, refit))
     assert unaware.value > 0.05
-    assert abs(unaware.value - unaware.chance) < 0.05
-    assert abs(fair.value) < 0.05
+    assert unaware.chance > fair.chance + 0.03
+    for found in (unaware, fair):
+        assert abs(found.value - found.chance) < 0.06
 
 
 def test_mechanisms_that_are_lost_to_no_batch_have_something_to_lose(screen):
