@@ -93,11 +93,11 @@ def loadings(features: int) -> npt.NDArray[np.float64]:
 
 
 def plates(design: Design, seed: int, effect: float = 0.0, active: float = 0.5) -> pl.DataFrame:
-    """Raw wells of every plate at random places: a random `active` share of the treatments acts, each in a direction of
-    its own, drawn like the wells, of length `effect` in their spreads. Metadata_active says which."""
+    """Raw wells of every plate at random places. A treatment acts with the chance `active`, in a direction of its own,
+    drawn like the wells, of length `effect` in their spreads. Metadata_active says which do."""
     rng = np.random.default_rng(seed)
     load = loadings(design.features)
-    acts = rng.permutation(design.treatments) < round(active * design.treatments) * (effect > 0)
+    acts = (rng.random(design.treatments) < active) & (effect > 0)
     effects = effect * acts[:, None] * (rng.normal(size=(design.treatments, design.features)) @ load)
     frames = []
     for plate in range(design.plates):
@@ -191,7 +191,7 @@ def intervals(design: Design, seed: int) -> Numbers:
     """Value, lower and upper end of each metric over all treatments, of which half act."""
     study = study_of(design)
     profiles, features, refit = processed(plates(design, seed, MIDDLING), chain(study), study.tuning_share, seed)
-    config = RetrievalConfig(null_size=500, exact_limit=500, resamples=500)
+    config = RetrievalConfig(null_size=2000, exact_limit=2000, resamples=500)
     rows = retrieval(profiles, features, config, seed, refit).metrics.filter(scope="overall")
     return {
         row["metric"]: np.array([row["value"], row["ci_low"], row["ci_high"]], dtype=float)
