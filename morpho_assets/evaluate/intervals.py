@@ -17,8 +17,8 @@ def mean_interval(
     Bias-corrected and accelerated bootstrap (Efron 1987, 10.1080/01621459.1987.10478410), which scores that are skewed
     need, with the quantiles of Student's t and the spread of n - 1, which few units need (Hesterberg 2015,
     10.1080/00031305.2015.1089789). `shared` is the variance of the mean from what all units share, such as controls;
-    it was estimated from so many `parts` of it (0: known), few of which widen the interval (Satterthwaite 1946,
-    10.2307/3002019). NaN units are left out; equal units without `shared` give their value twice, infinite ones none.
+    it was estimated from so many `parts` of it (0: known), few of which widen the interval. NaN units are left out;
+    equal units without `shared` give their value twice, infinite ones none.
     """
     from scipy.stats import norm, t
 
@@ -80,11 +80,11 @@ def share_interval(
 
 def _widened(own: float, n: int, shared: float, parts: int, level: float) -> float:
     """By what an interval is wider than that of Student's t for `n` units, because a part of its variance was estimated
-    from few `parts`."""
+    from few `parts`: the quantile is the mean of both by their share of the variance (Cochran & Cox 1950, Experimental
+    Designs, 4.14)."""
     from scipy.stats import t
 
     if shared <= 0 or parts < 2 or n < 2:
         return 1.0
-    freedom = (own + shared) ** 2 / (own**2 / (n - 1) + shared**2 / (parts - 1))
-    at = (1 + level) / 2
-    return max(1.0, float(t.ppf(at, freedom) / t.ppf(at, n - 1)))
+    few, many = t.ppf((1 + level) / 2, [parts - 1, n - 1])
+    return float(max(1.0, (own + shared * few / many) / (own + shared)))
