@@ -338,7 +338,7 @@ _STAGES = (
         "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
         ("profiles", "feature_selection", "correction_notes", "metrics"),
         (Input("feature_space", ("profiles",)),),
-        settings=_study("spaces", "corrections", "seed"), code_version="3", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="4", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(

@@ -15,10 +15,11 @@ from morpho_assets.profiles.corrected import Corrected
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.normalize import NORMALIZED_ON, NormalizeConfig
 from morpho_assets.profiles.recipe import Recipe, Step, apply_recipe
-from morpho_assets.profiles.rows import CONDITIONS, rows_where
+from morpho_assets.profiles.rows import CONDITIONS, groups_of, rows_where
 
 HELD_OUT = "Metadata_held_out"
 KEPT = 16  # results that are remembered: all of four folds and their pairs
+LEAST = 3  # rows that a correction of a batch is fitted on
 KEPT_BYTES = 500_000_000  # of what is remembered before the first step that reads treatments
 
 
@@ -56,7 +57,7 @@ class Refit:
     def without(self, held_out: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """(rows, features) values of the profiles if no step had been fitted on those `held_out` (rows,), which go
         through every step like the others. A plate that is left with too few reference wells is scaled by all of its
-        wells; a feature without a value somewhere is left out."""
+        wells, and a correction of such a batch fitted on all; a feature without a value somewhere is left out."""
         key = held_out.tobytes()
         if key not in self._made:
             if len(self._made) >= KEPT:
@@ -82,7 +83,10 @@ class Refit:
 
     def _run(self, held_out: npt.NDArray[np.bool_]) -> Corrected:
         """All wells after the last step, none of them fitted on those `held_out` (start,)."""
-        steps = tuple(_without(step) for step in self.steps) if held_out.any() else self.steps
+        steps = self.steps
+        if held_out.any():
+            wells = self.start.with_columns(pl.Series(HELD_OUT, held_out))
+            steps = tuple(_without(step, wells) for step in self.steps)
         first = next((at for at, step in enumerate(self.steps) if step.reads_labels), len(steps))
         state = self._before.get(held_out.tobytes())
         if state is None:
@@ -127,7 +131,9 @@ def _conditions(step: Step) -> dict[str, str]:
     return {name: getattr(config, name) for name in ("reference", "among") if hasattr(config, name)}
 
 
-def _without(step: Step) -> Step:
+def _without(step: Step, wells: pl.DataFrame) -> Step:
+    """The step fitted on none of the `wells` that are HELD_OUT. One that too few are left for, of some batch, is fitted
+    on all of them, as a plate is scaled."""
     name = next(name for name in Step.model_fields if getattr(step, name) is not None)
     narrowed = {
         setting: condition if condition == "all" else f"({CONDITIONS.get(condition, condition)}) AND NOT {HELD_OUT}"
@@ -135,6 +141,13 @@ def _without(step: Step) -> Step:
     }
     if step.normalize is not None:
         narrowed["too_few"] = "all"
+    else:
+        config: Any = getattr(step, name)
+        by = [*getattr(config, "batch", ()), *getattr(config, "by", ())]
+        for setting, condition in narrowed.items():
+            left = rows_where(wells, condition).to_numpy()
+            if min(left[rows].sum() for _, rows in groups_of(wells, by)) < LEAST:
+                narrowed[setting] = "all"
     if hasattr(step.correct, "unseen"):
         narrowed["unseen"] = "accept"  # with all wells it was not refused
     return Step.model_validate({name: getattr(step, name).model_copy(update=narrowed)})
