@@ -44,7 +44,7 @@ class PowerConfig(BaseModel):
     effects: tuple[float, ...] = Field(
         default=(2.0, 3.0, 4.0, 6.0), min_length=1,
         description="sizes of the effect, in control MADs (x 1.4826) along its direction; a quarter of the compounds "
-        "of CPJUMP1 stays below 2, half below 4",
+        "of CPJUMP1 stays below 3.2, half below 4.8",
     )  # fmt: skip
     active: float = Field(default=0.2, gt=0, lt=1, description="share of a screen's treatments that have the effect")
     simulations: int = Field(default=60, ge=10, description="treatments of each size that are simulated per design")
