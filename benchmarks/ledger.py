@@ -1,7 +1,7 @@
 """The ledger and the catalog at the size of a screen: planning 2,000 plates, publishing one among 200, and asking.
 
 Commits are written directly, as runs would have left them, with files that are there; what is timed is the platform's
-own. Bounded: some five minutes and 4 GB of temporary disk on two quiet cores.
+own. Bounded: some eight minutes and 4 GB of temporary disk on two quiet cores.
 """
 
 from __future__ import annotations
