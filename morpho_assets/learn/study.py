@@ -18,7 +18,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.crops import crop_cells
 from morpho_assets.learn.encoders import EncoderConfig, TrainedEncoder, load_encoder, save_encoder, train_encoder
 from morpho_assets.learn.projection import project
-from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 CELLS_AT_ONCE = 1024  # of several sites: a network's call costs the same for five cells as for fifty
@@ -79,7 +79,7 @@ def project_spaces(work: Work) -> None:
     study = work.settings
     frames = [table("projections").empty()]
     for space, names in space_steps(study.spaces, study.corrections).items():
-        wells = read_space(work.inputs, work.key, space, names[-1])
+        wells = as_wells(read_space(work.inputs, work.key, space, names[-1]))
         features = space_features(wells)
         if len(features) < 3:
             continue  # two numbers need no map
