@@ -382,22 +382,22 @@ _STAGES = (
     ),
     Stage(
         "projections", "study", "spaces", project_spaces,
-        "A UMAP map of the wells in every space, after the last correction; distances on it measure nothing.",
+        "Maps of the wells in every space (UMAP, t-SNE), after the last correction; distances on them measure nothing.",
         ("projections",),
         (_SPACES, _CORRECTED),
-        settings=_study("spaces", "corrections", "projection"), kinds=frozenset({"umap"}),
+        settings=_study("spaces", "corrections", "projection"), code_version="2", kinds=frozenset({"umap"}),
     ),
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores` and, where the truth is known, "
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters` and, where the truth is known, "
         "`planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "planted_and_found"),
+        ("metrics", "treatments", "treatment_scores", "clusters", "planted_and_found"),
         (
             _SPACES, _CORRECTED, _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="4", sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -405,7 +405,8 @@ _STAGES = (
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
         (
-            Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
+            Input("evaluation", ("metrics", "treatments", "clusters", "planted_and_found")),
+            Input("projections", ("projections",)),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,

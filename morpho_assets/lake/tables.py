@@ -507,12 +507,13 @@ _TABLES = (
     Table(
         "projections",
         "study",
-        "One row per well and feature space: its place on the UMAP map.",
-        ("study", "space", "step", "Metadata_Plate", "Metadata_Well"),
+        "One row per well, feature space and kind of map: its place on the map.",
+        ("study", "space", "step", "method", "Metadata_Plate", "Metadata_Well"),
         (
             STUDY,
             Column("space", pl.String, "feature space"),
             Column("step", pl.String, "step of correction"),
+            Column("method", pl.String, "umap or tsne"),
             PLATE,
             WELL,
             Column("x", pl.Float32, "first axis of the map"),
@@ -583,6 +584,21 @@ _TABLES = (
             Column("at_least", pl.Float64, "bound that the value must reach; of checks against known truth only"),
             Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
             Column("holds", pl.Boolean, "whether it keeps its bound, or raises no flag; null where it has neither"),
+            Column("note", pl.String, "what has to be known to read the score; null: nothing"),
+        ),
+    ),
+    Table(
+        "clusters",
+        "study",
+        "One row per treatment, variant and evaluator of hierarchical clustering: its cluster and place in the tree.",
+        ("study", "variant", "evaluator", "treatment"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("treatment", pl.String, "treatment"),
+            Column("cluster", pl.Int32, "its cluster, numbered along the leaves"),
+            Column("place", pl.Int32, "its place among the leaves of the tree, from 1; neighbours are alike"),
         ),
     ),
     Table(

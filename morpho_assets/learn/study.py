@@ -75,7 +75,7 @@ def _embedded(study: str, name: str, encoder: TrainedEncoder, keys: pl.DataFrame
 
 
 def project_spaces(work: Work) -> None:
-    """Write `projections`: a map of each space of a study after its last step."""
+    """Write `projections`: maps of each space of a study after its last step, of sites by their wells."""
     study = work.settings
     frames = [table("projections").empty()]
     for space, names in space_steps(study.spaces, study.corrections).items():
@@ -83,11 +83,12 @@ def project_spaces(work: Work) -> None:
         features = space_features(wells)
         if len(features) < 3:
             continue  # two numbers need no map
-        points = project(wells.select(features).fill_null(0).to_numpy(), study.projection.seed)
-        keys = wells.select("study", "space", "step", *WELL)
-        place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
-        frames.append(keys.with_columns(**place))
-    work.write("projections", pl.concat(frames))
+        keys, values = wells.select("study", "space", "step", *WELL), wells.select(features).fill_null(0).to_numpy()
+        for method in study.projection.methods:
+            points = project(values, study.projection.seed, method)
+            place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
+            frames.append(keys.with_columns(**place, method=pl.lit(method)))
+    work.write("projections", pl.concat(frames, how="diagonal"))
 
 
 def _training_crops(

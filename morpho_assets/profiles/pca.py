@@ -53,7 +53,7 @@ class Components:
     def of(cls, centre: Matrix, variances: Matrix, vectors: Matrix, config: PcaConfig, rank: int) -> Self:
         """The leading of the (k, d) `vectors` by their `variances` (k,), largest first; never more than `rank`, past
         which there is rounding alone."""
-        cumulated = np.cumsum(variances) / max(float(variances.sum()), np.finfo(float).tiny)
+        cumulated = np.cumsum(variances) / max(float(variances.sum()), float(np.finfo(float).tiny))
         needed = int(np.searchsorted(cumulated, config.variance - 1e-12)) + 1
         kept = max(min(config.components or needed, rank), 1)
         loadings = vectors[:kept]

@@ -30,8 +30,11 @@ class _Model(BaseModel):
 
 
 class ProjectionConfig(_Model):
-    """The UMAP map of each space."""
+    """The maps of each space."""
 
+    methods: tuple[Literal["umap", "tsne"], ...] = Field(
+        ("umap",), min_length=1, description="maps that are drawn, side by side: umap, tsne"
+    )
     seed: int = Field(0, ge=0, description="seed of the layout")
 
 
@@ -48,7 +51,7 @@ class Study(_Model):
     consensus: ConsensusConfig = Field(
         ConsensusConfig(), description="wells to treatments, or to treatments and batches: table treatment_profiles"
     )
-    projection: ProjectionConfig = Field(ProjectionConfig(), description="UMAP")
+    projection: ProjectionConfig = Field(ProjectionConfig(), description="maps of the wells")
     evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
     seed: int = Field(0, ge=0, description="seed of evaluation")
 
