@@ -6,7 +6,7 @@ is one entry here and one function in its room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -208,8 +208,20 @@ def _recipes_now(look: Look) -> dict[str, str]:
 
 def _files_of_spaces_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
-    files = sorted({space.file for space in look.target.study.spaces.values() if isinstance(space, TableSpace)})
-    return {**_recipes_now(look), **{file: ", ".join(Store().stamps(file).values()) or "missing" for file in files}}
+    files = {space.file for space in look.target.study.spaces.values() if isinstance(space, TableSpace)}
+    return {**_recipes_now(look), **_stamps(files)}
+
+
+def _stamps(files: Iterable[str]) -> dict[str, str]:
+    """How a person's files look: a stamp each, which changes with the content."""
+    return {file: ", ".join(Store().stamps(file).values()) or "missing" for file in sorted(files)}
+
+
+def _evaluation_now(look: Look) -> dict[str, str]:
+    """How the truth of simulated plates and files of known pairs look."""
+    assert look.target.study is not None
+    files = [each["pairs"] for each in look.target.study.evaluators.values() if each.get("pairs")]
+    return {**_truth_now(look), **_stamps(files)}
 
 
 def _truth_now(look: Look) -> dict[str, str]:
@@ -397,7 +409,7 @@ _STAGES = (
             _SPACES, _CORRECTED, _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="4", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="4", sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
