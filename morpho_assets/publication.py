@@ -36,9 +36,9 @@ def publish(workspace: Workspace) -> pl.DataFrame:
         return publish_catalog(workspace.lake, path, publishable(workspace, state), state)
 
 
-def is_behind(workspace: Workspace) -> bool:
+def is_behind(workspace: Workspace, state: State | None = None) -> bool:
     """Whether the catalog lacks something that is in the ledger, or has what is no longer in force."""
-    state = workspace.lake.ledger.state()
+    state = state or workspace.lake.ledger.state()
     return not is_published(workspace.lake, workspace.settings.catalog, publishable(workspace, state), state)
 
 

@@ -18,7 +18,8 @@ ATTEMPTS = 5
 _LONGEST_PAUSE = 10.0  # seconds
 _PASSING = {errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT}
 _PASSING_STATUS = {408, 409, 429}  # a time-out, a write at the same moment, too many requests
-_UNKNOWN_REQUEST = 501  # the one fault of a server that will not pass
+UNKNOWN_REQUEST = 501
+"""The one fault of a server that will not pass."""
 _PASSING_CODES = {"IncompleteBody", "BadDigest", "RequestTimeout", "SlowDown"}
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -35,7 +36,7 @@ def may_pass(error: BaseException, remote: bool) -> bool:
         return True
     answer = answer_of(error)
     if answer is not None:
-        passing = answer.status >= 500 and answer.status != _UNKNOWN_REQUEST
+        passing = answer.status >= 500 and answer.status != UNKNOWN_REQUEST
         return passing or answer.status in _PASSING_STATUS or answer.code in _PASSING_CODES
     if remote and isinstance(error, network_faults()):
         return not isinstance(error, _hopeless())

@@ -63,6 +63,7 @@ class Run:
         state = self._pinned(partition)
         self._require_inputs(stage, target, state)
         lake = self.workspace.lake
+        lake.check_store()
         with held(lake.files, name, partition, lake.ledger.writer):
             number = max(lake.ledger.numbers(name, partition), default=0) + 1  # another's commit meanwhile takes it
             latest = lake.ledger.latest(name, partition)

@@ -402,14 +402,14 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters` and, where the truth is known, "
-        "`planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "clusters", "planted_and_found"),
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, where compounds have doses "
+        "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
+        ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
         (
             _SPACES, _CORRECTED, _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="4", sources=_evaluation_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="5", sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -417,7 +417,10 @@ _STAGES = (
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
         (
-            Input("evaluation", ("metrics", "treatments", "clusters", "planted_and_found")),
+            Input(
+                "evaluation",
+                ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
+            ),
             Input("projections", ("projections",)),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),

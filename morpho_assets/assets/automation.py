@@ -84,7 +84,7 @@ def publish_commits(
     events = list(_made_elsewhere(context.instance, state, context.cursor or ""))
     newest = max((commit.at for commit in state.commits.values()), default="")
     running = context.instance.get_run_records(dg.RunsFilter(job_name=CATALOG_JOB.name, statuses=_in_flight()))
-    requests = [] if running or not state.commits or not is_behind(opened) else [dg.RunRequest()]
+    requests = [] if running or not state.commits or not is_behind(opened, state) else [dg.RunRequest()]
     return dg.SensorResult(run_requests=requests, asset_events=events, cursor=newest)
 
 

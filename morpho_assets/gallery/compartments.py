@@ -71,7 +71,7 @@ def feature_names(columns: Iterable[str], name: str, compartment: str) -> dict[s
     return {
         column: f"{compartment}_{rest}"
         for column, rest in bare.items()
-        if rest not in NUMBERS and not rest.startswith(("Parent_", *_NO_MEASUREMENT))
+        if rest and rest not in NUMBERS and not rest.startswith(("Parent_", *_NO_MEASUREMENT))
     }
 
 
@@ -217,11 +217,13 @@ def _objects(
     foreign = [to for to in features.values() if not has_prefix(to, PREFIXES)]
     account.left_out.update(dict.fromkeys(foreign, "no measurement of a module of CellProfiler's"))
     features = {column: to for column, to in features.items() if to not in foreign}
+    if any(column in ("", f"{name}_") and frame[column].count() for column in frame.columns):
+        account.left_out[f"{name}, a column without a name"] = "nobody can say what it measures"
     whole = {number: _NUMBER, **{column: parent for parent, column in parents.items()}}
     values, odd = as_numbers(frame, [*whole, *features])
     account.text.update({features[column]: text for column, text in odd.items() if column in features})
     columns = [key_texts(frame[key]) for key in keys]
-    columns += [values[column].cast(pl.Int64).alias(to) for column, to in whole.items()]
+    columns += [_whole(values[column]).alias(to) for column, to in whole.items()]
     numbered = pl.DataFrame([*columns, *(values[column].alias(to) for column, to in features.items())])
     if nameless := numbered[_NUMBER].null_count():
         account.unlinked[compartment] += nameless
@@ -232,6 +234,12 @@ def _objects(
         found, todo = f"object {twice[_NUMBER][0]} twice", "Export each image once, or with a TableNumber."
         raise InputError(f"table {name}", where, found, "every object once", todo)
     return Objects(numbered, list(features.values()), list(parents))
+
+
+def _whole(numbers: pl.Series) -> pl.Series:
+    """As integers; null where a number is none, as of a damaged row."""
+    integers = numbers.cast(pl.Int64, strict=False)
+    return integers.set(integers.cast(pl.Float64) != numbers, None)
 
 
 def _lead_to(root: str, found: Mapping[str, Objects], keys: Sequence[str]) -> dict[str, pl.DataFrame]:

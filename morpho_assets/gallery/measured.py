@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from morpho_assets.errors import ImageError, InputError
-from morpho_assets.gallery.account import Account
+from morpho_assets.gallery.account import Account, as_numbers
 from morpho_assets.gallery.analysis_csv import read_analysis
 from morpho_assets.gallery.cytotable import read_cytotable
 from morpho_assets.gallery.image_table import CellProfilerConfig
@@ -126,7 +126,13 @@ class MeasuredSource(SourceModel):
             return None
         published = self._published(plate, account)
         counts = next((name for name in COUNTS if name in published.columns), None)
-        count = pl.lit(None, pl.Int32) if counts is None else pl.col(counts).cast(pl.Float64).cast(pl.Int32)
+        count = pl.lit(None, pl.Int32)
+        if counts is not None:
+            numbers, odd = as_numbers(published, [counts])
+            published = published.with_columns(numbers[counts])
+            count = pl.col(counts).cast(pl.Int32, strict=False)
+            if account is not None:
+                account.text.update(odd)
         features = [name for name in published.columns if has_prefix(name, (family.prefix for family in FEATURES))]
         return published.select("Metadata_Plate", "Metadata_Well", count.alias("Metadata_Count_Cells"), *features)
 

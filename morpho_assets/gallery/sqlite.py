@@ -47,12 +47,30 @@ def read_sqlite(
     config, account = config or CellProfilerConfig(), account or Account()
     if not Path(path).is_file():
         raise InputError(path, "", "no such file", "an SQLite file", "Check the path.")
+    _require_whole(Path(path))
     with closing(sqlite3.connect(f"file:{Path(path).resolve()}?mode=ro", uri=True)) as connection:
         connection.text_factory = lambda text: text.decode(errors="replace")
         try:
             yield from _read(connection, _find_tables(connection, config, path), config, account, path)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise InputError(path, "", str(error), "an SQLite file", "Fetch the file again.") from error
+
+
+def _require_whole(path: Path) -> None:
+    """Raise InputError for a file that has lost its end: SQLite reads what is left of it without a word.
+
+    Bytes 16 and 28 of the header hold the size of a page and their number, which is valid where bytes 24 and 92 agree
+    (the file format, section 1.3, https://www.sqlite.org/fileformat.html).
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0") or header[24:28] != header[92:96]:
+        return
+    page = int.from_bytes(header[16:18], "big")
+    whole = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    if path.stat().st_size < whole:
+        raise InputError(path, "", f"{path.stat().st_size:,} bytes", f"{whole:,}, as its header says: it is cut off",
+                         "Fetch the file again.")  # fmt: skip
 
 
 def _read(

@@ -6,6 +6,7 @@ is in the lake is what commits name (`lake/ledger.py`); a `Snapshot` reads the t
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from morpho_assets.lake.files import Files, open_files, quoted
 from morpho_assets.lake.ledger import Commit, DataFile, Ledger, Output, Partition, stem_of
 from morpho_assets.lake.tables import Table
 from morpho_assets.lake.tables import table as declared
+from morpho_assets.retry import UNKNOWN_REQUEST, answer_of
 
 GROUP_BYTES = 64 * 2**20
 """Bytes of a row group in memory: what writing and reading a stream takes, whatever the number of columns."""
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,27 @@ class Lake:
                 f"{self.root} was written before the ledger (it holds `wells`, and no `ledger`): this version cannot "
                 "tell what made it. Set `lake` to another folder and run the plates again, or move the old folder away."
             )
+
+    def check_store(self) -> None:
+        """Raise LakeError for a store in which a name can be taken twice, or that cannot say: two runs would commit
+        the same number, and one of them be lost."""
+        if not self._takes_names_once:
+            needed = "honours `If-None-Match: *`" if self.files.remote else "knows hard links"
+            raise LakeError(
+                f"{self.root} lies where nothing prevents that one run overwrites what another committed: it needs a "
+                f"store that {needed}. Set `lake` to another folder or object store."
+            )
+
+    @cached_property
+    def _takes_names_once(self) -> bool:
+        try:
+            self.files.create("ledger/once", b"")
+            return not self.files.create("ledger/once", b"")
+        except OSError as error:
+            answer = answer_of(error)
+            if error.errno in _NO_LINKS or (answer is not None and answer.status == UNKNOWN_REQUEST):
+                return False
+            raise
 
     # Tables
 

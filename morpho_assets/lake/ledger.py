@@ -357,9 +357,10 @@ def _uncollected() -> Iterator[None]:
 
 
 def parse(path: str, body: bytes) -> Commit:
-    """The commit in a file of the ledger. Raises Unreadable where there is none, and LakeError for another format."""
+    """The commit in a file of the ledger. Raises Unreadable where there is none or that of another place, and LakeError
+    for another format."""
     try:
-        return Commit.model_validate_json(body)
+        commit = Commit.model_validate_json(body)
     except ValidationError as error:
         other = _format_of(body)
         if other not in (None, FORMAT):
@@ -368,6 +369,12 @@ def parse(path: str, body: bytes) -> Commit:
             ) from None
         found = error.errors()[0]
         raise Unreadable(f"{path} holds no commit ({'.'.join(map(str, found['loc']))}: {found['msg']})") from None
+    if commit_path(commit.stage, commit.partition, commit.number) != path:
+        raise Unreadable(
+            f"{path} holds commit {commit.number} of {commit.stage} of {commit.partition}: the folder was renamed, or "
+            "its disk does not tell P1 from p1; give one of the two another name"
+        )
+    return commit
 
 
 def create(files: Files, path: str, body: bytes) -> bytes:

@@ -26,9 +26,8 @@ from morpho_assets_tests.evaluate.conftest import screen
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study, study_work
 
 SPHERING = ({"corrector": "sphering"},)
-SETTINGS: dict[str, dict[str, Any]] = {
-    name: {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})} for name in EVALUATORS
-}
+OWN = {"consistency": {"label": "Metadata_moa"}, "potency": {"compound": "Metadata_moa"}}
+SETTINGS: dict[str, dict[str, Any]] = {name: {"evaluator": name, **OWN.get(name, {})} for name in EVALUATORS}
 
 
 def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
@@ -39,6 +38,7 @@ def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
     wells = frame.with_columns(
         pl.Series("Metadata_Well", names),
         Metadata_Batch=pl.col("Metadata_Plate").replace({"P1": "P0", "P3": "P2"}),
+        Metadata_dose_uM=pl.col("Metadata_Perturbation").str.extract(r"t(\d+)").cast(pl.Float64) // 4 + 1,
         study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
     )  # fmt: skip
     after = wells.with_columns(
@@ -98,6 +98,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
         "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
         "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
+        "potency": ["potent"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
 

@@ -1,6 +1,6 @@
 """Files of every kind, broken at random: each reading must end in a value or in an error of ours, never in another.
 
-A kind is a whole file and what reads it. The other readers of this package add theirs to `KINDS`.
+A kind is a whole file and what reads it. AnnData is not among them: HDF5 can loop for ever in a broken file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ import tifffile
 from PIL import Image
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.analysis_csv import read_analysis
+from morpho_assets.gallery.cytotable import read_cytotable
+from morpho_assets.gallery.image_table import CellProfilerConfig
 from morpho_assets.gallery.load_data import read_load_data
 from morpho_assets.gallery.phenix import index_sites, read_index
 from morpho_assets.gallery.platemap import join_metadata, platemap_name, read_platemap
+from morpho_assets.gallery.published import read_wells
 from morpho_assets.gallery.samplesheet import plate_rows, plate_sites, plate_wells, read_samplesheet
+from morpho_assets.gallery.sqlite import read_sqlite
 from morpho_assets.gallery.treatments import annotate_wells
 from morpho_assets.imaging.images import read_image, read_labels
 from morpho_assets.imaging.planes import Plane, pixel_size
@@ -34,7 +39,10 @@ from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
 from morpho_assets.yaml_files import read_yaml
 from morpho_assets_tests.factories import load_data_csv, workbook
+from morpho_assets_tests.gallery.exports import Tables, export, write_csv, write_sqlite
+from morpho_assets_tests.gallery.test_cytotable import PRESETS
 from morpho_assets_tests.gallery.test_phenix import PLATE, index
+from morpho_assets_tests.gallery.test_published import WELLS
 
 OURS = (InputError, ImageError)
 
@@ -97,12 +105,40 @@ SETTINGS = "sources:\n  - {name: lab, kind: gallery, root: mirror, project: cpg,
 STUDY = (
     "name: s\ntitle: t\nplates: [P1]\nspaces: {cellprofiler: {of: cells}}\nevaluators: {r: {evaluator: retrieval}}\n"
 )
+TABLES = {name: frame for name, frame in export().items() if name in ("Image", "Nuclei", "Cells")}
 GREY = (np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50).astype(np.uint16)
 STACK = np.stack([GREY, GREY[::-1]])
 
 
 def _load_data(file: str) -> Callable[[bytes], object]:
     return lambda body: read_load_data(body, file, "P1")
+
+
+def _file(name: str, read: Callable[[Path], object], beside: Tables | None = None) -> Callable[[bytes], object]:
+    """Reads a file of this name, in a folder with the tables beside it."""
+
+    def of_body(body: bytes) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            write_csv(Path(folder), beside or {})
+            (Path(folder) / name).write_bytes(body)
+            return read(Path(folder) if beside else Path(folder) / name)
+
+    return of_body
+
+
+def _cells(reader: Callable[..., Iterator[tuple[object, pl.DataFrame]]]) -> Callable[[Path], object]:
+    config = CellProfilerConfig(defaults={"plate": "P1"})
+    return lambda place: [frame.rows() for _, frame in reader(place, config)]
+
+
+def _wells(path: Path) -> object:
+    return read_wells(path).rows()
+
+
+def _written(write: Callable[[Path], object]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "file")
+        return (Path(folder) / "file").read_bytes()
 
 
 def _map(body: bytes) -> object:
@@ -128,6 +164,24 @@ KINDS = {
     "Index.xml": Kind(
         index(PLATE, 7).encode(), lambda body: index_sites(read_index(body, "i.xml"), "i.xml", "P1"), closed=True
     ),
+    "Image.csv": Kind(TABLES["Image"].write_csv().encode(), _file("Image.csv", _cells(read_analysis), TABLES)),
+    "Cells.csv": Kind(TABLES["Cells"].write_csv().encode(), _file("Cells.csv", _cells(read_analysis), TABLES)),
+    "Cells.csv.gz": Kind(
+        gzip.compress(TABLES["Cells"].write_csv().encode(), mtime=0),
+        _file("Cells.csv.gz", _cells(read_analysis), {name: TABLES[name] for name in ("Image", "Nuclei")}),
+        closed=True,
+    ),
+    "plate.sqlite": Kind(
+        _written(lambda file: write_sqlite(file, TABLES)), _file("P1.sqlite", _cells(read_sqlite)), closed=True
+    ),
+    "cytotable.parquet": Kind(
+        parquet(pl.DataFrame(PRESETS["cellprofiler_sqlite"])), _file("P1.parquet", _cells(read_cytotable)), closed=True
+    ),
+    "profiles.csv": Kind(WELLS.write_csv().encode(), _file("P1.csv", _wells)),
+    "profiles.csv.gz": Kind(
+        gzip.compress(WELLS.write_csv().encode(), mtime=0), _file("P1.csv.gz", _wells), closed=True
+    ),
+    "profiles.parquet": Kind(parquet(WELLS), _file("P1.parquet", _wells), closed=True),
     "morpho.yaml": Kind(SETTINGS.encode(), _yaml(Settings)),
     "recipe.yaml": Kind((SHIPPED / "pycytominer.yaml").read_bytes(), _yaml(Recipe)),
     "study.yaml": Kind(STUDY.encode(), _yaml(Study)),
@@ -175,9 +229,7 @@ def broken(content: bytes, chance: random.Random) -> bytes:
         elif mishap == 5:
             del body[start:end]
         elif mishap == 6:
-            body[start:start] = chance.choice(
-                [b'"', b"\n", b",", b"\t", b"\0", b"\xff", b"[", b"<", b"{", b"-", b"9" * 30]
-            )
+            body[start:start] = chance.choice(_INSERTS)
         else:
             del body[:start]
     return bytes(body)

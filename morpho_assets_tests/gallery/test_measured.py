@@ -213,3 +213,12 @@ def test_the_same_files_from_an_object_store(tmp_path: Path, object_store: Objec
     assert len(manifest_files(sites, sites.manifest("P1").watched)) == 2  # the barcodes and the map
     table = profiles.model_copy(update={"files": "s3://measured/{plate}.parquet", "content": "cytotable"})
     assert pl.concat(table.cells("P1") or ()).height == 1
+
+
+def test_a_count_of_cells_that_is_no_number_is_null_and_told(tmp_path: Path) -> None:
+    published(tmp_path, rows="P1,A1,,negcon,7.0,1\nP1,A2,BRD-1,,many,2\nP1,A3,BRD-1,,,2\n")
+    account = Account()
+    found = source(tmp_path).profiles("P1", account)
+    assert found is not None
+    assert found["Metadata_Count_Cells"].to_list() == [7, None, None]
+    assert account.text["Metadata_Count_Cells"] == "many"

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import polars as pl
 import pytest
 
@@ -116,3 +119,24 @@ def test_what_fails_while_writing_leaves_the_old_partition_and_nothing_else(tmp_
         make_work(lake, "masks", plate("P1")).write_stream("masks", frames())
     assert latest(lake).read("masks", "P1")["Metadata_Well"].to_list() == ["A01"]
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept
+
+
+@pytest.mark.parametrize("code", ["EPERM", "ENOTSUP"])
+def test_a_disk_without_hard_links_is_refused(tmp_path, monkeypatch, code):
+    def link(*paths):
+        raise OSError(getattr(errno, code), "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(LakeError, match="knows hard links"):
+        Lake(str(tmp_path)).check_store()
+
+
+def test_a_store_is_asked_again_where_it_could_not_answer(tmp_path, monkeypatch):
+    lake = Lake(str(tmp_path))
+    plain = os.link
+    monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(OSError(errno.EIO, "a broken disk")))
+    with pytest.raises(OSError, match="a broken disk"):
+        lake.check_store()
+    monkeypatch.setattr(os, "link", plain)
+    lake.check_store()
+    lake.check_store()

@@ -16,7 +16,7 @@ from morpho_assets.lake import index, work
 from morpho_assets.lake.ledger import Ledger, Partition, commit_path
 from morpho_assets.runs import GateClosed, Run
 from morpho_assets.stages import STAGES, check
-from morpho_assets_tests.lake.faults import Fault, FaultyFiles
+from morpho_assets_tests.lake.faults import Bucket, Fault, FaultyFiles
 from morpho_assets_tests.lake.test_race import draft
 from morpho_assets_tests.lake.toy import ALL, PLATES, STAGES_OF, STUDY, Toy, problems, toy_stages
 
@@ -320,3 +320,30 @@ def test_a_partition_with_a_part_is_another_one(toy):
     assert ledger.latest("masks", other.partition) == other
     assert ledger.latest("masks", P1) == first
     assert set(ledger.state([P1]).commits) == {("masks", P1), ("masks", other.partition)}
+
+
+class Overwriting(Bucket):
+    """An object store that takes no notice of `If-None-Match`, as some do."""
+
+    def _put(self, path, value, mode="overwrite"):
+        super()._put(path, value)
+
+
+def test_a_store_in_which_a_name_can_be_taken_twice_is_refused(tmp_path):
+    bucket = Overwriting()
+    with toy_stages():
+        toy = Toy.make(tmp_path / "toy", bucket.files())
+        with pytest.raises(LakeError, match="honours `If-None-Match"):
+            Run(toy.workspace()).make("plate_manifest", P1)
+    assert set(bucket.objects) == {"bucket/lake/ledger/once"}
+
+
+def test_a_commit_in_another_plate_s_folder_counts_as_none(toy):
+    Run(toy.workspace()).make("plate_manifest", P1)
+    folder = toy.folder / "lake/ledger/commits"
+    (folder / "plate=P1").rename(folder / "plate=p1")
+    ledger = toy.workspace().lake.ledger
+    assert ledger.latest("plate_manifest", P1._replace(key="p1")) is None
+    assert ledger.state().broken == ("ledger/commits/plate=p1/plate_manifest.00000001.json",)
+    with pytest.raises(LakeError, match="does not tell P1 from p1"):
+        ledger.read("plate_manifest", P1._replace(key="p1"), 1)
