@@ -60,8 +60,12 @@ def test_a_treatment_of_one_well_has_nothing_to_find() -> None:
 
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_every_evaluator_takes_sites_and_says_so(name: str) -> None:
-    settings = {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})}
-    frame = sites(3, own=1, treatments=24).with_columns(Metadata_Batch=pl.col("Metadata_Plate"))
+    own = {"consistency": {"label": "Metadata_moa"}, "potency": {"compound": "Metadata_moa"}}
+    settings = {"evaluator": name, **own.get(name, {})}
+    frame = sites(3, own=1, treatments=24).with_columns(
+        Metadata_Batch=pl.col("Metadata_Plate"),
+        Metadata_dose_uM=pl.col("Metadata_Perturbation").str.extract(r"t(\d+)").cast(pl.Float64) // 4 + 1,
+    )
     config = EVALUATORS[name][0].model_validate(settings)
     found, note = evaluate_sites(frame, FEATURES, config)
     assert note == (APART if name in ("retrieval", "near_far", "replicability", "grit") else AS_WELLS)
