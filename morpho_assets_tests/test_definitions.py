@@ -22,7 +22,11 @@ GRAPH = {
     "well_profiles": ("profiles", {"plate_manifest", "raw_images", "image_quality", "masks", "single_cells"}),
     "encoder": ("learned", {"masks"}),
     "embeddings": ("learned", {*PLATES_TO_MASKS, "encoder"}),
-    "feature_space": ("spaces", {"embeddings", "well_profiles"}),
+    "feature_space": (
+        "spaces",
+        {"plate_manifest", "raw_images", "illumination", "image_quality", "single_cells", "embeddings",
+         "well_profiles"},
+    ),
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
     "projections": ("spaces", {"feature_space", "corrected_profiles"}),
