@@ -24,8 +24,15 @@ GRAPH = {
     "embeddings": ("learned", {*PLATES_TO_MASKS, "encoder"}),
     "feature_space": (
         "spaces",
-        {"plate_manifest", "raw_images", "illumination", "image_quality", "single_cells", "embeddings",
-         "well_profiles"},
+        {
+            "plate_manifest",
+            "raw_images",
+            "illumination",
+            "image_quality",
+            "single_cells",
+            "embeddings",
+            "well_profiles",
+        },
     ),
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
