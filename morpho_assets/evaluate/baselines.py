@@ -12,6 +12,7 @@ from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.rows import groups_of, rows_where
 
+WELL = ("Metadata_Plate", "Metadata_Well")
 PLACE = ("Metadata_Plate", "Metadata_Well", "Metadata_Row", "Metadata_Col", "Metadata_Site")
 
 
@@ -19,7 +20,8 @@ def shuffled(
     profiles: pl.DataFrame, seed: int = 0, within: Sequence[str] = ("Metadata_Plate",),
     treatment: str = "Metadata_Perturbation", controls: str = "negcon",
 ) -> pl.DataFrame:  # fmt: skip
-    """`profiles` with the treatments of all wells but the controls permuted within each plate.
+    """`profiles` with the treatments of all wells but the controls permuted within each plate; the sites of a well stay
+    together.
 
     With the treatment goes every metadata column that it determines (target, MOA, type; where a well lacks the value,
     too); features, counts and the place on the plate stay where they are. The same seed gives the same permutation of
@@ -45,14 +47,19 @@ def _moved(
 ) -> pl.DataFrame:
     """`shuffled` among the wells with these row numbers."""
     require_columns(profiles, [treatment, *within], "shuffled")
+    well = np.arange(profiles.height)
+    if "Metadata_Site" in profiles.columns:
+        well = np.concatenate([np.full(rows.size, rows[0]) for _, rows in groups_of(profiles, WELL)])[
+            np.argsort(np.concatenate([rows for _, rows in groups_of(profiles, WELL)]))
+        ]
     movable = ~rows_where(profiles, controls).to_numpy() & np.isin(np.arange(profiles.height), among)
     rng = np.random.default_rng(seed)
     source = np.arange(profiles.height)
     for _, rows in groups_of(profiles, within):
-        own = rows[movable[rows]]
+        own = rows[movable[rows] & (well[rows] == rows)]
         source[own] = rng.permutation(own)
     moved = [treatment, *_determined(profiles.filter(pl.Series(movable)), treatment)]
-    return profiles.with_columns(profiles[source].select(moved))
+    return profiles.with_columns(profiles[source[well]].select(moved))
 
 
 def _determined(profiles: pl.DataFrame, treatment: str) -> list[str]:

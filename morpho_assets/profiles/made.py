@@ -14,15 +14,8 @@ from morpho_assets.lake.lake import Snapshot
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import Step, load_recipe
 from morpho_assets.profiles.refit import Refit, scaled
-from morpho_assets.profiles.study import (
-    KEYS,
-    SWEEP,
-    SpaceConfig,
-    read_space,
-    space_features,
-    space_steps,
-    variant_name,
-)
+from morpho_assets.profiles.space import KEYS, SpaceConfig
+from morpho_assets.profiles.study import SWEEP, read_space, space_features, space_steps, variant_name
 
 
 @dataclass(frozen=True)
@@ -37,10 +30,10 @@ class Chains:
     seed: int
 
     def refit(self, space: str, step: str, wells: pl.DataFrame) -> Refit | None:
-        """How the `wells` (rows with KEYS) of a space came to be that it has after a step; None if no step is known.
+        """How the `wells` (or sites) of a space came to be that it has after a step; None if no step is known.
 
-        The first step, cells as they were selected or embeddings as they were averaged, is known as the scale of its
-        plates alone.
+        The first step, what the space's list of steps gives, is known as the scale of its plates alone: its rows are
+        made from cells, images and other spaces, which are not made again.
         """
         first, *names = space_steps(self.spaces, self.corrections)[space]
         start = read_space(self.inputs, self.study, space, first)
@@ -69,7 +62,8 @@ class Chains:
 
 
 def _places(start: pl.DataFrame, wells: pl.DataFrame) -> npt.NDArray[np.intp]:
-    """Row numbers of `wells` in `start`."""
-    numbered = start.select(KEYS).with_row_index("__row")
-    found = wells.select(KEYS).join(numbered, on=KEYS, how="left", maintain_order="left")
+    """Row numbers of `wells`, or sites, in `start`."""
+    keys = KEYS["site" if "Metadata_Site" in start.columns else "well"]
+    numbered = start.select(keys).with_row_index("__row")
+    found = wells.select(keys).join(numbered, on=keys, how="left", maintain_order="left")
     return found["__row"].to_numpy().astype(np.intp)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,14 +126,12 @@ def _annotated(state: Corrected, start: pl.DataFrame) -> Corrected:
 
 def _conditions(step: Step) -> dict[str, str]:
     """The settings of a step that say which rows it is fitted on."""
-    config: Any = step.normalize or step.select or step.correct
-    return {name: getattr(config, name) for name in ("reference", "among") if hasattr(config, name)}
+    return {name: getattr(step.config, name) for name in ("reference", "among") if hasattr(step.config, name)}
 
 
 def _without(step: Step, wells: pl.DataFrame) -> Step:
     """The step fitted on none of the `wells` that are HELD_OUT. One that too few are left for, of some batch, is fitted
     on all of them, as a plate is scaled."""
-    name = next(name for name in Step.model_fields if getattr(step, name) is not None)
     narrowed = {
         setting: condition if condition == "all" else f"({CONDITIONS.get(condition, condition)}) AND NOT {HELD_OUT}"
         for setting, condition in _conditions(step).items()
@@ -142,12 +139,11 @@ def _without(step: Step, wells: pl.DataFrame) -> Step:
     if step.normalize is not None:
         narrowed["too_few"] = "all"
     else:
-        config: Any = getattr(step, name)
-        by = [*getattr(config, "batch", ()), *getattr(config, "by", ())]
+        by = [*getattr(step.config, "batch", ()), *getattr(step.config, "by", ())]
         for setting, condition in narrowed.items():
             left = rows_where(wells, condition).to_numpy()
             if min(left[rows].sum() for _, rows in groups_of(wells, by)) < LEAST:
                 narrowed[setting] = "all"
-    if hasattr(step.correct, "unseen"):
+    if hasattr(step.config, "unseen"):
         narrowed["unseen"] = "accept"  # with all wells it was not refused
-    return Step.model_validate({name: getattr(step, name).model_copy(update=narrowed)})
+    return Step.model_validate({step.kind: step.config.model_copy(update=narrowed)})

@@ -11,11 +11,10 @@ import pytest
 
 from morpho_assets.evaluate.sweep import sweep
 from morpho_assets.lake.lake import Lake
-from morpho_assets.profiles.correct import corrector_config
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.normalize import normalize
-from morpho_assets.profiles.study import SpaceConfig, correct_spaces, read_space, space_features
+from morpho_assets.profiles.study import correct_spaces, read_space, space_features
 from morpho_assets.profiles.tuning import mark_tuning, reported
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.evaluate.conftest import screen
@@ -41,8 +40,7 @@ def chains(folder: Path, frame: pl.DataFrame, space: dict[str, Any], *correction
     correct_spaces(work, sweep)
     commit_work(work)
     inputs = lake.latest(["feature_space", "corrected_profiles"], [study("s")])
-    spaces = {"cells": SpaceConfig.model_validate({"of": "cells", **space})}
-    return Chains(inputs, "s", spaces, [corrector_config(each) for each in corrections], 0)
+    return Chains(inputs, "s", asked.spaces, asked.corrections, 0)
 
 
 @pytest.mark.parametrize(
