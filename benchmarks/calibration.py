@@ -69,7 +69,7 @@ NOISE = {  # with the runs that each gets: a run of the long recipes takes ten t
     Design("pycytominer", 1, 4, 6, 300): 60,
     Design("pycytominer", 4, 1, 16, 100): 100,
     Design("cpjump1_compounds", 3, 1, 64, 300, treatments=48): 30,
-    Design("jump_compound", 4, 1, 16, 300): 24,
+    Design("jump_compound", 4, 1, 16, 100): 24,
     Design("jump_orf", 4, 1, 32, 100): 24,
     Design("jump_crispr", 4, 1, 64, 20, treatments=48): 24,
 }
@@ -348,8 +348,7 @@ def main() -> None:
     begin = time.perf_counter()
     tables = [part(figures, share) for part in (_noise, _coverage, _gains, _power)]
     figures.add("seconds", time.perf_counter() - begin, "s", at_most=600)
-    if share >= 1:
-        figures.publish("\n\n".join("\n".join(rows) for rows in tables))
+    figures.publish("\n\n".join("\n".join(rows) for rows in tables))
 
 
 if __name__ == "__main__":

@@ -383,7 +383,7 @@ _STAGES = (
         "curve of a sweep).",
         ("profiles", "site_profiles", "feature_selection", "correction_notes", "metrics"),
         (_SPACES,),
-        settings=_study("spaces", "corrections", "seed"), code_version="4", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="5", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
