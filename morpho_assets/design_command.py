@@ -51,7 +51,9 @@ def add_design_command(command: Command) -> None:
     much.add_argument("--target", type=float, default=0.8, help="power to be advised (default: %(default)s)")
     simulated = "treatments of each size that are simulated per design (default: %(default)s)"
     much.add_argument("--simulations", type=int, default=60, help=simulated)
-    much.add_argument("--minutes", type=float, default=2.0, help="begin nothing after this time (default: %(default)s)")
+    much.add_argument(
+        "--minutes", type=float, default=2.0, help="begin nothing further after this time (default: %(default)s)"
+    )
     much.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: %(default)s)")
     much.add_argument("--processes", type=int, default=0, help="that work side by side; 0: one for each core")
     design.add_argument("--out", type=Path, help="write the table as .csv")

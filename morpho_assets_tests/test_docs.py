@@ -43,8 +43,8 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", blocks("sh", "README.md"))
-def test_every_command_of_the_readme_runs(demo, script):
+@pytest.mark.parametrize("script", blocks("sh", "README.md", "planning.md"))
+def test_every_command_runs(demo, script):
     for line in script.strip().splitlines():
         program, *arguments = shlex.split(line, comments=True)
         if program == "make":
@@ -54,7 +54,7 @@ def test_every_command_of_the_readme_runs(demo, script):
             demo[0].run(*arguments)
 
 
-SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
+SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "planning.md", "profiles.md")
 
 
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))

@@ -43,10 +43,11 @@ def table_text(table: pl.DataFrame, threshold: float) -> str:
 
 def advice(table: pl.DataFrame, target: float, threshold: float) -> list[str]:
     """A sentence per size of effect: the design that takes the fewest wells among those whose power reaches `target`,
-    and what one replicate less, or the best design, gives. A design that finds too much where there is nothing (the
-    interval of its false positives lies above `threshold`) is never advised, and is named."""
+    and what fewer replicates, or the best design, give. A design that finds too much where there is nothing (more
+    treatments without effect have p under `threshold` than chance allows one of all designs) is never advised, and is
+    named."""
     rows = list(table.iter_rows(named=True))
-    wrong = {_design(row) for row in rows if row["false_positive_low"] > threshold}
+    wrong = _finding_nothing(table, threshold)
     told = [_size(size, [row for row in rows if row["effect"] == size], wrong, target)
             for size in sorted(set(table["effect"]))]  # fmt: skip
     for design in sorted(wrong, key=lambda design: design.text):
@@ -54,6 +55,19 @@ def advice(table: pl.DataFrame, target: float, threshold: float) -> list[str]:
         share = _share(row, "false_positive", "false_positive_low", "false_positive_high")
         told.append(f"Not advised: {design.text}; {share} of treatments without effect have p < {threshold:g}.")
     return told
+
+
+def _finding_nothing(table: pl.DataFrame, threshold: float) -> set[Design]:
+    """The designs whose false positives are more than chance (binomial, p < 0.05 for all designs together)."""
+    from scipy.stats import binom
+
+    firsts = table.unique(["replicates", "controls", "plates"], maintain_order=True)
+    found = set()
+    for row in firsts.iter_rows(named=True):
+        count = round(row["false_positive"] * row["simulations_without"])
+        if binom.sf(count - 1, row["simulations_without"], threshold) < 0.05 / firsts.height:
+            found.add(_design(row))
+    return found
 
 
 def _size(size: float, rows: list[Row], wrong: set[Design], target: float) -> str:

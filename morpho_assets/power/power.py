@@ -44,7 +44,7 @@ class PowerConfig(BaseModel):
     effects: tuple[float, ...] = Field(
         default=(2.0, 3.0, 4.0, 6.0), min_length=1,
         description="sizes of the effect, in control MADs (x 1.4826) along its direction; a quarter of the compounds "
-        "of CPJUMP1 stays below 2, half below 4",
+        "of CPJUMP1 stays below 3.2, half below 4.8",
     )  # fmt: skip
     active: float = Field(default=0.2, gt=0, lt=1, description="share of a screen's treatments that have the effect")
     simulations: int = Field(default=60, ge=10, description="treatments of each size that are simulated per design")
@@ -86,24 +86,26 @@ def power(
     plate, config = plate or Plate(), config or PowerConfig()
     together = {design: _together(design, wells, config) for design in designs}
     rounds = {design: int(np.ceil(config.simulations / number)) for design, number in together.items()}
-    tasks = [
-        (number, design) for number in range(max(rounds.values())) for design in designs if number < rounds[design]
-    ]
-    begun = time.monotonic()
     one = partial(_one_set, wells=wells, plate=plate, config=config, together=together)
-    done: dict[Design, dict[int, tuple[Vector, float]]] = {design: {} for design in designs}
-    stopped = False
-    ahead = map_items(one, tasks, compute or ComputeConfig(workers=1), progress, "simulated plates")
-    for (number, design), found in ahead:
-        assert isinstance(found, tuple)
-        done[design][number] = found
-        late = time.monotonic() - begun > 60 * config.minutes
-        if late and all(done.values()) and sum(map(len, done.values())) < len(tasks):
-            stopped = True
+    compute = compute or ComputeConfig(workers=1)
+    done: dict[Design, list[tuple[Vector, float]]] = {design: [] for design in designs}
+    total, begun = sum(rounds.values()), time.monotonic()
+    for number in range(max(rounds.values())):
+        tasks = [(number, design) for design in designs if number < rounds[design]]
+        told = _after(progress, sum(map(len, done.values())), total)
+        for (_, design), found in map_items(one, tasks, compute, told, "simulated plates"):
+            assert isinstance(found, tuple)
+            done[design].append(found)
+        if time.monotonic() - begun > 60 * config.minutes:
             break
-    ended = [(design, [done[design][number] for number in sorted(done[design])]) for design in designs]
-    rows = [row for design, sets in ended for row in _rows(design, sets, plate, config)]
+    stopped = sum(map(len, done.values())) < total
+    rows = [row for design, sets in done.items() for row in _rows(design, sets, plate, config)]
     return Power(pl.DataFrame(rows, schema=SCHEMA), wells.about, config.simulations, stopped)
+
+
+def _after(progress: Progress, before: int, total: int) -> Progress:
+    """Tells of a round as of a part of all."""
+    return lambda label, done, _: progress(label, before + done, total)
 
 
 def wells_needed(design: Design, config: PowerConfig, together: int = 1) -> int:

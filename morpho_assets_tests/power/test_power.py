@@ -41,8 +41,7 @@ def test_time_that_is_over_leaves_every_design_a_set_of_plates() -> None:
     config = PowerConfig(effects=(3.0,), simulations=40, together=2, minutes=1e-6)
     found = power([Design(2, 8, 2), Design(2, 8, 1)], DrawnWells(), config=config)
     assert found.stopped
-    assert found.table["simulations"].min() >= 2  # type: ignore[operator]
-    assert found.table["simulations"].max() < 40  # type: ignore[operator]
+    assert found.table["simulations"].to_list() == [2, 2]
 
 
 def test_own_wells_that_do_not_suffice_are_told_before_any_work() -> None:
@@ -105,8 +104,9 @@ def test_advice_is_the_cheapest_design_that_suffices() -> None:
 
 
 def test_a_design_that_finds_effects_where_there_are_none_is_never_advised() -> None:
-    table = pl.DataFrame([row(3, 2.0, 0.9, low=0.2, false=0.3), row(4, 2.0, 0.85)], schema=SCHEMA)
-    said = advice(table, 0.8, 0.05)
+    table = pl.DataFrame([row(3, 2.0, 0.9, low=0.2, false=0.3), row(4, 2.0, 0.85, low=0.06, false=0.1)], schema=SCHEMA)
+    said = advice(table, 0.8, 0.05)  # 6 of 60 are no proof where two designs were looked at, 18 of 60 are
+    assert len(said) == 2
     assert said[0].startswith("With 16 controls a plate and 4 replicates")
     assert said[1].startswith("Not advised: 16 controls a plate and 3 replicates on different plates; 30 % [20, 10]")
 
