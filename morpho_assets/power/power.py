@@ -173,7 +173,7 @@ def _frame(name: str, places: Places, treated: Places, values: Vector, moves: Ve
     kinds = ["negcon"] * controls + [None] * treated.size
     names = ["control"] * controls + [f"t{label:05d}" for label in treated]
     rows, columns = np.divmod(places, plate.shape[1])
-    frame = pl.DataFrame(values, schema=[f"Cells_{number}" for number in range(values.shape[1])])
+    frame = pl.DataFrame(values, schema=[f"Cells_{number}" for number in range(values.shape[1])], orient="row")
     return frame.with_columns(
         pl.lit(name).alias("Metadata_Plate"), pl.Series("Metadata_Perturbation", names),
         pl.Series("Metadata_control_type", kinds, dtype=pl.String), pl.Series("Metadata_Row", rows + 1),
