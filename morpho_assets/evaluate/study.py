@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.baselines import shuffled
+from morpho_assets.errors import InputError, NothingLeft
+from morpho_assets.evaluate.baselines import shuffled_before
 from morpho_assets.evaluate.evaluators import (
     PLATE_EVALUATORS,
     TRUTH_EVALUATORS,
@@ -24,6 +24,7 @@ from morpho_assets.evaluate.evaluators import (
 from morpho_assets.evaluate.metrics import (
     SCORES_SCHEMA,
     Evaluation,
+    averaged,
     metrics_frame,
     paired_differences,
     treatment_names,
@@ -31,15 +32,16 @@ from morpho_assets.evaluate.metrics import (
 from morpho_assets.evaluate.sites import evaluate_sites
 from morpho_assets.gallery.truth import read_truth, truth_folders
 from morpho_assets.imaging.sites import plate_reader
-from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
+from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.refit import Refit
-from morpho_assets.profiles.space import SpaceConfig
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import is_reported, reported
 
+Made = tuple[pl.DataFrame, tuple[str, ...], Refit | None]
+"""Profiles, their features, and how they came to be."""
 TRUTH = "truth"  # the variant of what is compared with what was planted
 COMMON = "common"  # the recipe of the common post-processing
 PROCESSED = "common post-processing"
@@ -53,7 +55,8 @@ def evaluate_study(work: Work) -> None:
 
     A variant is a space, a space and the step it has come to, a space after the common post-processing (per-plate
     scale, 64 components, MAD of the controls), or one of these with its treatments shuffled: what an evaluator gives
-    where there is nothing. Spaces of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
+    where there is nothing, in the mean of several draws, each made before the first step that reads treatments. Spaces
+    of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
     `against <the step before>`, paired by treatment. Evaluators of plates see the plates once, as
     variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
@@ -68,24 +71,31 @@ def evaluate_study(work: Work) -> None:
     metrics, treatments, scores, clusters = [], [], [], []
     of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
-    total, done = 2 * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
+    total, done = (1 + asked.shuffles) * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
     common: dict[str, list[str]] = {}
-    for each in _variants(inputs, study, asked.spaces, steps, seed):
+    for each in _variants(Chains(inputs, study, asked.spaces, asked.corrections, seed), steps):
         if each.processed:
             common[each.space] = [each.space_variant, each.name]
-        for variant, rows in ((each.name, each.rows), (f"{each.name}, {SHUFFLED}", shuffled(each.rows, seed=seed))):
-            for evaluator, settings in of_profiles.items():
-                with _named(study, evaluator, variant):
-                    found, note = _evaluated(rows, each, settings, seed)
+        shuffles = _shuffles(each.made, range(seed, seed + asked.shuffles))
+        for variant, draws in ((each.name, iter([each.made])), (f"{each.name}, {SHUFFLED}", shuffles)):
+            found: dict[str, list[tuple[Evaluation, str | None]]] = {evaluator: [] for evaluator in of_profiles}
+            for made in draws:
+                for evaluator, settings in of_profiles.items():
+                    with _named(study, evaluator, variant):
+                        found[evaluator].append(_evaluated(made, settings, seed))
+                    done += 1
+                    work.progress("evaluation", done, total)
+            for evaluator, evaluations in found.items():
+                if not evaluations:
+                    continue
+                mean, note = averaged([evaluation for evaluation, _ in evaluations]), evaluations[0][1]
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
-                metrics.append(found.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
-                scores.append(found.scores.with_columns(**place))
-                treatments += _detail(found, "treatments", "mAP", place)
-                clusters += _detail(found, "clusters", "cluster", place) if evaluator in trees else []
+                metrics.append(mean.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
+                scores.append(mean.scores.with_columns(**place))
+                treatments += _detail(mean, "treatments", "mAP", place)
+                clusters += _detail(mean, "clusters", "cluster", place) if evaluator in trees else []
                 for name, frames in of_doses.items():
-                    frames += [found.details[name].with_columns(**place)] if name in found.details else []
-                done += 1
-                work.progress("evaluation", done, total)
+                    frames += [mean.details[name].with_columns(**place)] if name in mean.details else []
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
     metrics += _changes(study, scored, [*chains, *common.values()], of_profiles, seed)
@@ -100,10 +110,10 @@ def evaluate_study(work: Work) -> None:
     truth = read_truth(truth_folders(inputs, work.source)) if of_truth else None
     for evaluator, settings in of_truth.items():
         with _named(study, evaluator, TRUTH):
-            found = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
+            seen = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
         place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
-        metrics.append(found.metrics.with_columns(**place))
-        points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
+        metrics.append(seen.metrics.with_columns(**place))
+        points.append(seen.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
         done += 1
         work.progress("evaluation", done, total)
     frame = pl.concat(metrics, how="diagonal") if metrics else table("metrics").empty()
@@ -116,45 +126,52 @@ def evaluate_study(work: Work) -> None:
     work.write("metrics", frame)
 
 
+def _shuffles(made: Made, seeds: Iterable[int]) -> Iterator[Made]:
+    """The profiles with treatments shuffled, once for each seed; none where a step then leaves no feature."""
+    for seed in seeds:
+        with suppress(NothingLeft):
+            yield shuffled_before(*made, seed=seed)
+
+
 @dataclass(frozen=True)
 class _Variant:
     """A space after a step, or after the common post-processing (`processed`) of `space_variant`: its rows that are
-    reported, and how these came to be, as far as it is known."""
+    reported, their features, and how these came to be, as far as it is known."""
 
     space: str
     name: str
-    rows: pl.DataFrame
-    features: tuple[str, ...]
+    made: Made
     processed: bool = False
     space_variant: str = ""
-    refit: Refit | None = None
 
 
-def _variants(
-    inputs: Snapshot, study: str, spaces: Mapping[str, SpaceConfig], steps: Mapping[str, Sequence[str]], seed: int
-) -> Iterator[_Variant]:
+def _variants(chains: Chains, steps: Mapping[str, Sequence[str]]) -> Iterator[_Variant]:
     """Every space after each of its steps and, of all but the cell count, before corrections after the common
     post-processing, by which spaces are compared alike."""
+    inputs, study, seed = chains.inputs, chains.study, chains.seed
     for space, names in steps.items():
         for step in names:
             profiles = reported(read_space(inputs, study, space, step))
-            yield _Variant(space, variant_name(space, step), profiles, tuple(space_features(profiles)))
+            made = profiles, tuple(space_features(profiles)), chains.refit(space, step, profiles)
+            yield _Variant(space, variant_name(space, step), made)
         profiles = read_space(inputs, study, space, names[0])
         features = space_features(profiles)
-        if spaces[space].of != "cell_count" and len(features) > 2:
+        if chains.spaces[space].of != "cell_count" and len(features) > 2:
             with _named(study, COMMON, space):
                 final = apply_recipe(profiles, load_recipe(COMMON), features, seed).final
             rows = np.flatnonzero(is_reported(profiles).to_numpy())
             refit = Refit(profiles, tuple(features), load_recipe(COMMON).steps, rows, seed)
             first = variant_name(space, names[0])
-            yield _Variant(space, f"{space}, {PROCESSED}", reported(final.profiles), final.features, True, first, refit)
+            made = reported(final.profiles), final.features, refit
+            yield _Variant(space, f"{space}, {PROCESSED}", made, True, first)
 
 
-def _evaluated(rows: pl.DataFrame, variant: _Variant, settings: Any, seed: int) -> tuple[Evaluation, str | None]:
+def _evaluated(made: Made, settings: Any, seed: int) -> tuple[Evaluation, str | None]:
     """What an evaluator finds, and a sentence that has to stand beside it."""
+    rows, features, refit = made
     if "Metadata_Site" in rows.columns:
-        return evaluate_sites(rows, variant.features, evaluator_config(settings), seed, variant.refit)
-    return evaluate(rows, variant.features, settings, seed, variant.refit), None
+        return evaluate_sites(rows, features, evaluator_config(settings), seed, refit)
+    return evaluate(rows, features, settings, seed, refit), None
 
 
 def _changes(
