@@ -332,7 +332,7 @@ _STAGES = (
             Input("masks", ("masks", "site_failures")),
             Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="3",
+        settings=lambda target: target.settings.profiles, named="profiles", code_version="4",
         before={"aggregate.spread": None}, sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
@@ -391,7 +391,7 @@ _STAGES = (
         "One profile per treatment (or treatment and batch) of every space after its last correction: their consensus.",
         ("treatment_profiles",),
         (_SPACES, _CORRECTED),
-        settings=_study("spaces", "corrections", "consensus"), kinds=frozenset({"parquet", "polars"}),
+        settings=_study("spaces", "corrections", "consensus"), code_version="2", kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "projections", "study", "spaces", project_spaces,

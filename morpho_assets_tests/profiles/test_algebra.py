@@ -22,7 +22,14 @@ from morpho_assets.profiles import algebra
 from morpho_assets.profiles.aggregate import aggregate
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.pca import PcaConfig, correct_pca
-from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces, read_space, space_features
+from morpho_assets.profiles.study import (
+    as_wells,
+    build_spaces,
+    consensus_spaces,
+    correct_spaces,
+    read_space,
+    space_features,
+)
 from morpho_assets.studies.model import Study, load_study
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study_work, tables_of
 from morpho_assets_tests.project import ROOT
@@ -146,6 +153,34 @@ def test_sites_are_kept_apart(lake: Lake) -> None:
     assert found["Metadata_Count_Cells"].min() == 9  # of the site
     assert last(lake, "feature_space", "profiles", "s").is_empty()
     assert tables_of(lake, "corrected_profiles").read("site_profiles", "s")["Metadata_Perturbation"].null_count() == 0
+
+
+def test_sites_are_corrected_and_tuned_beside_wells(lake: Lake) -> None:
+    spaces = {"image": {"of": "cells", "steps": [{"aggregate": {"to": "site"}}]}, "well": {"of": "wells"}}
+    sweep = {"corrector": "sphering", "method": "ZCA", "sweep": {"values": [10]}}
+    study = study_of(spaces, corrections=[{"corrector": "clip", "limit": 1.5}, sweep])
+    more = [f"t{i}" for i in range(6)]
+    for key in PLATES:
+        for name in ("well_profiles", "normalized_profiles"):
+            frame = last(lake, "well_profiles", name, key)
+            treated = pl.Series("Metadata_Perturbation", ["control"] * 6 + more)
+            commit_tables(lake, "well_profiles", plate(key), {name: frame.with_columns(treated)})
+    work = study_work(lake, "feature_space", study, dict.fromkeys(PLATES))
+    build_spaces(work)
+    commit_work(work)
+    work = study_work(lake, "corrected_profiles", study.model_copy(update={"corrections": study.corrections[:1]}), {})
+    correct_spaces(work)
+    commit_work(work)
+    tables = tables_of(lake, "evaluation")
+    sites, wells = (read_space(tables, "s", name, "clip") for name in ("image", "well"))
+    assert (sites.height, wells.height) == (44, 22)
+    assert sites.select(pl.col(space_features(sites)).abs().max()).max_horizontal()[0] <= 1.5
+    marks = [
+        frame.group_by("Metadata_Perturbation").agg(pl.col("Metadata_tuning").unique()) for frame in (sites, wells)
+    ]
+    of_sites, of_wells = (dict(each.iter_rows()) for each in marks)
+    assert {name: of_wells[name] for name in of_sites} == of_sites
+    assert as_wells(sites).height == 22
 
 
 def test_a_selection_of_cells_is_judged_on_a_sample(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
