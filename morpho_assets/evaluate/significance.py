@@ -63,7 +63,9 @@ def _sizes(table: pl.DataFrame) -> list[tuple[float, ...]]:
 
 
 def _of_exchanges(asked: Asked, table: pl.DataFrame, seed: int) -> list[tuple[float, Null]]:
-    """Treatments that are ranked in folds are exchanged apart: they are compared on other scales."""
+    """Treatments that are ranked in folds are exchanged apart, and tested by what they score there: two profiles are
+    compared on a scale that neither has made, so that any two may change places. Their mAP, each fold on a scale of its
+    own, varies less than exchanges do, which would hide effects."""
     config, folds = asked.config, asked.folds
     candidates = asked.candidates(table)
     whole = _field(asked)
