@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.refit import Refit
+from morpho_assets.profiles.space import SpaceConfig
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import is_reported, reported
 
@@ -58,8 +59,9 @@ def evaluate_study(work: Work) -> None:
     where there is nothing, in the mean of several draws, each made before the first step that reads treatments. Spaces
     of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
-    `against <the step before>`, paired by treatment. Evaluators of plates see the plates once, as
-    variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
+    `against <the step before>`, paired by treatment; so are spaces after their last step: each against its shuffled
+    twin, the cell count and the first space, and those of networks against each other. Evaluators of plates see the
+    plates once, as variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
     and write nothing of real ones. InputError names the evaluator and the variant.
     """
     inputs, study, asked = work.inputs, work.key, work.settings
@@ -98,7 +100,8 @@ def evaluate_study(work: Work) -> None:
                     frames += [mean.details[name].with_columns(**place)] if name in mean.details else []
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
-    metrics += _changes(study, scored, [*chains, *common.values()], of_profiles, seed)
+    compared = _compared(asked.spaces, {space: names[-1] for space, names in zip(steps, chains, strict=True)})
+    metrics += _changes(study, scored, [*chains, *common.values(), *compared], of_profiles, seed)
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
@@ -172,6 +175,18 @@ def _evaluated(made: Made, settings: Any, seed: int) -> tuple[Evaluation, str | 
     if "Metadata_Site" in rows.columns:
         return evaluate_sites(rows, features, evaluator_config(settings), seed, refit)
     return evaluate(rows, features, settings, seed, refit), None
+
+
+def _compared(spaces: Mapping[str, SpaceConfig], last: Mapping[str, str]) -> list[list[str]]:
+    """Pairs of variants (what is compared with, and what is compared) of the spaces after their last steps."""
+    names = list(spaces)
+    counts = [name for name in names if spaces[name].of == "cell_count"]
+    networks = [name for name in names if spaces[name].of == "embedding"]
+    pairs = [[f"{last[name]}, {SHUFFLED}", last[name]] for name in names]
+    pairs += [[last[name], last[other]] for name in counts for other in names if other not in counts]
+    pairs += [[last[names[0]], last[name]] for name in names[1:] if name not in counts and names[0] not in counts]
+    pairs += [[last[two], last[one]] for one, two in combinations(networks, 2) if names[0] not in (one, two)]
+    return pairs
 
 
 def _changes(

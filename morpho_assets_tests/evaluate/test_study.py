@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import EVALUATORS, evaluate
-from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, evaluate_study
+from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, _compared, evaluate_study
 from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
@@ -125,6 +126,32 @@ def test_controls_that_a_correction_was_fitted_on_rank_in_folds(screened: Callab
     assert found.filter(scope="overall", metric="normalised_AP", variant=f"cells, sphering, {SHUFFLED}").row(
         0, named=True
     )["value"] == pytest.approx(0, abs=0.04)
+
+
+def test_which_spaces_are_compared() -> None:
+    spaces = asked({}).spaces
+    of = {
+        "cells": spaces["cells"], "count": SimpleNamespace(of="cell_count"), "vae": SimpleNamespace(of="embedding"),
+        "untrained": SimpleNamespace(of="embedding"),
+    }  # fmt: skip
+    pairs = _compared(of, {name: name if name != "cells" else "cells, combat" for name in of})  # type: ignore[arg-type]
+    assert [pair for pair in pairs if not pair[0].endswith(SHUFFLED)] == [
+        ["count", "cells, combat"], ["count", "vae"], ["count", "untrained"], ["cells, combat", "vae"],
+        ["cells, combat", "untrained"], ["untrained", "vae"],
+    ]  # fmt: skip
+    assert [f"cells, combat, {SHUFFLED}", "cells, combat"] in pairs
+
+
+def test_a_space_is_compared_with_its_shuffled_twin_by_treatment(screened: Callable[..., Lake]) -> None:
+    found = evaluated(screened(screen(2, treatments=12)), {"mine": SETTINGS["retrieval"]}, ())
+    scope = f"against cells, {SHUFFLED}"
+    gain = found.filter(scope=scope, metric="mAP", variant="cells").row(0, named=True)
+    both = [
+        found.filter(scope="overall", metric="mAP", variant=name)["value"][0]
+        for name in ("cells", f"cells, {SHUFFLED}")
+    ]
+    assert gain["value"] == pytest.approx(both[0] - both[1])
+    assert 0 < gain["ci_low"] < gain["value"] < gain["ci_high"]
 
 
 def test_every_space_is_scored_with_the_common_post_processing(screened: Callable[..., Lake]) -> None:
