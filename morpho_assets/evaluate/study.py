@@ -61,8 +61,8 @@ def evaluate_study(work: Work) -> None:
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
     `against <the step before>`, paired by treatment; so are spaces after their last step: each against its shuffled
     twin, the cell count and the first space, and those of networks against each other. Evaluators of plates see the
-    plates once, as variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
-    and write nothing of real ones. InputError names the evaluator and the variant.
+    plates once, as variant `plates`; those of truth see the whole study beside what is known of simulated plates, as
+    variant `truth`, and write nothing of real ones. InputError names the evaluator and the variant.
     """
     inputs, study, asked = work.inputs, work.key, work.settings
     steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
