@@ -60,8 +60,8 @@ SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md",
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    if "corrections" in content and "spaces" not in content:  # a part of a study
-        content |= {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}}
+    if "name" not in content and ("corrections" in content or "spaces" in content):  # a part of a study
+        content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings
     model.model_validate(content)
 

@@ -18,7 +18,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.crops import crop_cells
 from morpho_assets.learn.encoders import EncoderConfig, TrainedEncoder, load_encoder, save_encoder, train_encoder
 from morpho_assets.learn.projection import project
-from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 CELLS_AT_ONCE = 1024  # of several sites: a network's call costs the same for five cells as for fifty
@@ -75,19 +75,20 @@ def _embedded(study: str, name: str, encoder: TrainedEncoder, keys: pl.DataFrame
 
 
 def project_spaces(work: Work) -> None:
-    """Write `projections`: a map of each space of a study after its last step."""
+    """Write `projections`: maps of each space of a study after its last step, of sites by their wells."""
     study = work.settings
     frames = [table("projections").empty()]
     for space, names in space_steps(study.spaces, study.corrections).items():
-        wells = read_space(work.inputs, work.key, space, names[-1])
+        wells = as_wells(read_space(work.inputs, work.key, space, names[-1]))
         features = space_features(wells)
         if len(features) < 3:
             continue  # two numbers need no map
-        points = project(wells.select(features).fill_null(0).to_numpy(), study.projection.seed)
-        keys = wells.select("study", "space", "step", *WELL)
-        place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
-        frames.append(keys.with_columns(**place))
-    work.write("projections", pl.concat(frames))
+        keys, values = wells.select("study", "space", "step", *WELL), wells.select(features).fill_null(0).to_numpy()
+        for method in study.projection.methods:
+            points = project(values, study.projection.seed, method)
+            place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
+            frames.append(keys.with_columns(**place, method=pl.lit(method)))
+    work.write("projections", pl.concat(frames, how="diagonal"))
 
 
 def _training_crops(
