@@ -61,9 +61,13 @@ class CorrectorSettings(BaseModel):
         return self
 
     def at(self, value: float) -> Self:
-        """These settings with `value` for the one that is swept, and without the sweep."""
+        """These settings with `value` for the one that is swept, and without the sweep. What the reference rows do not
+        span is accepted: the sweep measures what that costs."""
         assert self.sweep is not None
-        return type(self).model_validate({**self.model_dump(exclude={"sweep"}), self.sweep.setting: value})
+        accepted = {"unseen": "accept"} if "unseen" in type(self).model_fields else {}
+        return type(self).model_validate({
+            **self.model_dump(exclude={"sweep"}), **accepted, self.sweep.setting: value,
+        })  # fmt: skip
 
     def chosen(self, curve: pl.DataFrame) -> Self:
         """These settings with the value that scores best on tuning treatments, of equal ones the first; `curve` is that

@@ -44,7 +44,7 @@ class SpheringConfig(CorrectorSettings):
     unseen: Unseen = Field(
         default="refuse",
         description="with `epsilon`, or components: directions that the controls do not span are an error, or get the "
-        "least spread that they show, as published",
+        "least spread that they show, as published and in a sweep",
     )
     reference: str = Field(default="negcon", description="rows it is fitted on: 'negcon', 'all' or an SQL condition")
     by: tuple[str, ...] = Field(default=(), description="columns whose values are sphered apart; none: together")

@@ -53,7 +53,7 @@ class TvnConfig(CorrectorSettings):
     unseen: Unseen = Field(
         default="refuse",
         description="with `regularisation`: components that the controls do not span are an error, or are lost, as "
-        "published",
+        "published and in a sweep",
     )
     reference: str = Field(default="negcon", description="control rows: 'negcon', 'all' or an SQL condition")
 
