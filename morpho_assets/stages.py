@@ -374,7 +374,7 @@ _STAGES = (
             Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
             Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
         ),
-        settings=_spaces, code_version="4", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
+        settings=_spaces, code_version="5", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
@@ -383,7 +383,7 @@ _STAGES = (
         "curve of a sweep).",
         ("profiles", "site_profiles", "feature_selection", "correction_notes", "metrics"),
         (_SPACES,),
-        settings=_study("spaces", "corrections", "seed"), code_version="4", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="5", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
@@ -410,7 +410,7 @@ _STAGES = (
             _SPACES, _CORRECTED, _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="5", sources=_evaluation_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="6", sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
