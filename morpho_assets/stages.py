@@ -374,7 +374,7 @@ _STAGES = (
             Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
             Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
         ),
-        settings=_spaces, code_version="4", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
+        settings=_spaces, code_version="5", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
