@@ -410,7 +410,7 @@ _STAGES = (
             _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="6",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="7",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),

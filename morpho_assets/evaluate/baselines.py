@@ -10,9 +10,8 @@ import polars as pl
 
 from morpho_assets.profiles.features import require_columns
 from morpho_assets.profiles.refit import Refit
-from morpho_assets.profiles.rows import groups_of, rows_where
+from morpho_assets.profiles.rows import first_of_well, groups_of, rows_where
 
-WELL = ("Metadata_Plate", "Metadata_Well")
 PLACE = ("Metadata_Plate", "Metadata_Well", "Metadata_Row", "Metadata_Col", "Metadata_Site")
 
 
@@ -47,11 +46,7 @@ def _moved(
 ) -> pl.DataFrame:
     """`shuffled` among the wells with these row numbers."""
     require_columns(profiles, [treatment, *within], "shuffled")
-    well = np.arange(profiles.height)
-    if "Metadata_Site" in profiles.columns:
-        well = np.concatenate([np.full(rows.size, rows[0]) for _, rows in groups_of(profiles, WELL)])[
-            np.argsort(np.concatenate([rows for _, rows in groups_of(profiles, WELL)]))
-        ]
+    well = first_of_well(profiles)
     movable = ~rows_where(profiles, controls).to_numpy() & np.isin(np.arange(profiles.height), among)
     rng = np.random.default_rng(seed)
     source = np.arange(profiles.height)
