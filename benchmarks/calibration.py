@@ -344,7 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the runs of every part (default: %(default)s)")
     share = parser.parse_args().share
-    figures = Figures("calibration", ABOUT)
+    figures = Figures("calibration", ABOUT if share == 1 else f"{ABOUT} Only {share:g} of the runs were made.")
     begin = time.perf_counter()
     tables = [part(figures, share) for part in (_noise, _coverage, _gains, _power)]
     figures.add("seconds", time.perf_counter() - begin, "s", at_most=600)
