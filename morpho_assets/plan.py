@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from morpho_assets.lake.digests import digest, plain
 from morpho_assets.lake.ledger import Commit, Partition, State, Verdict
+from morpho_assets.profiles.space import EmbeddingSpace
 from morpho_assets.stages import STAGES, Stage, Target
 
 _ABSENT = object()
@@ -42,6 +43,8 @@ def reads_of(stage: Stage, target: Target) -> dict[tuple[str, Partition], tuple[
     reads: dict[tuple[str, Partition], tuple[str, ...]] = {}
     own, study = target.partition, target.study
     for each in stage.inputs:
+        if study is not None and not each.needed(study):
+            continue
         before = STAGES[each.stage]
         if each.of == "same":
             partitions = [Partition(own.kind, own.key)]
@@ -64,7 +67,8 @@ def reads_of(stage: Stage, target: Target) -> dict[tuple[str, Partition], tuple[
 def _embedded(target: Target) -> list[str]:
     """The encoders whose embeddings the study's spaces are of."""
     assert target.study is not None
-    names = {space.encoder or name for name, space in target.study.spaces.items() if space.of == "embedding"}
+    spaces = target.study.spaces.items()
+    names = {space.encoder or name for name, space in spaces if isinstance(space, EmbeddingSpace)}
     return [f"{target.study.name}/{name}" for name in sorted(names)]
 
 

@@ -21,6 +21,7 @@ from morpho_assets.evaluate.sweep import sweep
 from morpho_assets.gallery.checks import controls_present, few_failed_sites, wells_imaged_and_described
 from morpho_assets.gallery.images import fetch_images, image_sources, image_stamps
 from morpho_assets.gallery.manifest import manifest_files, read_manifest
+from morpho_assets.gallery.store import Store
 from morpho_assets.gallery.truth import truth_folders
 from morpho_assets.imaging.checks import no_fault_of_the_plate, stains_as_on_the_batch
 from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
@@ -41,6 +42,7 @@ from morpho_assets.profiles.checks import (
 )
 from morpho_assets.profiles.plate import profile_plate
 from morpho_assets.profiles.recipe import recipe_file
+from morpho_assets.profiles.space import TableSpace, tables_of
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
 
 if TYPE_CHECKING:
@@ -93,12 +95,14 @@ class Look:
 @dataclass(frozen=True)
 class Input:
     """Tables of another stage that a stage reads: of the same plate or study (or its second part), of each plate of a
-    study, or of those that an encoder may see. What is `asked` for is made where it is not there."""
+    study, or of those that an encoder may see. What is `asked` for is made where it is not there; what a study does not
+    need is not read."""
 
     stage: str
     tables: tuple[str, ...]
     of: Literal["same", "plates", "seen", "encoder"] = "same"
     asked: bool = False
+    needed: Callable[[Study], bool] = lambda study: True
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,11 @@ def _spaces(target: Target) -> Any:
     study = target.study
     assert study is not None
     share = study.tuning_share
-    return SimpleNamespace(spaces=study.spaces, tuning_share=share, seed=study.seed if share is not None else 0)
+    fitted = any(space.steps for space in study.spaces.values())
+    return SimpleNamespace(
+        spaces=study.spaces, tuning_share=share, seed=study.seed if share is not None else 0,
+        list_seed=study.seed if fitted else 0,
+    )  # fmt: skip
 
 
 def _encoder(target: Target) -> Any:
@@ -224,6 +232,12 @@ def _weights_now(look: Look) -> dict[str, str]:
     return {config.path: digest_bytes(Path(config.path).read_bytes()) if Path(config.path).is_file() else "missing"}
 
 
+def _files_of_spaces_now(look: Look) -> dict[str, str]:
+    assert look.target.study is not None
+    files = sorted({space.file for space in look.target.study.spaces.values() if isinstance(space, TableSpace)})
+    return {**_recipes_now(look), **{file: ", ".join(Store().stamps(file).values()) or "missing" for file in files}}
+
+
 def _truth_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     if not any(each["evaluator"] in TRUTH_EVALUATORS for each in look.target.study.evaluators.values()):
@@ -245,12 +259,21 @@ _WELLS = Input("plate_manifest", ("wells", "sites"))
 _SITES = Input("plate_manifest", ("sites",))
 _IMAGES = Input("raw_images", ("image_files",))
 _FAILURES = ("site_failures",)
+_SPACES = Input("feature_space", ("profiles", "site_profiles"))
+_CORRECTED = Input("corrected_profiles", ("profiles", "site_profiles"))
 _PLATES_WELLS = Input("plate_manifest", ("wells", "sites"), "plates")
 _PLATES_IMAGES = Input("raw_images", ("image_files",), "plates")
 _PLATES_FUNCTIONS = Input("illumination", ("illumination_functions",), "plates")
 _PLATES_MASKS = Input("masks", ("masks", "objects"), "plates")
 _PLATES_QUALITY = Input("image_quality", ("image_quality",), "plates")
 _PLATES_PROFILES = Input("well_profiles", ("well_profiles", "normalized_profiles"), "plates")
+
+
+def _for_spaces(*tables: str) -> Callable[[Study], bool]:
+    """Whether a space of the study reads any of these tables."""
+    return lambda study: bool(tables_of(study.spaces.values()) & set(tables))
+
+
 _FEW_FAILED = check(few_failed_sites, blocking=True, judged_by=("failed_sites",))
 
 _STAGES = (
@@ -354,47 +377,57 @@ _STAGES = (
     ),
     Stage(
         "feature_space", "study", "spaces", build_spaces,
-        "The spaces in which the study compares wells: selected CellProfiler features, embeddings, the cell count.\n\n"
-        "Tables `profiles` (step `selected`), `feature_selection` (what was left out, and by which rule) and "
-        "`correction_notes` (which plates lack features).",
-        ("profiles", "feature_selection", "correction_notes"),
-        (_PLATES_PROFILES, Input("embeddings", ("embeddings",), "plates", asked=True)),
-        settings=_spaces, code_version="3", sources=_recipes_now, kinds=frozenset({"parquet", "polars"}),
+        "The spaces in which the study compares wells: cells, images, pixels, embeddings or a table of one's own, "
+        "through each space's list of steps.\n\n"
+        "Tables `profiles` (step `selected`) or `site_profiles`, `space_steps` (what each step was fitted on), "
+        "`feature_selection` (what was left out, and by which rule) and `correction_notes` (which plates lack what).",
+        ("profiles", "site_profiles", "space_steps", "feature_selection", "correction_notes"),
+        (
+            Input("well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells"), "plates"),
+            Input("embeddings", ("embeddings",), "plates", asked=True, needed=_for_spaces("embeddings")),
+            Input("single_cells", ("single_cells",), "plates", needed=_for_spaces("single_cells")),
+            Input("image_quality", ("image_quality",), "plates", needed=_for_spaces("image_quality")),
+            Input("plate_manifest", ("sites",), "plates", needed=_for_spaces("sites")),
+            Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
+            Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
+        ),
+        settings=_spaces, code_version="4", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
         "The spaces after each corrector of the study's chain, in its order; each step can be compared with the "
-        "last.\n\nTables `profiles` (a step per corrector), `correction_notes`, and `metrics` (the curve of a sweep).",
-        ("profiles", "feature_selection", "correction_notes", "metrics"),
-        (Input("feature_space", ("profiles",)),),
-        settings=_study("spaces", "corrections", "seed"), code_version="3", sources=_recipes_now,
+        "last.\n\nTables `profiles` or `site_profiles` (a step per corrector), `correction_notes`, and `metrics` (the "
+        "curve of a sweep).",
+        ("profiles", "site_profiles", "feature_selection", "correction_notes", "metrics"),
+        (_SPACES,),
+        settings=_study("spaces", "corrections", "seed"), code_version="4", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "treatment_profiles", "study", "spaces", consensus_spaces,
         "One profile per treatment (or treatment and batch) of every space after its last correction: their consensus.",
         ("treatment_profiles",),
-        (Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",))),
+        (_SPACES, _CORRECTED),
         settings=_study("spaces", "corrections", "consensus"), kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "projections", "study", "spaces", project_spaces,
-        "A UMAP map of the wells in every space, after the last correction; distances on it measure nothing.",
+        "Maps of the wells in every space (UMAP, t-SNE), after the last correction; distances on them measure nothing.",
         ("projections",),
-        (Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",))),
-        settings=_study("spaces", "corrections", "projection"), kinds=frozenset({"umap"}),
+        (_SPACES, _CORRECTED),
+        settings=_study("spaces", "corrections", "projection"), code_version="2", kinds=frozenset({"umap"}),
     ),
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores` and, where the truth is known, "
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters` and, where the truth is known, "
         "`planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "planted_and_found"),
+        ("metrics", "treatments", "treatment_scores", "clusters", "planted_and_found"),
         (
-            Input("feature_space", ("profiles",)), Input("corrected_profiles", ("profiles",)), _PLATES_WELLS,
+            _SPACES, _CORRECTED, Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="3", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="5", sources=_truth_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -402,9 +435,10 @@ _STAGES = (
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
         (
-            Input("evaluation", ("metrics", "treatments", "planted_and_found")), Input("projections", ("projections",)),
-            Input("feature_space", ("profiles", "correction_notes")),
-            Input("corrected_profiles", ("profiles", "correction_notes")),
+            Input("evaluation", ("metrics", "treatments", "clusters", "planted_and_found")),
+            Input("projections", ("projections",)),
+            Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
+            Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
             _PLATES_MASKS, _PLATES_PROFILES,
         ),

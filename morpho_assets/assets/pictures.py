@@ -199,9 +199,10 @@ def _projections(workspace: Workspace, commit: Commit, tables: Snapshot) -> Meta
     keys = ["space", "step", "Metadata_Plate", "Metadata_Well"]
     points = points.join(wells.select(*keys, kinds).collect(), on=keys, how="left", maintain_order="left")
     shown: Metadata = {}
-    for (space,), frame in points.group_by("space", maintain_order=True):
-        image = scatter(frame.select("x", "y").to_numpy(), frame["group"].to_list(), f"UMAP of {space}")
-        shown[f"map of {space}"] = picture(image, f"UMAP of {space}")
+    for (space, method), frame in points.group_by("space", "method", maintain_order=True):
+        title = f"{method} of {space}"
+        image = scatter(frame.select("x", "y").to_numpy(), frame["group"].to_list(), title)
+        shown[title] = picture(image, title)
     return shown
 
 

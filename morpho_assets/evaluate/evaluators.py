@@ -13,10 +13,15 @@ from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
 from morpho_assets.evaluate.cluster_validation import ClusterValidationConfig, cluster_validation
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
+from morpho_assets.evaluate.energy_distance import EnergyDistanceConfig, energy_distance
 from morpho_assets.evaluate.enrichment import EnrichmentConfig, enrichment
 from morpho_assets.evaluate.grit import GritConfig, grit
+from morpho_assets.evaluate.hierarchy import HierarchyConfig, hierarchy
 from morpho_assets.evaluate.metrics import Evaluation
+from morpho_assets.evaluate.mp_value import MpValueConfig, mp_value
+from morpho_assets.evaluate.near_far import NearFarConfig, near_far
 from morpho_assets.evaluate.nsc import NscConfig, nsc
+from morpho_assets.evaluate.relationships import RelationshipsConfig, relationships
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import retrieval
 from morpho_assets.evaluate.segmentation import SegmentationScoresConfig, segmentation_scores
@@ -72,8 +77,13 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "silhouette": (SilhouetteConfig, silhouette),
     "cluster_validation": (ClusterValidationConfig, cluster_validation),
     "batch": (BatchConfig, batch_effects),
+    "near_far": (NearFarConfig, near_far),
+    "energy_distance": (EnergyDistanceConfig, energy_distance),
+    "mp_value": (MpValueConfig, mp_value),
+    "relationships": (RelationshipsConfig, relationships),
+    "hierarchy": (HierarchyConfig, hierarchy),
 }
-RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency}
+RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency, "near_far": near_far}
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
     "stain_drift": (StainDriftConfig, stain_drifts),

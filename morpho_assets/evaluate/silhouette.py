@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.evaluate.inputs import profile_matrix
+from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask, scores_frame
 from morpho_assets.evaluate.neighbours import BLOCK_MB
 from morpho_assets.evaluate.pairs import codes
@@ -38,6 +39,10 @@ class SilhouetteConfig(BaseModel):
     )
     components: int | None = Field(default=None, ge=1, description="principal components kept; null: all features")
     distance: Literal["cosine", "euclidean"] = Field(default="cosine", description="distance between profiles")
+    against: Literal["nearest", "rest"] = Field(
+        default="nearest", description="the nearest other label, or all other profiles as one (with `components: 50` "
+        "and euclidean as in Tomkinson 2024, 10.1101/2024.03.13.584858)",
+    )  # fmt: skip
     shuffles: int = Field(default=20, ge=1, description="permutations of the labels behind the chance value")
 
 
@@ -46,18 +51,23 @@ def silhouette(
 ) -> Evaluation:
     """Row `silhouette` (chance: mean over shuffled labels, p from the same shuffles). Detail `labels`: means of each.
 
+    Against the rest, each label by itself makes two groups, its profiles and all others: rows `silhouette_rest`, the
+    mean over labels of the mean over all profiles, and `silhouette_rest_own`, that over the label's own.
     A label with one profile scores 0. Fewer than 2 labels: a row without value, n = 0.
     """
     config = config or SilhouetteConfig()
+    metrics = ["silhouette"] if config.against == "nearest" else ["silhouette_rest", "silhouette_rest_own"]
     require_columns(profiles, [config.label], "silhouette")
     frame = profiles.filter(rows_where(profiles, config.among), pl.col(config.label).is_not_null())
     labels = codes(frame[config.label])
     if np.unique(labels).size < 2:
-        return nothing_to_ask(config.evaluator, ["silhouette"])
+        return nothing_to_ask(config.evaluator, metrics)
     matrix = profile_matrix(frame, features, "silhouette")
     if config.components is not None:
         matrix = principal_components(matrix, config.components)[0]
     rng = np.random.default_rng(seed)
+    if config.against == "rest":
+        return _against_rest(matrix, frame[config.label], config, rng, seed)
     labelings = np.array([labels, *(rng.permutation(labels) for _ in range(config.shuffles))])
     values, *shuffled = silhouettes(matrix, labelings, config.distance)
     null = np.array([scores.mean() for scores in shuffled])
@@ -68,6 +78,58 @@ def silhouette(
                        float(null.mean()), p_value=p)]  # fmt: skip
     scores = scores_frame(table.select(config.label), {"silhouette": (table["silhouette"], null.mean())})
     return Evaluation(metrics_frame(rows), {"labels": table}, scores)
+
+
+def _against_rest(
+    matrix: Matrix, labels: pl.Series, config: SilhouetteConfig, rng: np.random.Generator, seed: int
+) -> Evaluation:
+    """The rows and details of labels against the rest."""
+    code = codes(labels)
+    number = np.unique(code).size
+    marks = code == np.arange(number)[:, None]
+    orders = [np.arange(code.size), *(rng.permutation(code.size) for _ in range(config.shuffles))]
+    values = silhouettes_against_rest(matrix, np.concatenate([marks[:, order] for order in orders]), config.distance)
+    members = np.concatenate([marks[:, order] for order in orders])
+    everywhere = values.mean(axis=1).reshape(-1, number)
+    own = ((values * members).sum(axis=1) / members.sum(axis=1)).reshape(-1, number)
+    rows, scores = [], {}
+    for metric, found in (("silhouette_rest", everywhere), ("silhouette_rest_own", own)):
+        null = found[1:].mean(axis=1)
+        p = float((np.sum(null >= found[0].mean()) + 1) / (null.size + 1))
+        rows.append(metric_row(config.evaluator, "overall", metric, float(found[0].mean()), number, float(null.mean()),
+                               mean_interval(found[0], seed), p))  # fmt: skip
+        scores[metric] = (found[0], found[1:].mean(axis=0))
+    names = [labels[int(np.argmax(mark))] for mark in marks]
+    keys = pl.DataFrame({config.label: names})
+    table = keys.with_columns(
+        silhouette_rest=everywhere[0], silhouette_rest_own=own[0], n_profiles=marks.sum(axis=1)
+    ).sort(config.label)
+    return Evaluation(metrics_frame(rows), {"labels": table}, scores_frame(keys, scores))
+
+
+def silhouettes_against_rest(matrix: Matrix, marked: npt.NDArray[np.bool_], kind: str = "cosine") -> Matrix:
+    """(labels, n) silhouettes of the rows of (n, d) in two groups, those that each of (labels, n) marks and the others;
+    0 for a row that is alone. Distances are made once, in blocks."""
+    from sklearn.metrics import pairwise_distances_chunked
+
+    members = marked.astype(float)
+    sizes, n = members.sum(axis=1)[:, None], marked.shape[1]
+    found = np.empty(marked.shape)
+    start = 0
+    for distances in pairwise_distances_chunked(matrix, metric=kind, working_memory=BLOCK_MB):
+        rows = np.arange(start, start + len(distances))
+        itself = distances[np.arange(len(rows)), rows]
+        marked_sum = members @ distances.T
+        other_sum = distances.sum(axis=1) - marked_sum
+        here = marked[:, rows]
+        own_size = np.where(here, sizes, n - sizes)
+        inside = (np.where(here, marked_sum, other_sum) - itself) / np.maximum(own_size - 1, 1)
+        outside = np.where(here, other_sum, marked_sum) / np.maximum(n - own_size, 1)
+        largest = np.maximum(inside, outside)
+        known = (own_size > 1) & (own_size < n) & (largest > 0)
+        found[:, rows] = np.where(known, (outside - inside) / np.where(largest > 0, largest, 1), 0.0)
+        start += len(rows)
+    return found
 
 
 def principal_components(matrix: Matrix, components: int) -> tuple[Matrix, Matrix]:

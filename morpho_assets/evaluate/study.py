@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from morpho_assets.errors import InputError
@@ -16,6 +19,7 @@ from morpho_assets.evaluate.evaluators import (
     evaluate,
     evaluate_plates,
     evaluate_truth,
+    evaluator_config,
 )
 from morpho_assets.evaluate.metrics import (
     SCORES_SCHEMA,
@@ -24,24 +28,36 @@ from morpho_assets.evaluate.metrics import (
     paired_differences,
     treatment_names,
 )
+from morpho_assets.evaluate.sites import evaluate_sites
 from morpho_assets.gallery.truth import read_truth, truth_folders
 from morpho_assets.imaging.sites import plate_reader
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
+from morpho_assets.learn.kinds import UNTRAINED
+from morpho_assets.learn.seen import encoders_of, what_was_seen
+from morpho_assets.profiles.recipe import apply_recipe, load_recipe
+from morpho_assets.profiles.refit import Refit
+from morpho_assets.profiles.space import SpaceConfig
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
-from morpho_assets.profiles.tuning import reported
+from morpho_assets.profiles.tuning import is_reported, reported
 
 TRUTH = "truth"  # the variant of what is compared with what was planted
+COMMON = "common"  # the recipe of the common post-processing
+PROCESSED = "common post-processing"
+"""What is added to the name of a space's variant after it."""
 PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(work: Work) -> None:
-    """Write `metrics`, `treatments`, `treatment_scores` and `planted_and_found`.
+    """Write `metrics`, `treatments`, `treatment_scores`, `clusters` and `planted_and_found`.
 
-    A variant is a space, a space and
-    the step it has come to, or a space with its treatments shuffled: what an evaluator gives where there is nothing.
+    A variant is a space, a space and the step it has come to, a space after the common post-processing (per-plate
+    scale, 64 components, MAD of the controls), or one of these with its treatments shuffled: what an evaluator gives
+    where there is nothing. Spaces of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
-    `against <the step before>`, paired by treatment. Evaluators of plates see the plates once, as
+    `against <the step before>`, paired by treatment, and so does what learning adds, `against <the untrained twin>`.
+    `encoder_saw` says what a space's encoders have seen of what is scored. Evaluators of plates see the plates once, as
     variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
     and write nothing of real ones. InputError names the evaluator and the variant.
     """
@@ -49,26 +65,34 @@ def evaluate_study(work: Work) -> None:
     steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
+    trees = [name for name, settings in evaluators.items() if settings["evaluator"] == "hierarchy"]
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
-    variants = [(space, step) for space, names in steps.items() for step in names]
-    metrics, treatments, scores = [], [], []
-    total, done = 2 * len(variants) * len(of_profiles) + len(of_plates) + len(of_truth), 0
-    for space, step in variants:
-        profiles = reported(read_space(inputs, study, space, step))
-        features = space_features(profiles)
-        name = variant_name(space, step)
-        for variant, rows in ((name, profiles), (f"{name}, {SHUFFLED}", shuffled(profiles, seed=seed))):
+    metrics, treatments, scores, clusters = [], [], [], []
+    number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
+    total, done = 2 * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
+    common: dict[str, list[str]] = {}
+    saw: dict[str, str | None] = {}
+    encoders, wells = _encoders(inputs, study, asked.spaces, list(work.source))
+    for each in _variants(inputs, study, asked.spaces, steps, seed):
+        if each.processed:
+            common[each.space] = [each.space_variant, each.name]
+        of_space = encoders.filter(pl.col("encoder").is_in(encoders_of(asked.spaces, each.space)))
+        saw |= dict.fromkeys((each.name, f"{each.name}, {SHUFFLED}"), what_was_seen(of_space, wells, each.rows))
+        for variant, rows in ((each.name, each.rows), (f"{each.name}, {SHUFFLED}", shuffled(each.rows, seed=seed))):
             for evaluator, settings in of_profiles.items():
                 with _named(study, evaluator, variant):
-                    found = evaluate(rows, features, settings, seed)
+                    found, note = _evaluated(rows, each, settings, seed)
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
-                metrics.append(found.metrics.with_columns(**place))
+                metrics.append(found.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
                 scores.append(found.scores.with_columns(**place))
-                treatments += _treatments(found, place)
+                treatments += _detail(found, "treatments", "mAP", place)
+                clusters += _detail(found, "clusters", "cluster", place) if evaluator in trees else []
                 done += 1
                 work.progress("evaluation", done, total)
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
-    metrics += _changes(study, scored, steps, of_profiles, seed)
+    chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
+    beside = _twins(chains, common)
+    metrics += _changes(study, scored, [*chains, *common.values(), *beside], of_profiles, seed)
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
@@ -86,19 +110,87 @@ def evaluate_study(work: Work) -> None:
         points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
         done += 1
         work.progress("evaluation", done, total)
-    frame = pl.concat(metrics) if metrics else table("metrics").empty()
-    work.write("treatments", pl.concat(treatments) if treatments else table("treatments").empty())
-    work.write("treatment_scores", scored)
+    frame = pl.concat(metrics, how="diagonal") if metrics else table("metrics").empty()
+    work.write("clusters", pl.concat(clusters) if clusters else table("clusters").empty())
+    of_treatments = pl.concat(treatments) if treatments else table("treatments").empty()
+    work.write("treatments", _marked(of_treatments, saw))
+    work.write("treatment_scores", _marked(scored, saw))
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
-    work.write("metrics", frame)
+    work.write("metrics", _marked(frame, saw))
+
+
+def _encoders(
+    inputs: Snapshot, study: str, spaces: Mapping[str, SpaceConfig], plates: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The encoders of the study, and the wells of its plates; no rows where no space is of an encoder."""
+    if not any(encoders_of(spaces, name) for name in spaces):
+        return table("encoders").empty(), table("wells").empty()
+    return inputs.read("encoders", study), inputs.scan("wells", plates).collect()
+
+
+def _marked(rows: pl.DataFrame, saw: Mapping[str, str | None]) -> pl.DataFrame:
+    """Rows with what the encoders of their variant saw of what is scored."""
+    seen = pl.col("variant").replace_strict(dict(saw), default=None, return_dtype=pl.String)
+    return rows.with_columns(seen.alias("encoder_saw")) if rows.height else rows
+
+
+def _twins(chains: Iterable[Sequence[str]], common: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Pairs of a variant of an untrained twin and the same variant of its encoder's space: what learning added."""
+    names = {chain[0]: [*chain, *common.get(chain[0], [])[1:]] for chain in chains}
+    pairs = []
+    for space, variants in names.items():
+        twin = f"{space}{UNTRAINED}"
+        if twin in names:
+            pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A space after a step, or after the common post-processing (`processed`) of `space_variant`: its rows that are
+    reported, and how these came to be, as far as it is known."""
+
+    space: str
+    name: str
+    rows: pl.DataFrame
+    features: tuple[str, ...]
+    processed: bool = False
+    space_variant: str = ""
+    refit: Refit | None = None
+
+
+def _variants(
+    inputs: Snapshot, study: str, spaces: Mapping[str, SpaceConfig], steps: Mapping[str, Sequence[str]], seed: int
+) -> Iterator[_Variant]:
+    """Every space after each of its steps and, of all but the cell count, before corrections after the common
+    post-processing, by which spaces are compared alike."""
+    for space, names in steps.items():
+        for step in names:
+            profiles = reported(read_space(inputs, study, space, step))
+            yield _Variant(space, variant_name(space, step), profiles, tuple(space_features(profiles)))
+        profiles = read_space(inputs, study, space, names[0])
+        features = space_features(profiles)
+        if spaces[space].of != "cell_count" and len(features) > 2:
+            with _named(study, COMMON, space):
+                final = apply_recipe(profiles, load_recipe(COMMON), features, seed).final
+            rows = np.flatnonzero(is_reported(profiles).to_numpy())
+            refit = Refit(profiles, tuple(features), load_recipe(COMMON).steps, rows, seed)
+            first = variant_name(space, names[0])
+            yield _Variant(space, f"{space}, {PROCESSED}", reported(final.profiles), final.features, True, first, refit)
+
+
+def _evaluated(rows: pl.DataFrame, variant: _Variant, settings: Any, seed: int) -> tuple[Evaluation, str | None]:
+    """What an evaluator finds, and a sentence that has to stand beside it."""
+    if "Metadata_Site" in rows.columns:
+        return evaluate_sites(rows, variant.features, evaluator_config(settings), seed, variant.refit)
+    return evaluate(rows, variant.features, settings, seed, variant.refit), None
 
 
 def _changes(
-    study: str, scored: pl.DataFrame, steps: Mapping[str, Sequence[str]], evaluators: Iterable[str], seed: int
+    study: str, scored: pl.DataFrame, chains: Iterable[Sequence[str]], evaluators: Iterable[str], seed: int
 ) -> Iterator[pl.DataFrame]:
-    """Metric rows of every step but a space's first: what it changed, paired by treatment."""
-    named = [[variant_name(space, step) for step in of_space] for space, of_space in steps.items()]
-    pairs = [pair for variants in named for pair in pairwise(variants)]
+    """Metric rows of every variant of a chain but its first: what it changed, paired by treatment."""
+    pairs = [pair for variants in chains for pair in pairwise(variants)]
     for evaluator, (last, variant) in product(evaluators, pairs):
         before, after = (
             scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)
@@ -118,9 +210,10 @@ def _named(study: str, evaluator: str, variant: str) -> Iterator[None]:
         raise InputError(f"study {study}", where, error.found, error.expected, error.do) from error
 
 
-def _treatments(found: Evaluation, place: dict[str, pl.Expr]) -> list[pl.DataFrame]:
-    if "treatments" not in found.details:
+def _detail(found: Evaluation, name: str, first: str, place: dict[str, pl.Expr]) -> list[pl.DataFrame]:
+    """A detail as rows of its table: what stands before the column `first` names the treatment."""
+    if name not in found.details:
         return []
-    rows = found.details["treatments"]
-    group = rows.columns[: rows.columns.index("mAP")]
+    rows = found.details[name]
+    group = rows.columns[: rows.columns.index(first)]
     return [rows.with_columns(treatment_names(rows.select(group)), **place).drop(group)]

@@ -130,6 +130,12 @@ SERIES = Column("series", pl.Int32, "image within a file that holds several, fro
 FRAME = Column("frame", pl.Int32, "page or plane of the file that shows the channel, from 0; null: the only one")
 OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
 STUDY = Column("study", pl.String, "name of the study")
+ENCODER_SAW = Column(
+    "encoder_saw",
+    pl.String,
+    "what the space's encoders saw of the scored wells: wells, treatments, compounds, labels, or nothing; null without "
+    "an encoder",
+)
 ANNOTATION = Family("Metadata_", pl.String, "annotation from the platemap and the external metadata")
 WELL_ANNOTATION = (
     Column("Metadata_Row", pl.Int32, "row of the well on the plate, from 1"),
@@ -172,6 +178,15 @@ FEATURES = (
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
     Family("PC_", pl.Float32, "one principal component, after a correction that rotates"),
 )
+SPACE_FEATURES = (
+    *FEATURES,
+    Family("Count_", pl.Float32, "cell count, the baseline space"),
+    Family("ImageQuality_", pl.Float32, "measurement of a whole image, its channel at the end; docs/quality.md"),
+    Family("Field_", pl.Float32, "how a channel lies on the site's other channels, its channel at the end; likewise"),
+    Family("Pixel_", pl.Float32, "pixel of a resized image: channel, row, column"),
+    Family("Joined_", pl.Float32, "feature of a joined space: the space, then the feature"),
+)
+"""What a feature space may hold."""
 WELL_COUNTS = (
     Column("Metadata_Count_Cells", pl.Int32, "cells behind the row", "cells"),
     Column("Metadata_Count_Sites", pl.Int32, "sites behind the row", "sites"),
@@ -426,7 +441,41 @@ _TABLES = (
             *WELL_ANNOTATION,
             *WELL_COUNTS,
         ),
-        (ANNOTATION, *FEATURES, Family("Count_", pl.Float32, "cell count, the baseline space")),
+        (ANNOTATION, *SPACE_FEATURES),
+    ),
+    Table(
+        "site_profiles",
+        "study",
+        "One row per site, space and step, of spaces whose rows are sites: images of one well are no replicates.",
+        ("study", "space", "step", "Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("step", pl.String, "selected, or the corrector that was applied last"),
+            PLATE,
+            WELL,
+            SITE,
+            *WELL_ANNOTATION,
+            WELL_COUNTS[0],
+        ),
+        (ANNOTATION, *SPACE_FEATURES),
+    ),
+    Table(
+        "space_steps",
+        "study",
+        "One row per step of a feature space: at which level it works, and on which rows it was fitted.",
+        ("study", "space", "number"),
+        (
+            STUDY,
+            Column("space", pl.String, "feature space"),
+            Column("number", pl.Int32, "place in the list, from 1; 0: the source"),
+            Column("step", pl.String, "the source, or what the step does"),
+            Column("level", pl.String, "what its rows are: cell, site or well; of an aggregation both levels"),
+            Column("fitted_on", pl.String, "rows that it was fitted on, as a condition; null: it fits nothing"),
+            Column("rows_fitted", pl.Int64, "how many these were", "rows"),
+            Column("features", pl.Int32, "features after it", "features"),
+            Column("note", pl.String, "what it chose or left out"),
+        ),
     ),
     Table(
         "feature_selection",
@@ -453,7 +502,7 @@ _TABLES = (
             Column("treatment", pl.String, "treatment, or what else the study's consensus is by: treatment | batch"),
             Column("Metadata_Count_Profiles", pl.Int32, "wells behind the row", "wells"),
         ),
-        (ANNOTATION, *FEATURES, Family("Count_", pl.Float32, "cell count, the baseline space")),
+        (ANNOTATION, *SPACE_FEATURES),
     ),
     Table(
         "correction_notes",
@@ -471,12 +520,13 @@ _TABLES = (
     Table(
         "projections",
         "study",
-        "One row per well and feature space: its place on the UMAP map.",
-        ("study", "space", "step", "Metadata_Plate", "Metadata_Well"),
+        "One row per well, feature space and kind of map: its place on the map.",
+        ("study", "space", "step", "method", "Metadata_Plate", "Metadata_Well"),
         (
             STUDY,
             Column("space", pl.String, "feature space"),
             Column("step", pl.String, "step of correction"),
+            Column("method", pl.String, "umap or tsne"),
             PLATE,
             WELL,
             Column("x", pl.Float32, "first axis of the map"),
@@ -503,6 +553,7 @@ _TABLES = (
             Column("n_profiles", pl.Int32, "replicates that were queries"),
             Column("n_positives", pl.Float64, "partners of a query, mean"),
             Column("n_total", pl.Float64, "partners and controls of a query, mean"),
+            ENCODER_SAW,
         ),
     ),
     Table(
@@ -520,6 +571,7 @@ _TABLES = (
             ),
             Column("value", pl.Float64, "its value"),
             Column("chance", pl.Float64, "what chance gives in the mean"),
+            ENCODER_SAW,
         ),
     ),
     Table(
@@ -547,6 +599,22 @@ _TABLES = (
             Column("at_least", pl.Float64, "bound that the value must reach; of checks against known truth only"),
             Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
             Column("holds", pl.Boolean, "whether it keeps its bound, or raises no flag; null where it has neither"),
+            Column("note", pl.String, "what has to be known to read the score; null: nothing"),
+            ENCODER_SAW,
+        ),
+    ),
+    Table(
+        "clusters",
+        "study",
+        "One row per treatment, variant and evaluator of hierarchical clustering: its cluster and place in the tree.",
+        ("study", "variant", "evaluator", "treatment"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("treatment", pl.String, "treatment"),
+            Column("cluster", pl.Int32, "its cluster, numbered along the leaves"),
+            Column("place", pl.Int32, "its place among the leaves of the tree, from 1; neighbours are alike"),
         ),
     ),
     Table(

@@ -31,11 +31,12 @@ def crop_cells(
     objects: NDArray[np.integer] | None = None,
     shrink: int = 1,
     neighbours: float = 0.0,
+    beyond: float = 0.0,
 ) -> NDArray[np.float32]:
     """Cut one square window per cell.
 
     `image` is (C, H, W); `centers` (n, 2) row and column in pixels; a centre lands on pixel `size // 2` of its window.
-    Beyond the border the window is 0: a mirrored border would show cells that do not exist. `labels` (H, W) blanks the
+    Beyond the border the window is `beyond`: a mirrored border would show cells that do not exist. `labels` (H, W) blanks the
     neighbours: every pixel of another object is multiplied by `neighbours`, background stays. Whose window it is says
     `objects` (n,), the label of each cell; without it, the label under the centre, and a centre on background blanks
     nothing.
@@ -45,7 +46,7 @@ def crop_cells(
     centers = _checked(centers, size, shrink)
     channels, height, width = image.shape
     corners = _corners(centers, size, height, width)
-    padded = np.pad(image, ((0, 0), (size, size), (size, size)))
+    padded = np.pad(image, ((0, 0), (size, size), (size, size)), constant_values=beyond)
     windows = np.empty((len(centers), channels, size, size), dtype=np.float32)
     for window, (row, column) in zip(windows, corners, strict=True):
         window[:] = padded[:, row : row + size, column : column + size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 SMALLEST_UMAP = 12
 NEIGHBOURS = 15
 COMPONENTS = 50
+PERPLEXITY = 30
 
 
-def project(features: NDArray[np.floating], seed: int) -> NDArray[np.float32]:
-    """UMAP coordinates (n, 2) of (n, d) features, after PCA to 50 (McInnes and others, arXiv 1802.03426).
+def project(features: NDArray[np.floating], seed: int, method: str = "umap") -> NDArray[np.float32]:
+    """Coordinates (n, 2) of (n, d) features on a map, after PCA to 50: by UMAP (McInnes and others, arXiv 1802.03426) or
+    by t-SNE (van der Maaten & Hinton 2008), one of MAPS.
 
     Features are used as they come: put them on one scale before. Fewer than 12 rows, or rows that are all the same, get
     their two principal components (0 where there are fewer). A row with a value that is not finite gets NaN. The
@@ -27,7 +30,7 @@ def project(features: NDArray[np.floating], seed: int) -> NDArray[np.float32]:
         return points
     components = _principal_components(rows, seed)
     map_rows = len(rows) >= SMALLEST_UMAP and components.any()
-    points[finite] = _umap(components, seed) if map_rows else components[:, :2]
+    points[finite] = MAPS[method](components, seed) if map_rows else components[:, :2]
     return points
 
 
@@ -50,3 +53,14 @@ def _umap(components: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
     # One job is what a seed means for UMAP; saying so keeps it from warning.
     mapper = umap.UMAP(n_neighbors=min(NEIGHBOURS, len(components) - 1), random_state=seed, n_jobs=1)
     return mapper.fit_transform(components)
+
+
+def _tsne(components: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(PERPLEXITY, (len(components) - 1) / 3)  # three neighbours for one: van der Maaten 2014
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(components), np.float32)
+
+
+MAPS: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float32]]] = {"umap": _umap, "tsne": _tsne}
+"""Maps by name: (n, k) principal components and a seed to (n, 2)."""

@@ -21,7 +21,7 @@ from morpho_assets.learn.crops import CROPS_FOR_SCALING, DIMMED, Scaling, crop_c
 from morpho_assets.learn.encoders import Trained, fit_encoder, load_encoder, save_encoder
 from morpho_assets.learn.kinds import EncoderConfig
 from morpho_assets.learn.projection import project
-from morpho_assets.profiles.study import read_space, space_features, space_steps
+from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 CELLS_AT_ONCE = 512  # of several sites: a network's call costs the same for five cells as for fifty
@@ -115,19 +115,20 @@ def _embedded(
 
 
 def project_spaces(work: Work) -> None:
-    """Write `projections`: a map of each space of a study after its last step."""
+    """Write `projections`: maps of each space of a study after its last step, of sites by their wells."""
     study = work.settings
     frames = [table("projections").empty()]
     for space, names in space_steps(study.spaces, study.corrections).items():
-        wells = read_space(work.inputs, work.key, space, names[-1])
+        wells = as_wells(read_space(work.inputs, work.key, space, names[-1]))
         features = space_features(wells)
         if len(features) < 3:
             continue  # two numbers need no map
-        points = project(wells.select(features).fill_null(0).to_numpy(), study.projection.seed)
-        keys = wells.select("study", "space", "step", *WELL)
-        place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
-        frames.append(keys.with_columns(**place))
-    work.write("projections", pl.concat(frames))
+        keys, values = wells.select("study", "space", "step", *WELL), wells.select(features).fill_null(0).to_numpy()
+        for method in study.projection.methods:
+            points = project(values, study.projection.seed, method)
+            place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
+            frames.append(keys.with_columns(**place, method=pl.lit(method)))
+    work.write("projections", pl.concat(frames, how="diagonal"))
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ class _Plate:
             if (site.well, site.site) in by_site:
                 yield site, by_site[site.well, site.site]
 
-    def windows(self, site: Site, cells: pl.DataFrame, config: EncoderConfig) -> Cells:
-        """The cells of a site as an encoder sees them. InputError for a channel that the plate does not have."""
+    def windows(self, site: Site, cells: pl.DataFrame, config: EncoderConfig, beyond: float = 0.0) -> Cells:
+        """The cells of a site as an encoder sees them; `beyond` stands past the image's border. InputError for a
+        channel that the plate does not have."""
         centers = cells.select("Nuclei_Center_Y", "Nuclei_Center_X").to_numpy()
         numbers = cells["ObjectNumber"].to_numpy()
         labels = None
@@ -157,7 +159,8 @@ class _Plate:
             labels = read_labels(self.reader.lake.read_bytes(path), name=path)
         others = None if config.neighbours == "keep" else labels
         left = LEFT[config.neighbours]
-        crops = crop_cells(self.reader.read(site), centers, config.crop_size, others, numbers, config.shrink, left)
+        image = self.reader.read(site)
+        crops = crop_cells(image, centers, config.crop_size, others, numbers, config.shrink, left, beyond)
         own = None
         if config.sees_own_pixels:
             assert labels is not None
@@ -213,7 +216,8 @@ def _scaling_of(inputs: Snapshot, plate: _Plate, config: EncoderConfig) -> Scali
         found = "no cells in negative controls"
         raise InputError(f"plate {plate.name}", "scaling", found, "cells to scale by", do)
     chosen = _drawn(objects, CROPS_FOR_SCALING, seed=0)
-    windows = joined([plate.windows(site, cells, config) for site, cells in plate.cells(chosen)])
+    unknown = float("nan")  # past the border there is nothing to scale by
+    windows = joined([plate.windows(site, cells, config, unknown) for site, cells in plate.cells(chosen)])
     return fit_scaling(windows.crops, config.percentiles)
 
 

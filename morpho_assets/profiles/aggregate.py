@@ -20,6 +20,7 @@ STRATUM = "__stratum"  # number of a row's stratum
 THREADS = 2  # one reads while another computes
 
 Method = Literal["median", "mean", "trimmed_mean"]
+SPREAD = "_MAD"  # what is added to the name of a feature whose spread stands beside it
 
 
 class AggregateConfig(BaseModel):
@@ -34,6 +35,11 @@ class AggregateConfig(BaseModel):
     )
     site: tuple[str, ...] = Field(default=("Metadata_Site",), description="columns that name a site within a stratum")
     trim: float = Field(default=0.1, ge=0, lt=0.5, description="share of values cut at each end by trimmed_mean")
+    spread: Literal["mad"] | None = Field(
+        default=None,
+        description="mad: beside each feature, as <feature>_MAD, the unscaled median absolute deviation of its rows; "
+        "of sites where `site_method` is set",
+    )
     prefixes: tuple[str, ...] = Field(default=COMPARTMENTS, description="prefixes of the feature columns")
     block_gb: float = Field(default=0.25, gt=0, description="memory (GB) of the block of columns held at a time")
 
@@ -50,6 +56,7 @@ def aggregate(
     with a null key are kept as a row of their own. No cells give no rows. Columns are read in blocks of
     `config.block_gb`, so a LazyFrame over Parquet of any size is aggregated exactly in that memory (about three
     times it at the peak); over CSV each block reads the file again, so convert first (`cellprofiler.to_parquet`).
+    A stratum of one row has the spread 0.
     Features come from `config.prefixes` unless named. InputError when a stratum column or all features are absent.
     """
     config = config or AggregateConfig()
@@ -71,18 +78,22 @@ def aggregate(
 
     def reduced(block: list[str]) -> pl.DataFrame:
         rows = frame.select(*finest, *block).collect(engine="streaming")
-        for method, step in ladder:
+        for method, step in ladder[:-1]:
             rows = _reduced(rows, block, step, method, config.trim)
-        return rows.drop(keys)
+        method, strata = ladder[-1]
+        found = _reduced(rows, block, strata, method, config.trim).drop(keys)
+        if config.spread is None:
+            return found
+        spread = _reduced(rows, block, strata, config.spread, config.trim).drop(keys)
+        return found.hstack(spread.rename(lambda name: f"{name}{SPREAD}"))
 
     with ThreadPoolExecutor(THREADS) as threads:
         parts += threads.map(reduced, blocks)
-    return pl.concat(parts, how="horizontal")
+    spreads = [f"{name}{SPREAD}" for name in columns] if config.spread is not None else []
+    return pl.concat(parts, how="horizontal").select(*keys, CELL_COUNT, *columns, *spreads)
 
 
-def _reduced(
-    rows: pl.DataFrame, features: list[str], strata: pl.DataFrame, method: Method, trim: float
-) -> pl.DataFrame:
+def _reduced(rows: pl.DataFrame, features: list[str], strata: pl.DataFrame, method: str, trim: float) -> pl.DataFrame:
     """`strata` with the statistic of each of `features` over the `rows` of each stratum."""
     from morpho_assets.profiles.group_statistics import OVER_GROUPS
 

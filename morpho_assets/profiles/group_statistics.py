@@ -88,13 +88,23 @@ def _trimmed_means(values: Values, ends: Ends, gaps: bool, trim: float, result: 
 
 
 @kernel
+def _mads(values: Values, ends: Ends, gaps: bool, trim: float, result: Values) -> None:
+    first = 0
+    for i in range(ends.size):
+        known = _known(values[first : ends[i]], gaps)
+        result[i] = median(np.abs(known - median(known)))
+        first = ends[i]
+
+
+@kernel
 def _known(group: Values, gaps: bool) -> Values:
     return group[np.isfinite(group)] if gaps else group
 
 
-OVER_GROUPS = {"median": _medians, "mean": _means, "trimmed_mean": _trimmed_means}
-"""Kernels (values, ends, gaps, trim, result): fill `result` (groups,) with the statistic of the rows of `values` up to
-each of `ends` (groups,); with `gaps`, NaN and infinities are left out first; `trim` is that of trimmed_mean."""
+OVER_GROUPS = {"median": _medians, "mean": _means, "trimmed_mean": _trimmed_means, "mad": _mads}
+"""The aggregators by name. Kernels (values, ends, gaps, trim, result): fill `result` (groups,) with the statistic of
+the rows of `values` up to each of `ends` (groups,); with `gaps`, NaN and infinities are left out first; `trim` is that
+of trimmed_mean."""
 
 
 # Loops by index and without infinities as sentinels: so written they become vector instructions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,33 +15,49 @@ from morpho_assets.profiles.correct import CorrectorConfig, Tuner, apply_correct
 from morpho_assets.profiles.corrected import Corrected
 from morpho_assets.profiles.features import require_features
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.profiles.pca import PcaConfig
 from morpho_assets.profiles.select import SelectConfig, select_features
+from morpho_assets.profiles.subset import SubsetConfig, subset
 from morpho_assets.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).parent / "recipes"
+DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
+"""Columns of what a selection left out."""
 
 
 class Step(BaseModel):
-    """One step: exactly one of normalize, select and correct."""
+    """One step: exactly one of its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    subset: SubsetConfig | None = Field(default=None, description="features chosen by what their names say")
     normalize: NormalizeConfig | None = Field(default=None, description="settings of a normalisation")
     select: SelectConfig | None = Field(default=None, description="settings of a feature selection")
+    reduce: PcaConfig | None = Field(default=None, description="principal components: so many, or a share of variance")
     correct: CorrectorConfig | None = Field(default=None, description="settings of a corrector")
 
     @model_validator(mode="after")
-    def _one(self) -> Step:
-        if sum(x is not None for x in (self.normalize, self.select, self.correct)) != 1:
-            raise ValueError("a step is exactly one of normalize, select and correct")
+    def _one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {known} in a step, such as `select: {{}}`; there are {len(given)}")
         return self
 
     @property
+    def kind(self) -> str:
+        """Which of the keys it is."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def config(self) -> Any:
+        """Its settings."""
+        return getattr(self, self.kind)
+
+    @property
     def name(self) -> str:
-        """normalize, select, or the name of the corrector."""
-        if self.correct is not None:
-            return self.correct.corrector
-        return "normalize" if self.normalize is not None else "select"
+        """Its key, or the name of the corrector."""
+        return self.correct.corrector if self.correct is not None else self.kind
 
 
 class Recipe(BaseModel):
@@ -91,16 +108,27 @@ def apply_recipe(
 ) -> RecipeResult:  # fmt: skip
     """Run all steps; features are those of the compartments unless named, `tune` is as in `apply_corrector`."""
     state = Corrected(profiles, tuple(require_features(profiles, features)))
-    steps, dropped = [], []
+    steps, dropped = [], [pl.DataFrame(schema=DROPPED)]
     for step in recipe.steps:
-        if step.normalize is not None:
-            state = Corrected(normalize(state.profiles, step.normalize, state.features), state.features)
-        elif step.select is not None:
-            selection = select_features(state.profiles, step.select, state.features)
-            state = Corrected(selection.apply(state.profiles), selection.kept)
-            dropped.append(selection.dropped)
-        elif step.correct is not None:
-            state = apply_corrector(state, step.correct, seed, tune)
+        state, left_out = apply_step(state, step, seed, tune)
         steps.append((step.name, state))
-    none = pl.DataFrame(schema={"feature": pl.String, "operation": pl.String, "value": pl.Float64})
-    return RecipeResult(tuple(steps), pl.concat([none, *dropped]))
+        dropped.append(left_out)
+    return RecipeResult(tuple(steps), pl.concat(dropped))
+
+
+def apply_step(
+    state: Corrected, step: Step, seed: int = 0, tune: Tuner | None = None
+) -> tuple[Corrected, pl.DataFrame]:
+    """(`state` after one step, rows of DROPPED for what a selection left out)."""
+    none = pl.DataFrame(schema=DROPPED)
+    if step.subset is not None:
+        kept = subset(state.features, step.subset)
+        return Corrected(state.profiles.drop(set(state.features) - set(kept)), tuple(kept)), none
+    if step.normalize is not None:
+        return Corrected(normalize(state.profiles, step.normalize, state.features), state.features), none
+    if step.select is not None:
+        selection = select_features(state.profiles, step.select, state.features)
+        return Corrected(selection.apply(state.profiles), selection.kept), selection.dropped.select(*DROPPED)
+    corrector = step.reduce or step.correct
+    assert corrector is not None
+    return apply_corrector(state, corrector, seed, tune), none

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,16 +78,14 @@ def scaled(profiles: pl.DataFrame, features: Sequence[str], config: NormalizeCon
 
 def _conditions(step: Step) -> dict[str, str]:
     """The settings of a step that say which rows it is fitted on."""
-    config: Any = step.normalize or step.select or step.correct
-    return {name: getattr(config, name) for name in ("reference", "among") if hasattr(config, name)}
+    return {name: getattr(step.config, name) for name in ("reference", "among") if hasattr(step.config, name)}
 
 
 def _without(step: Step) -> Step:
-    name = next(name for name in Step.model_fields if getattr(step, name) is not None)
     narrowed = {
         setting: condition if condition == "all" else f"({CONDITIONS.get(condition, condition)}) AND NOT {HELD_OUT}"
         for setting, condition in _conditions(step).items()
     }
     if step.normalize is not None:
         narrowed["too_few"] = "all"
-    return Step.model_validate({name: getattr(step, name).model_copy(update=narrowed)})
+    return Step.model_validate({step.kind: step.config.model_copy(update=narrowed)})

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
-from morpho_assets.profiles.aggregate import AggregateConfig, aggregate
-from morpho_assets.profiles.consensus import PROFILE_COUNT, consensus
+from morpho_assets.profiles.aggregate import CELL_COUNT
+from morpho_assets.profiles.algebra import Made, make_space
+from morpho_assets.profiles.consensus import PROFILE_COUNT, ConsensusConfig, consensus
 from morpho_assets.profiles.correct import CorrectorConfig, Tuner, correct_steps
-from morpho_assets.profiles.features import FEATURES, feature_columns, require_columns
-from morpho_assets.profiles.normalize import NormalizeConfig, normalize
-from morpho_assets.profiles.recipe import apply_recipe, load_recipe
-from morpho_assets.profiles.select import SelectConfig, select_features
+from morpho_assets.profiles.features import feature_columns, require_columns
+from morpho_assets.profiles.recipe import DROPPED, apply_recipe, load_recipe
+from morpho_assets.profiles.space import KEYS, Level, SpaceConfig, ordered, space_levels
+from morpho_assets.profiles.space_rows import SPACE_PREFIXES, read_rows
 from morpho_assets.profiles.tuning import mark_tuning
 
-KEYS = ["Metadata_Plate", "Metadata_Well"]
 SELECTED = "selected"
 """The step of a space before any correction."""
 AGGREGATED = "aggregated"
@@ -30,81 +28,43 @@ SWEEP = "sweep"
 """The evaluator of the rows of `metrics` that a sweep leaves."""
 SHUFFLED = "shuffled treatments"
 """What is added to the name of a variant whose treatments were shuffled."""
-SPACE_PREFIXES = (*FEATURES, "Count_")
-
-
-COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")
-
-
-class SpaceConfig(BaseModel):
-    """One feature space: what its columns are, and how they are prepared for comparison."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    of: Literal["cells", "embedding", "cell_count"] = Field(
-        description="cells: CellProfiler features; embedding: an encoder's; cell_count: the baseline that sees no image"
-    )
-    encoder: str | None = Field(default=None, description="name of the study's encoder, for an embedding")
-    select: SelectConfig | None = Field(
-        default=SelectConfig(), description="feature selection of cells; null: complete features"
-    )
-    recipe: str | None = Field(
-        default=None,
-        description="a published recipe for cells, shipped or a YAML file: it takes the wells before normalisation, in "
-        "place of `select` and of the study's corrections",
-    )
-    aggregate: AggregateConfig = Field(
-        default=AggregateConfig(method="mean", prefixes=("Embedding_",)), description="cells to wells, for an embedding"
-    )
-    normalize: NormalizeConfig = Field(
-        default=NormalizeConfig(prefixes=("Embedding_",)), description="the scale of each plate, for an embedding"
-    )
+TABLE_OF: dict[Level, str] = {"well": "profiles", "site": "site_profiles"}
+"""The table of a space by the level of its rows."""
 
 
 def build_spaces(work: Work) -> None:
-    """Write the step `selected` of every space of a study to `profiles`, what selection left out, and as
-    `correction_notes` which plates lack features that others have.
+    """Write every space of a study after its list of steps, as step `selected` of `profiles`, or of `site_profiles`
+    where its rows are sites; `space_steps`, what each step was fitted on; what was left out; and as `correction_notes`
+    what is worth knowing of the source, such as which plates lack features that others have.
 
     Wells without cells have no place in a space of cells or embeddings; the cell count has all wells. A space with a
     recipe starts with the step `aggregated` instead. With a `tuning_share` (see `tuning_share`) the same treatments
-    are marked in Metadata_tuning of every space.
+    are marked in Metadata_tuning of every space. InputError for a list that does not fit, before any work.
     """
-    study, plates = work.settings, list(work.source)  # spaces, tuning_share, seed
-    build = {"cells": _cell_space, "embedding": _embedding_space, "cell_count": _count_space}
-    wells = work.inputs.scan("normalized_profiles", plates).collect()
-    frames, dropped, notes = [], [], []
-    lacking = _lacking(wells)
+    study = work.settings  # spaces, tuning_share, seed
+    levels = space_levels(study.spaces)
+    made: dict[str, Made] = {}
+    for name in ordered(study.spaces):
+        config = study.spaces[name]
+        rows = read_rows(work, name, config, {other: each.rows for other, each in made.items()})
+        made[name] = make_space(name, config, rows, made, study.list_seed)
+    frames: dict[str, list[pl.DataFrame]] = {"profiles": [], "site_profiles": []}
+    steps, dropped, notes = [], [], []
     for name, config in study.spaces.items():
-        if config.of == "cells":
-            notes += [{"study": work.key, "space": name, "step": SELECTED, "note": note} for note in lacking]
-        if config.recipe is None:
-            config = config.model_copy(update={"encoder": config.encoder or name})
-            frame, selection = build[config.of](work, wells, config)
-        else:
-            frame, selection = _aggregated(work.inputs.scan("well_profiles", plates).collect(), name)
-        step = SELECTED if config.recipe is None else AGGREGATED
-        frames.append(frame.with_columns(study=pl.lit(work.key), space=pl.lit(name), step=pl.lit(step)))
-        dropped.append(selection.with_columns(study=pl.lit(work.key), space=pl.lit(name)))
-    profiles = pl.concat(frames, how="diagonal")
-    if study.tuning_share is not None:
-        profiles = mark_tuning(profiles, study.tuning_share, study.seed)
-    work.write("feature_selection", pl.concat(dropped))
+        space, step = pl.lit(name), SELECTED if config.recipe is None else AGGREGATED
+        frame = made[name].frame.with_columns(space=space, step=pl.lit(step))
+        frames[TABLE_OF[levels[name]]].append(frame)
+        steps.append(made[name].steps.with_columns(space=space))
+        dropped.append(made[name].dropped.with_columns(space=space))
+        notes += [{"study": work.key, "space": name, "step": step, "note": note} for note in made[name].source_notes]
+    for table_name, parts in frames.items():
+        profiles = pl.concat(parts, how="diagonal_relaxed") if parts else table(table_name).empty()
+        if study.tuning_share is not None and parts:
+            profiles = mark_tuning(profiles, study.tuning_share, study.seed)
+        work.write(table_name, profiles.with_columns(study=pl.lit(work.key)))
+    work.write("space_steps", pl.concat(steps).with_columns(study=pl.lit(work.key)))
+    work.write("feature_selection", pl.concat(dropped).with_columns(study=pl.lit(work.key)))
     work.write("correction_notes", pl.DataFrame(notes, table("correction_notes").schema))
-    work.write("profiles", profiles)
-
-
-def _lacking(wells: pl.DataFrame) -> list[str]:
-    """A sentence for each plate that lacks features which other plates have."""
-    features = feature_columns(wells, SPACE_PREFIXES)
-    counts = wells.group_by("Metadata_Plate", maintain_order=True).agg(pl.col(features).count())
-    sentences = []
-    for plate, *numbers in counts.rows():
-        absent = [name for name, number in zip(features, numbers, strict=True) if not number]
-        some = [name for name in absent if counts[name].sum()]
-        if some and len(absent) < len(features):
-            shown = ", ".join(some[:8]) + (" …" if len(some) > 8 else "")
-            sentences.append(f"plate {plate} lacks {len(some)} of {len(features)} features that others have: {shown}")
-    return sentences
 
 
 def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
@@ -113,7 +73,7 @@ def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
     which a later one drops, are left out of that step's rows. What a corrector notes goes to `correction_notes`, the
     curve of one with a sweep (which `tune` chooses) to `metrics`."""
     study, spaces, corrections, seed = work.key, work.settings.spaces, work.settings.corrections, work.settings.seed
-    frames, dropped = [], [pl.DataFrame(schema=_DROPPED).with_columns(space=pl.lit(None, pl.String))]
+    frames, dropped = [], [pl.DataFrame(schema=DROPPED).with_columns(space=pl.lit(None, pl.String))]
     notes: list[dict[str, str]] = []
     curves = [table("metrics").empty()]
     for name, (first, *steps) in space_steps(spaces, corrections).items():
@@ -127,30 +87,41 @@ def correct_spaces(work: Work, tune: Tuner | None = None) -> None:
         else:
             result = apply_recipe(space, load_recipe(recipe), space_features(space), seed, tune)
             states = [state for _, state in result.steps]
-            after = [_complete(state.profiles)[0] for state in states]
-            dropped.append(result.dropped.select(*_DROPPED).with_columns(space=pl.lit(name)))
+            after = [_complete(state.profiles) for state in states]
+            dropped.append(result.dropped.select(*DROPPED).with_columns(space=pl.lit(name)))
         frames += [profiles.with_columns(step=pl.lit(step)) for step, profiles in zip(steps, after, strict=True)]
         for step, state in zip(steps, states, strict=True):
             notes += [{"study": study, "space": name, "step": step, "note": note} for note in state.notes]
             if state.curve is not None:
                 curves.append(_curve_rows(state.curve, study, f"{name}, {step}"))
-    corrected = pl.concat(frames, how="diagonal_relaxed") if frames else table("profiles").empty()
+    of_sites = [frame for frame in frames if "Metadata_Site" in frame.columns]
+    of_wells = [frame for frame in frames if "Metadata_Site" not in frame.columns]
     selection = pl.concat(dropped).with_columns(study=pl.lit(study))
     work.write("feature_selection", selection)
     work.write("correction_notes", pl.DataFrame(notes, table("correction_notes").schema))
     work.write("metrics", pl.concat(curves, how="diagonal"))
-    work.write("profiles", corrected)
+    for name, parts in (("profiles", of_wells), ("site_profiles", of_sites)):
+        work.write(name, pl.concat(parts, how="diagonal_relaxed") if parts else table(name).empty())
+
+
+def _complete(wells: pl.DataFrame) -> pl.DataFrame:
+    """The rows with any value, with the features that all of them have."""
+    features = feature_columns(wells, SPACE_PREFIXES)
+    wells = wells.filter(pl.any_horizontal(pl.col(features).is_not_null()))
+    return wells.drop([name for name in features if wells[name].null_count()])
 
 
 def consensus_spaces(work: Work) -> None:
-    """Write `treatment_profiles`, the consensus of every space of a study after its last step.
+    """Write `treatment_profiles`, the consensus of every space of a study after its last step: as the study says, or as
+    the last step of the space's list does. Sites become wells first, by the median.
 
     One row per value of `config.by`; wells where one of these is null belong to no row. InputError as of `consensus`.
     """
-    study, config = work.key, work.settings.consensus
+    study = work.key
     frames = [table("treatment_profiles").empty()]
     for space, names in space_steps(work.settings.spaces, work.settings.corrections).items():
-        wells = read_space(work.inputs, study, space, names[-1])
+        wells = as_wells(read_space(work.inputs, study, space, names[-1]))
+        config = consensus_of(work.settings.spaces[space], work.settings.consensus)
         features = space_features(wells)
         require_columns(wells, config.by, "consensus")
         profiles = consensus(wells.drop_nulls(config.by), config, features)
@@ -158,6 +129,24 @@ def consensus_spaces(work: Work) -> None:
         place = {"study": pl.lit(study), "space": pl.lit(space), "step": pl.lit(names[-1])}
         frames.append(profiles.with_columns(treatment=treatment, **place).cast({PROFILE_COUNT: pl.Int32}))
     work.write("treatment_profiles", pl.concat(frames, how="diagonal_relaxed"))
+
+
+def consensus_of(space: SpaceConfig, config: ConsensusConfig) -> ConsensusConfig:
+    """How the wells of a space become treatments: as its list says, else by the study's `config`."""
+    last = space.as_steps[-1].aggregate if space.as_steps else None
+    if last is None or last.to != "treatment":
+        return config
+    return ConsensusConfig.model_validate({"method": last.method, "by": last.by})
+
+
+def as_wells(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Profiles of sites as those of their wells, by the median; those of wells as they are."""
+    if "Metadata_Site" not in profiles.columns:
+        return profiles
+    features = space_features(profiles)
+    annotation = pl.col("^Metadata_.*$").exclude(*KEYS["well"], "Metadata_Site", CELL_COUNT).first()
+    others = [pl.col(name).first() for name in ("study", "space", "step") if name in profiles.columns]
+    return profiles.group_by(KEYS["well"], maintain_order=True).agg(*others, annotation, pl.col(features).median())
 
 
 def tuning_share(spaces: Mapping[str, SpaceConfig], corrections: Sequence[CorrectorConfig]) -> float | None:
@@ -223,75 +212,9 @@ def space_features(space: pl.DataFrame) -> list[str]:
 
 
 def read_space(inputs: Snapshot, study: str, space: str, step: str) -> pl.DataFrame:
-    """The wells of one space after one step, with its own features only."""
-    frame = inputs.scan("profiles", [study]).filter(pl.col("space") == space, pl.col("step") == step).collect()
+    """The rows of one space after one step, wells or sites, with its own features only."""
+    chosen = (pl.col("space") == space, pl.col("step") == step)
+    frame = inputs.scan("profiles", [study]).filter(*chosen).collect()
+    if frame.is_empty() and inputs.has("site_profiles", study):
+        frame = inputs.scan("site_profiles", [study]).filter(*chosen).collect()
     return frame.drop(set(feature_columns(frame, SPACE_PREFIXES)) - set(space_features(frame)))
-
-
-_DROPPED = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
-
-
-def _cell_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    if config.select is None:
-        return _complete(wells)
-    wells = _measured(wells)
-    features = feature_columns(wells, config.select.prefixes) or space_features(wells)  # published embeddings
-    selection = select_features(wells, config.select, features)
-    return selection.apply(wells), selection.dropped.select(*_DROPPED)
-
-
-def _measured(wells: pl.DataFrame) -> pl.DataFrame:
-    """The wells that have any measurement."""
-    return wells.filter(pl.any_horizontal(pl.col(feature_columns(wells, SPACE_PREFIXES)).is_not_null()))
-
-
-def _complete(wells: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Wells with measurements and the features that all of them have; and the features left out."""
-    wells = _measured(wells)
-    missing = [name for name in feature_columns(wells, SPACE_PREFIXES) if wells[name].null_count()]
-    dropped = {"feature": missing, "operation": "drop_na_columns", "value": None}
-    return wells.drop(missing), pl.DataFrame(dropped, schema=_DROPPED)
-
-
-def _aggregated(wells: pl.DataFrame, space: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`_complete` wells before any normalisation. InputError for plates that have none."""
-    measured = _measured(wells) if feature_columns(wells, SPACE_PREFIXES) else wells.clear()
-    absent = sorted(set(wells["Metadata_Plate"]) - set(measured["Metadata_Plate"]))
-    if absent:
-        raise InputError("spaces", space, f"plate {absent[0]} with profiles that were published normalised",
-                         "profiles before normalisation, with which the recipe begins",
-                         "Name the unnormalised files in the source (normalized: false), or use `select` and "
-                         "`corrections` in place of the recipe.")  # fmt: skip
-    return _complete(wells)
-
-
-def _embedding_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    cells = work.inputs.scan("embeddings", list(work.source))
-    cells = cells.filter(pl.col("study") == work.key, pl.col("encoder") == config.encoder)
-    vectors = cells.select(*KEYS, "Metadata_Site", "embedding").collect()
-    size = len(vectors["embedding"][0]) if vectors.height else 0
-    columns = [pl.col("embedding").list.get(i).alias(f"Embedding_{i}") for i in range(size)]
-    profiles = aggregate(vectors.select(*KEYS, "Metadata_Site", *columns), KEYS, config.aggregate).drop(
-        "Metadata_Count_Cells"
-    )
-    annotation = wells.select(pl.col("^Metadata_.*$"))
-    profiles = annotation.join(profiles, on=KEYS, how="inner", maintain_order="left")
-    profiles = normalize(profiles, config.normalize)
-    flat = [name for name in feature_columns(profiles, ("Embedding_",)) if profiles[name].null_count()]
-    dropped = pl.DataFrame({"feature": flat, "operation": "drop_na_columns", "value": None}, schema=_DROPPED)
-    return profiles.drop(flat), dropped
-
-
-def _count_space(work: Work, wells: pl.DataFrame, config: SpaceConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign.
-
-    Raises InputError for a plate of published profiles that do not say how many cells are behind a well.
-    """
-    uncounted = wells.filter(pl.col("Metadata_Count_Cells").is_null().all().over("Metadata_Plate"))
-    if uncounted.height:
-        todo = "Leave the space out of the study."
-        found = "profiles that were published without a count"
-        raise InputError("spaces", f"plate {uncounted['Metadata_Plate'][0]}", found, "Metadata_Count_Cells", todo)
-    counts = wells.select(pl.col("^Metadata_.*$"), pl.col("Metadata_Count_Cells").cast(pl.Float64).alias("Count_Cells"))
-    counts = normalize(counts, COUNT).with_columns(Count_Unit=pl.lit(1.0))
-    return counts, pl.DataFrame(schema=_DROPPED)

@@ -352,6 +352,36 @@ def correlation_heatmap(matrix: ArrayLike, labels: Sequence[str], title: str = "
         return chart_bytes(figure)
 
 
+def similarity_tree(
+    matrix: ArrayLike, merges: ArrayLike, order: Sequence[int], labels: Sequence[str], title: str = "",
+    unit: str = "cosine",
+) -> bytes:  # fmt: skip
+    """The tree of scipy's `merges` (n - 1, 4) above the (n, n) similarities of its leaves in their `order`."""
+    from scipy.cluster.hierarchy import dendrogram
+
+    similarity, order = np.asarray(matrix, dtype=float), list(order)
+    with _drawing(WIDTH, 6.4) as figure:
+        above, below = figure.subplots(2, 1, height_ratios=(1, 3))
+        drawn = dendrogram(np.asarray(merges, dtype=float), no_plot=True)
+        for x, y in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+            above.plot((np.array(x) - 5) / 10, y, color=INK, linewidth=0.8)
+        above.set(xlim=(-0.5, len(order) - 0.5), xticks=[], ylim=(0, None), ylabel=f"1 - {unit}", title=title)
+        above.spines["bottom"].set_visible(False)
+        shown = below.imshow(
+            similarity[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="auto"
+        )
+        below.spines[:].set_visible(False)
+        names = [_shortened(labels[index]) for index in order] if len(order) <= MOST_LABELS else []
+        size = float(np.clip(220 / len(order), 3.5, 8.5))
+        below.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        below.set_yticks(range(len(names)), names, fontsize=size)
+        below.tick_params(length=0)
+        bar = figure.colorbar(shown, ax=[above, below], fraction=0.03, pad=0.02, aspect=32)
+        bar.outline.set_visible(False)
+        bar.set_label(unit)
+        return chart_bytes(figure)
+
+
 @contextmanager
 def _drawing(width: float, height: float) -> Iterator[Figure]:
     """An empty figure, `width` x `height` inches, in the style of the house while it is drawn."""

@@ -13,6 +13,7 @@ from morpho_assets import __version__
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.consistency import ConsistencyConfig
 from morpho_assets.evaluate.evaluators import evaluator_config
+from morpho_assets.evaluate.hierarchy import HierarchyConfig
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.evaluate.study import PLATES
 from morpho_assets.imaging.sites import SiteReader, plate_reader
@@ -24,11 +25,21 @@ from morpho_assets.lake.work import Work
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.normalize import NORMALIZED_ON
-from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
+from morpho_assets.profiles.space import space_levels
+from morpho_assets.profiles.study import (
+    SHUFFLED,
+    as_wells,
+    read_space,
+    space_features,
+    space_steps,
+    variant_name,
+)
+from morpho_assets.profiles.tuning import reported
 from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
+from morpho_assets.report.spaces import made_section, processed_section, tree_sections
 from morpho_assets.report.truth import truth_sections
 
 if TYPE_CHECKING:
@@ -46,7 +57,7 @@ def report_study(work: Work) -> None:
     study: Study = work.settings
     inputs = work.inputs
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
-    steps = space_steps(study.spaces, study.corrections)
+    steps, levels = space_steps(study.spaces, study.corrections), space_levels(study.spaces)
     results = _read(inputs, study, list(readers), main_variant(steps))
     sections = [
         _plates(inputs, readers, results),
@@ -54,7 +65,12 @@ def report_study(work: Work) -> None:
         *_treatments(results, study),
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
         *_alike(inputs, study, results),
+        *_trees(inputs, study, results),
+        made_section(
+            inputs.read("space_steps", study.name), [name for name, level in levels.items() if level == "site"]
+        ),
         _spaces(results),
+        *processed_section(results.metrics),
         _maps(results),
         *_encoders(results),
     ]
@@ -89,6 +105,7 @@ class _Results:
     projections: pl.DataFrame
     encoders: pl.DataFrame
     points: pl.DataFrame
+    clusters: pl.DataFrame
     main: str
 
 
@@ -105,6 +122,7 @@ def _read(inputs: Snapshot, study: Study, plates: Sequence[str], main: str) -> _
         inputs.read("projections", study.name),
         inputs.read("encoders", study.name) if study.encoders else table("encoders").empty(),
         inputs.read("planted_and_found", study.name),
+        inputs.read("clusters", study.name),
         main,
     )
 
@@ -233,7 +251,7 @@ def _alike(inputs: Snapshot, study: Study, results: _Results) -> list[Section]:
         pl.col("retrieved"), pl.col("evaluator").replace_strict(kinds, default=None) == "retrieval"
     ).unique("treatment")
     space, steps = next(iter(space_steps(study.spaces, study.corrections).items()))
-    wells = read_space(inputs, study.name, space, steps[-1]).filter(
+    wells = as_wells(read_space(inputs, study.name, space, steps[-1])).filter(
         pl.col("Metadata_Perturbation").is_in(hits["treatment"].to_list())
     )
     if wells["Metadata_Perturbation"].n_unique() < 2:
@@ -249,6 +267,17 @@ def _alike(inputs: Snapshot, study: Study, results: _Results) -> list[Section]:
     return [Section("Which treatments look alike", caption, [Picture(picture, text, "chart")])]
 
 
+def _trees(inputs: Snapshot, study: Study, results: _Results) -> list[Section]:
+    """The trees of the study's first space after its last step."""
+    models = {name: evaluator_config(settings) for name, settings in study.evaluators.items()}
+    trees = {name: model for name, model in models.items() if isinstance(model, HierarchyConfig)}
+    if not trees:
+        return []
+    space, steps = next(iter(space_steps(study.spaces, study.corrections).items()))
+    wells = reported(as_wells(read_space(inputs, study.name, space, steps[-1])))
+    return tree_sections(wells, space_features(wells), trees, results.metrics, results.clusters, results.main)
+
+
 def _spaces(results: _Results) -> Section:
     pictures = []
     overall = results.metrics.filter(pl.col("scope") == "overall")
@@ -262,6 +291,7 @@ def _spaces(results: _Results) -> Section:
         )
         pictures.append(Picture(image, text, "chart"))
     columns = ["variant", "evaluator", "metric", "value", "chance", "ci_low", "ci_high", "p_value", "n"]
+    columns += ["note"] if overall["note"].count() else []
     caption = (
         "The same question asked in every feature space. A space is worth its work only as far as it beats the cell "
         "count alone, an untrained network, and shuffled treatments: all stand beside it."
@@ -277,14 +307,18 @@ def _maps(results: _Results) -> Section:
         *keys, pl.coalesce("Metadata_control_type", *_moa(results.wells), "Metadata_pert_type").alias("group")
     )
     pictures = []
-    for (space, step), rows in results.projections.join(kind, on=keys, how="left").group_by(
-        "space", "step", maintain_order=True
+    for (space, step, method), rows in results.projections.join(kind, on=keys, how="left").group_by(
+        "space", "step", "method", maintain_order=True
     ):
-        title = f"{space}, {step}"
-        image = scatter(rows.select("x", "y").to_numpy(), rows["group"].to_list(), title)
-        pictures.append(Picture(image, f"UMAP of the wells in the space {space} ({step}). Controls are grey.", "chart"))
+        drawn = _MAPS[str(method)]
+        image = scatter(rows.select("x", "y").to_numpy(), rows["group"].to_list(), f"{space}, {step}: {drawn}")
+        text = f"{drawn} of the wells in the space {space} ({step}). Controls are grey."
+        pictures.append(Picture(image, text, "chart"))
     caption = "Neighbours on a map are alike; distances and empty spaces on it measure nothing."
     return Section("Maps", caption, pictures)
+
+
+_MAPS = {"umap": "UMAP", "tsne": "t-SNE"}
 
 
 def _moa(wells: pl.DataFrame) -> list[str]:

@@ -17,7 +17,8 @@ from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
-from morpho_assets.profiles.study import SpaceConfig, tuning_share
+from morpho_assets.profiles.space import SpaceConfig, TableSpace, require_encoders, space_levels
+from morpho_assets.profiles.study import tuning_share
 from morpho_assets.settings import resolved
 from morpho_assets.yaml_files import read_yaml
 
@@ -29,8 +30,11 @@ class _Model(BaseModel):
 
 
 class ProjectionConfig(_Model):
-    """The UMAP map of each space."""
+    """The maps of each space."""
 
+    methods: tuple[Literal["umap", "tsne"], ...] = Field(
+        ("umap",), min_length=1, description="maps that are drawn, side by side: umap, tsne"
+    )
     seed: int = Field(0, ge=0, description="seed of the layout")
 
 
@@ -49,7 +53,7 @@ class Study(_Model):
     consensus: ConsensusConfig = Field(
         ConsensusConfig(), description="wells to treatments, or to treatments and batches: table treatment_profiles"
     )
-    projection: ProjectionConfig = Field(ProjectionConfig(), description="UMAP")
+    projection: ProjectionConfig = Field(ProjectionConfig(), description="maps of the wells")
     evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
     seed: int = Field(0, ge=0, description="seed of evaluation")
 
@@ -97,12 +101,9 @@ class Study(_Model):
         return self
 
     @model_validator(mode="after")
-    def _spaces_have_encoders(self) -> Study:
-        for name, space in self.spaces.items():
-            if space.of == "embedding" and (space.encoder or name) not in self.encoders:
-                raise ValueError(
-                    f"space {name} needs the encoder {space.encoder or name}; known: {list(self.encoders)}"
-                )
+    def _spaces_can_be_made(self) -> Study:
+        space_levels(self.spaces)
+        require_encoders(self.spaces, list(self.encoders))
         return self
 
 
@@ -120,7 +121,12 @@ def load_study(name: str, folder: Path, root: Path | None = None) -> Study:
     files = study_files(folder)
     if name not in files:
         raise InputError(folder, "", f"no study {name!r}", f"one of {', '.join(files)}", "Check the name or write it.")
-    study = read_yaml(Study, files[name])
+    try:
+        study = read_yaml(Study, files[name])
+    except InputError as error:
+        if error.file != "study":
+            raise
+        raise InputError(files[name], error.where, error.found, error.expected, error.do) from None
     if study.name != name:
         raise InputError(files[name], "key name", study.name, name, "Name the study as its file.")
     return study if root is None else _located(study, root)
@@ -134,14 +140,16 @@ def _located(study: Study, root: Path) -> Study:
         else settings
         for name, settings in study.evaluators.items()
     }
-    spaces = {
-        name: space.model_copy(update={"recipe": resolved(space.recipe, root)})
-        if space.recipe is not None and space.recipe not in recipe_names()
-        else space
-        for name, space in study.spaces.items()
-    }
     encoders = {
         name: encoder.model_copy(update={"path": resolved(encoder.path, root)}) if encoder.kind == "file" else encoder
         for name, encoder in study.encoders.items()
     }
+    spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
     return study.model_copy(update={"evaluators": evaluators, "spaces": spaces, "encoders": encoders})
+
+
+def _space_located(space: SpaceConfig, root: Path) -> SpaceConfig:
+    files = {"recipe": space.recipe} if space.recipe is not None and space.recipe not in recipe_names() else {}
+    if isinstance(space, TableSpace):
+        files["file"] = space.file
+    return space.model_copy(update={key: resolved(file, root) for key, file in files.items()}) if files else space

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples
 
-from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette, silhouettes
+from morpho_assets.evaluate.silhouette import SilhouetteConfig, silhouette, silhouettes, silhouettes_against_rest
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets_tests.evaluate.conftest import screen, value
 
@@ -20,6 +20,35 @@ def test_values_are_scikit_learns_also_for_a_label_of_its_own(kind: str) -> None
     found = silhouettes(values, np.array([labels, shuffled]), kind)
     np.testing.assert_allclose(found[0], silhouette_samples(values, labels, metric=kind), atol=1e-9)
     np.testing.assert_allclose(found[1], silhouette_samples(values, shuffled, metric=kind), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
+def test_against_the_rest_is_scikit_learns_with_two_groups(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 6))
+    marked = np.array([rng.random(40) < 0.3, np.arange(40) == 7, np.arange(40) != 3])
+    found = silhouettes_against_rest(values, marked, kind)
+    for row, mark in zip(found, marked, strict=True):
+        np.testing.assert_allclose(row, silhouette_samples(values, mark, metric=kind), atol=1e-9)
+
+
+def test_against_the_rest_by_hand() -> None:
+    """0 and 1 against 4 on a line: a = 1, b = 4 and 3; the one alone counts 0."""
+    found = silhouettes_against_rest(np.array([[0.0], [1.0], [4.0]]), np.array([[True, True, False]]), "euclidean")
+    np.testing.assert_allclose(found, [[3 / 4, 2 / 3, 0]])
+
+
+def test_phenotypes_against_the_rest_beside_the_shuffled_ones() -> None:
+    frame = screen(3, mechanisms=12)
+    config = SilhouetteConfig(against="rest", components=50, distance="euclidean")
+    found = silhouette(frame, feature_columns(frame), config)
+    for metric in ("silhouette_rest", "silhouette_rest_own"):
+        assert value(found.metrics, metric) > value(found.metrics, metric, "chance") + 0.05
+        assert value(found.metrics, metric, "p_value") == pytest.approx(1 / 21)
+        assert value(found.metrics, metric, "ci_low") < value(found.metrics, metric)
+    assert set(found.scores["score"]) == {"silhouette_rest", "silhouette_rest_own"}
+    one = screen(treatments=1)
+    assert silhouette(one, feature_columns(one), config).metrics["n"].to_list() == [0, 0]
 
 
 def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import EVALUATORS
-from morpho_assets.evaluate.study import SHUFFLED, evaluate_study
+from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, evaluate_study
 from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
@@ -73,8 +73,9 @@ def test_every_evaluator_runs_in_a_study(name: str, screened: Callable[..., Lake
     lake = screened(screen(2, treatments=24))
     found = evaluated(lake, {"mine": SETTINGS[name]})
     overall = found.filter(scope="overall")
-    names = ["cells", f"cells, {SHUFFLED}", "cells, sphering", f"cells, sphering, {SHUFFLED}"]
-    assert overall["variant"].unique(maintain_order=True).to_list() == names
+    names = ["cells", "cells, sphering", f"cells, {PROCESSED}"]
+    variants = [each for name in names for each in (name, f"{name}, {SHUFFLED}")]
+    assert overall["variant"].unique(maintain_order=True).to_list() == variants
     asked = overall.filter(~pl.col("variant").str.ends_with(SHUFFLED))
     assert asked["n"].min() > 0  # type: ignore[operator]
     assert asked["chance"].null_count() == 0
@@ -92,7 +93,9 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     assert dict(kinds.iter_rows()) == {
         "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
-        "grit": ["grit"], "silhouette": ["silhouette"],
+        "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
+        "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
+        "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
-from morpho_assets.learn.projection import SMALLEST_UMAP, project
+from morpho_assets.learn.projection import MAPS, SMALLEST_UMAP, project
 
 
 def clusters(n: int, d: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -15,14 +15,15 @@ def clusters(n: int, d: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_planted_clusters_stay_apart_and_the_seed_repeats():
+@pytest.mark.parametrize("method", MAPS)
+def test_planted_clusters_stay_apart_and_the_seed_repeats(method):
     features, group = clusters(90)
     features[4, 7] = np.nan
-    points = project(features, seed=0)
+    points = project(features, 0, method)
     assert np.isnan(points[4]).all()
     kept = np.arange(90) != 4
     assert silhouette_score(points[kept], group[kept]) > 0.7
-    np.testing.assert_array_equal(points, project(features, seed=0))
+    np.testing.assert_array_equal(points, project(features, 0, method))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, SMALLEST_UMAP - 1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import trim_mean
+from scipy.stats import median_abs_deviation, trim_mean
 
 from morpho_assets.profiles.group_statistics import OVER_GROUPS
 
@@ -49,8 +49,14 @@ def test_means_are_scipys(values: list[float], trim: float) -> None:
 
 @pytest.mark.parametrize("name", list(OVER_GROUPS))
 def test_gaps_are_left_out_and_nothing_gives_nan(name: str) -> None:
-    assert statistic(name, [3.0, np.nan, 3.0, np.inf, -np.inf], 0.1) == 3.0
+    assert statistic(name, [3.0, np.nan, 3.0, np.inf, -np.inf], 0.1) == (0.0 if name == "mad" else 3.0)
     assert np.isnan(statistic(name, [np.nan, np.inf]))
+
+
+@given(VALUES)
+@settings(max_examples=100, deadline=None)
+def test_mad_is_scipys(values: list[float]) -> None:
+    assert statistic("mad", values) == pytest.approx(median_abs_deviation(values), rel=1e-12)
 
 
 def test_each_group_has_its_own_by_hand() -> None:

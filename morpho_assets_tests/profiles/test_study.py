@@ -181,7 +181,7 @@ def test_a_swept_study_reports_the_treatments_that_it_was_not_tuned_on(lake: Lak
     commit_work(work)
     tuned = {name for name, kind in kinds.items() if kind == "true"}
     treatments = last(lake, "evaluation", "treatments", "swept")
-    assert treatments["variant"].n_unique() == 6
+    assert treatments["variant"].n_unique() == 8  # cells, sphered, with common post-processing; the count; and shuffled
     assert set(treatments["treatment"]) == set(kinds) - tuned
     curve = last(lake, "corrected_profiles", "metrics", "swept")
     assert set(curve["evaluator"]) == {"sweep"}

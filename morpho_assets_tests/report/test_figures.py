@@ -63,6 +63,9 @@ CASES = {
     "correlation, none": lambda: figures.correlation_heatmap(np.empty((0, 0)), []),
     "correlation, one": lambda: figures.correlation_heatmap([[1.0]], ["a"]),
     "correlation, NaN": lambda: figures.correlation_heatmap(np.full((4, 4), NAN), list("abcd")),
+    "tree": lambda: figures.similarity_tree(
+        np.eye(3), [[0, 1, 0.2, 2], [2, 3, 0.9, 3]], [2, 0, 1], list("abc"), "treatments"
+    ),
     "correlation, many": lambda: figures.correlation_heatmap(np.eye(80), [str(i) for i in range(80)]),
 }
 

@@ -23,7 +23,10 @@ def test_a_user_s_study_wins_over_a_shipped_one(tmp_path):
     ("change", "message"),
     [
         ({"name": "other"}, "key name: found other; expected demo"),
-        ({"spaces": {"deep": {"of": "embedding"}}}, "space deep needs the encoder deep; known: \\['vae', 'vae_untrained'\\]"),
+        (
+            {"spaces": {"deep": {"of": "embedding", "encoder": "vea"}}},
+            r"demo.yaml, spaces.deep: found the encoder vea, .* expected one of vae, vae_untrained. Did you mean vae\?",
+        ),
         ({"evaluators": {"x": {"evaluator": "magic"}}}, "expected one of .*retrieval"),
         ({"corrections": [{"corrector": "magic"}]}, "key corrections.0"),
         ({"colour": "blue"}, "key colour"),
