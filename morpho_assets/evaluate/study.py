@@ -93,7 +93,8 @@ def evaluate_study(work: Work) -> None:
     chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
     beside = _twins(chains, common)
     metrics += _changes(study, scored, [*chains, *common.values(), *beside], of_profiles, seed)
-    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
+    plates = work.source.items() if of_plates else ()
+    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in plates}
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
         with _named(study, evaluator, PLATES):

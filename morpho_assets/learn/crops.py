@@ -36,10 +36,10 @@ def crop_cells(
     """Cut one square window per cell.
 
     `image` is (C, H, W); `centers` (n, 2) row and column in pixels; a centre lands on pixel `size // 2` of its window.
-    Beyond the border the window is `beyond`: a mirrored border would show cells that do not exist. `labels` (H, W) blanks the
-    neighbours: every pixel of another object is multiplied by `neighbours`, background stays. Whose window it is says
-    `objects` (n,), the label of each cell; without it, the label under the centre, and a centre on background blanks
-    nothing.
+    Beyond the border the window is `beyond`: a mirrored border would show cells that do not exist. `labels` (H, W)
+    blanks the neighbours: every pixel of another object is multiplied by `neighbours`, background stays. Whose window
+    it is says `objects` (n,), the label of each cell; without it, the label under the centre, and a centre on
+    background blanks nothing.
     `shrink` averages blocks of shrink x shrink pixels afterwards. Returns (n, C, size / shrink, size / shrink) float32;
     no centres give n = 0. Raises InputError for a centre that is not finite and a size that `shrink` does not divide.
     """
