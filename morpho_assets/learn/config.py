@@ -28,7 +28,7 @@ class CellEncoderConfig(_Model):
     channels: tuple[str, ...] | None = Field(
         None, min_length=1, description="channels that the network sees, in its order; null: all, in the plates' order"
     )
-    crop_size: int = Field(64, ge=8, description="side of the window cut around a cell, in pixels of the site image")
+    crop_size: int = Field(96, ge=8, description="side of the window cut around a cell, in pixels of the site image")
     shrink: int = Field(1, ge=1, description="pixels averaged along each side of the window")
     neighbours: Literal["keep", "dim", "mask"] = Field(
         "keep", description="pixels of other cells in a window: as they are, at 30 %, or 0"

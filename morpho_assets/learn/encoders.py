@@ -24,6 +24,8 @@ from morpho_assets.learn.splits import Split, sample_by_group, split_by_group
 SEEDS_OF_UNTRAINED = 3
 """An untrained network is the best of so many: one unlucky draw would flatter what learning adds."""
 CELLS_AT_ONCE = 256
+SMALLEST_SPREAD = 1e-4
+"""Relative to the most spread of an embedding's numbers: below it there is rounding, which one scale would blow up."""
 _CENTRE, _LOADINGS = "components.centre", "components.loadings"
 
 
@@ -225,8 +227,8 @@ def _conditions(config: EncoderConfig, cells: Cells, told: NDArray[np.str_] | No
 
 
 def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tuple[Weights, NDArray[np.floating[Any]]]:
-    """The principal components of the training cells as arrays (none where they are not asked for), and these cells'
-    embeddings."""
+    """The principal components of the training cells, numbers on one scale, as arrays (none where they are not asked
+    for); and these cells' embeddings."""
     rows = lesson.split.train
     parts = [rows[start : start + CELLS_AT_ONCE] for start in range(0, len(rows), CELLS_AT_ONCE)]
     vectors = np.concatenate(
@@ -236,12 +238,14 @@ def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tupl
         return {}, vectors
     from sklearn.decomposition import PCA
 
+    mean, spread = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    scale = np.where(spread > SMALLEST_SPREAD * max(float(spread.max()), 1e-30), spread, np.inf)
     kept = min(config.components, *vectors.shape)
     pca = PCA(kept, svd_solver="randomized" if kept < min(vectors.shape) else "full", random_state=config.seed)
     with np.errstate(invalid="ignore"):  # cells that are all the same have no variance to share out
-        pca.fit(vectors.astype(np.float64))
-    mean, loadings = (np.ascontiguousarray(array, np.float32) for array in (pca.mean_, pca.components_))
-    found: Weights = {_CENTRE: mean, _LOADINGS: loadings}
+        pca.fit((vectors - mean) / scale)
+    loadings = np.ascontiguousarray(pca.components_ / scale, np.float32)
+    found: Weights = {_CENTRE: mean.astype(np.float32), _LOADINGS: loadings}
     return found, _reduced(vectors, found)
 
 

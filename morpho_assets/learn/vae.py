@@ -21,6 +21,7 @@ class VaeConfig(CellEncoderConfig):
     """A convolutional autoencoder, trained on the study's cells (Zhang: latent 64; Wang: grey_mask, latent 32)."""
 
     kind: Literal["vae"] = Field("vae", description="the encoder")
+    shrink: int = Field(2, ge=1, description="pixels averaged along each side; the rest is a multiple of 8 pixels")
     latent: int = Field(32, ge=1, description="numbers in the latent code; an invariant embedding has twice as many")
     invariant: bool = Field(
         True,

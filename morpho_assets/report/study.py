@@ -361,8 +361,8 @@ def _added(results: _Results) -> list[str]:
         interval = "" if low is None else f" [{number(low)}, {number(high)}]"
         sentences.append(
             f"Learning added {what} in the space {row['variant']} ({row['evaluator']}): {number(row['value'])}"
-            f"{interval} in mean average precision over {row['n']} treatments, against the same network with drawn weights "
-            f"({twin}). What its encoder saw of the scored wells: {row['encoder_saw']}."
+            f"{interval} in mean average precision over {row['n']} treatments, against the same network with drawn "
+            f"weights ({twin}). What its encoder saw of the scored wells: {row['encoder_saw']}."
         )
     return sentences or ["No space of an encoder was compared with its untrained twin."]
 

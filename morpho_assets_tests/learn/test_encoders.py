@@ -30,7 +30,7 @@ QUICK = {
     "imagenet": {"size": 32, "block": 5},
     "patches": {"shrink": 1, "entries": 12},
     "file": {"architecture": "resnet18", "size": 32},
-    "vae": {"latent": 3, "epochs": 2, "batch": 16},
+    "vae": {"latent": 3, "epochs": 2, "batch": 16, "shrink": 1},
 }
 COMMON = {"crop_size": SIDE, "device": "cpu", "scaling": "training"}
 
@@ -230,7 +230,8 @@ def test_history_is_reported_and_kept():
 def test_early_stopping_keeps_the_best_epoch():
     """Noise has nothing to learn: the validation loss soon rises, and training stops before its 200 epochs."""
     noise = np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32)
-    config = VaeConfig(crop_size=8, latent=8, epochs=200, batch=8, learning_rate=1e-2, device="cpu", scaling="training")
+    training = {"epochs": 200, "batch": 8, "learning_rate": 1e-2, "device": "cpu", "scaling": "training"}
+    config = VaeConfig(crop_size=8, shrink=1, latent=8, **training)
     losses = fit_encoder(config, Cells(noise, ("DNA",))).card.losses
     assert len(losses.validation) < 200
     assert losses.best_epoch == len(losses.validation) - config.patience
