@@ -352,7 +352,8 @@ def _encoders(results: _Results) -> list[Section]:
 def _added(results: _Results) -> list[str]:
     """A sentence for each space with an untrained twin: what learning added to the replicates' average precision."""
     sentences = []
-    rows = results.metrics.filter(pl.col("metric") == LEARNED, pl.col("scope").str.ends_with(UNTRAINED))
+    twins = pl.format("against {}" + UNTRAINED, "variant")
+    rows = results.metrics.filter(pl.col("metric") == LEARNED, pl.col("scope") == twins)
     for row in rows.iter_rows(named=True):
         twin = row["scope"].removeprefix("against ")
         low, high = row["ci_low"], row["ci_high"]
