@@ -54,14 +54,14 @@ def test_every_command_of_the_readme_runs(demo, script):
             demo[0].run(*arguments)
 
 
-SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "profiles.md")
+SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "encoders.md", "inputs.md", "profiles.md")
 
 
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    if "corrections" in content and "spaces" not in content:  # a part of a study
-        content |= {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}}
+    if "encoders" in content or ("corrections" in content and "spaces" not in content):  # a part of a study
+        content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings
     model.model_validate(content)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from morpho_assets import __version__
 from morpho_assets.learn.kinds import EncoderConfig
 
-FORMAT = "morpho-assets encoder 2"
+FORMAT: Literal["morpho-assets encoder 2"] = "morpho-assets encoder 2"
 
 
 class _Model(BaseModel):

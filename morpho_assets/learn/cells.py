@@ -28,7 +28,8 @@ class Cells:
         return len(self.crops)
 
     def __getitem__(self, rows: slice | NDArray[np.integer]) -> Cells:
-        own, plates = (None if each is None else each[rows] for each in (self.own, self.plates))
+        own = None if self.own is None else self.own[rows]
+        plates = None if self.plates is None else self.plates[rows]
         return replace(self, crops=self.crops[rows], own=own, plates=plates)
 
     def seeing(self, channels: Sequence[str], side: int, own: bool) -> Cells:

@@ -6,7 +6,7 @@ dictionary answers over its own pixels, on average and at most. No gradient, no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,8 +115,9 @@ def _patches(images: NDArray[np.float32], side: int, count: int, rng: np.random.
     """(count, C side side) patches from random places of random images."""
     rows = rng.integers(0, len(images), count)
     top, left = rng.integers(0, images.shape[-1] - side + 1, (2, count))
-    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(2, 3))
-    return windows[rows, :, top, left].reshape(count, -1).astype(np.float64)
+    view: Any = np.lib.stride_tricks.sliding_window_view
+    windows = view(images, (side, side), axis=(2, 3))
+    return np.asarray(windows[rows, :, top, left].reshape(count, -1), np.float64)
 
 
 def _whitening(centred: NDArray[np.float64], plain: bool) -> NDArray[np.float64]:

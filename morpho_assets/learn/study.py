@@ -83,8 +83,8 @@ def embed_plate(work: Work) -> None:
     """Embed every cell of a plate with one encoder (the second part of the partition: study/encoder)."""
     study, _, name = work.partition.part.partition("/")
     row = work.inputs.read("encoders", study).row(by_predicate=pl.col("encoder") == name, named=True)
-    files = (work.lake.read_bytes(row[part]) for part in ("path", "weights"))
-    encoder = load_encoder(*files, file=row["path"])
+    card, weights = (work.lake.read_bytes(row[part]) for part in ("path", "weights"))
+    encoder = load_encoder(card, weights, file=row["path"])
     config = encoder.card.config.model_copy(update={"channels": encoder.card.inputs.channels})
     plate = _plate(work.inputs, work.source.store(), work.key)
     scaling = _scaling_of(work.inputs, plate, config)

@@ -71,16 +71,14 @@ def learn(
     config: VaeConfig, lesson: Lesson, seed: int, device: torch.device, progress: Progress | None = None
 ) -> Learned:
     """Trained weights, or weights as drawn."""
-    import torch
-
     from morpho_assets.learn.networks.conv_vae import ConvVae
-    from morpho_assets.learn.tensors import arrays_of, drawn
+    from morpho_assets.learn.tensors import arrays_of, drawn, placed
     from morpho_assets.learn.training import train_network
 
     images = _seen(config, lesson.crops, lesson.own)
     told = 0 if lesson.conditions is None else int(lesson.conditions.max()) + 1
     build = lambda: ConvVae(images.shape[1], config.side, config.latent, config.beta, told)  # noqa: E731
-    network = drawn(build, seed).to(device, memory_format=torch.channels_last)
+    network = placed(drawn(build, seed), device)
     if config.untrained:
         return Learned(arrays_of(network))
     history = train_network(network, images, lesson.conditions, lesson.split, config, seed, device, progress)
