@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY = passive
 export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
-.PHONY: demo ui test check format docs clean help
+.PHONY: demo ui test quick check format docs clean help
 help:            ## list the commands
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -32,8 +32,12 @@ demo: $(VENV)/run  ## a synthetic gallery through every asset, to a report and a
 ui: $(VENV)/run    ## the Dagster UI on this machine, with the same data
 	$(BIN)/morpho ui
 
+# A file's tests share what they make, so a file stays in one process.
 test: $(VENV)/dev  ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(shell getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile
+
+quick: $(VENV)/dev ## the tests that take seconds
+	$(BIN)/pytest --numprocesses $(shell getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile -m "not slow"
 
 check: $(VENV)/dev ## lint, format, types, definitions
 	$(BIN)/ruff check .

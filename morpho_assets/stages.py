@@ -6,7 +6,7 @@ is one entry here and one function in its room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -234,8 +234,20 @@ def _weights_now(look: Look) -> dict[str, str]:
 
 def _files_of_spaces_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
-    files = sorted({space.file for space in look.target.study.spaces.values() if isinstance(space, TableSpace)})
-    return {**_recipes_now(look), **{file: ", ".join(Store().stamps(file).values()) or "missing" for file in files}}
+    files = {space.file for space in look.target.study.spaces.values() if isinstance(space, TableSpace)}
+    return {**_recipes_now(look), **_stamps(files)}
+
+
+def _stamps(files: Iterable[str]) -> dict[str, str]:
+    """How a person's files look: a stamp each, which changes with the content."""
+    return {file: ", ".join(Store().stamps(file).values()) or "missing" for file in sorted(files)}
+
+
+def _evaluation_now(look: Look) -> dict[str, str]:
+    """How the truth of simulated plates and files of known pairs look."""
+    assert look.target.study is not None
+    files = [each["pairs"] for each in look.target.study.evaluators.values() if each.get("pairs")]
+    return {**_truth_now(look), **_stamps(files)}
 
 
 def _truth_now(look: Look) -> dict[str, str]:
@@ -346,7 +358,8 @@ _STAGES = (
             Input("masks", ("masks", "site_failures")),
             Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="3", sources=_measured_now,
+        settings=lambda target: target.settings.profiles, named="profiles", code_version="4",
+        before={"aggregate.spread": None}, sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
         kinds=frozenset({"parquet", "polars"}),
@@ -408,7 +421,7 @@ _STAGES = (
         "One profile per treatment (or treatment and batch) of every space after its last correction: their consensus.",
         ("treatment_profiles",),
         (_SPACES, _CORRECTED),
-        settings=_study("spaces", "corrections", "consensus"), kinds=frozenset({"parquet", "polars"}),
+        settings=_study("spaces", "corrections", "consensus"), code_version="2", kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "projections", "study", "spaces", project_spaces,
@@ -420,14 +433,14 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters` and, where the truth is known, "
-        "`planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "clusters", "planted_and_found"),
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, where compounds have doses "
+        "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
+        ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
         (
             _SPACES, _CORRECTED, Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="5", sources=_truth_now,
+        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="6", sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
@@ -435,7 +448,10 @@ _STAGES = (
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
         (
-            Input("evaluation", ("metrics", "treatments", "clusters", "planted_and_found")),
+            Input(
+                "evaluation",
+                ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
+            ),
             Input("projections", ("projections",)),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),

@@ -27,6 +27,8 @@ DESIGN = SMALL.model_copy(update={"cells_per_site": 8, "plates_per_batch": 2})
 BY_PROCESSOR = {"encoder", "embeddings", "projections"}
 """Stages whose numbers depend on the order in which a processor adds: their rows and columns are kept, no values."""
 _PLACES = ("uri", "path", "illumination_uri", "source")
+_EMBEDDING = "Embedding_"
+"""So do the columns of an embedding, wherever they go."""
 
 
 def make_everything(folder: Path) -> Workspace:
@@ -70,7 +72,8 @@ def _tables(workspace: Workspace, commit: Commit) -> dict[str, Any]:
 
 
 def _summary(frame: pl.DataFrame, values: bool) -> dict[str, Any]:
-    columns = {name: _column(frame[name]) for name in frame.columns if name not in _PLACES} if values else {}
+    columns = {name: _column(frame[name]) for name in frame.columns
+               if name not in _PLACES and not name.startswith(_EMBEDDING)} if values else {}  # fmt: skip
     places = {column.name for table in TABLES.values() for column in table.columns if column.is_file}
     return {
         "rows": frame.height,

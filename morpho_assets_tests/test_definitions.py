@@ -20,23 +20,16 @@ GRAPH = {
     "masks": ("images", {"plate_manifest", "raw_images", "illumination"}),
     "single_cells": ("cells", {*PLATES_TO_MASKS, "image_quality"}),
     "well_profiles": ("profiles", {"plate_manifest", "raw_images", "image_quality", "masks", "single_cells"}),
-    "encoder": ("learned", PLATES_TO_MASKS),
+    "encoder": ("learned", {"masks"}),
     "embeddings": ("learned", {*PLATES_TO_MASKS, "encoder"}),
     "feature_space": ("spaces", {"embeddings", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
     "projections": ("spaces", {"feature_space", "corrected_profiles"}),
-    "evaluation": (
-        "evaluation",
-        {*PLATES_TO_MASKS, "image_quality", "well_profiles", "feature_space", "corrected_profiles"},
-    ),
-    "report": (
-        "evaluation",
-        {*PLATES_TO_MASKS, "well_profiles", "encoder", "feature_space", "corrected_profiles", "projections",
-         "evaluation"},
-    ),
-    "catalog": ("catalog", set(STAGES)),
-}  # fmt: skip
+    "evaluation": ("evaluation", {"feature_space", "corrected_profiles"}),
+    "report": ("evaluation", {"encoder", "feature_space", "corrected_profiles", "projections", "evaluation"}),
+    "catalog": ("catalog", {"treatment_profiles", "report"}),
+}
 
 
 @pytest.fixture(scope="module")

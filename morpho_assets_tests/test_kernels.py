@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -56,7 +55,7 @@ def test_the_sixtieth_process_is_as_fast_as_the_second(tmp_path):
     assert _files(tmp_path) == left
     assert {misses for _, misses in runs} == {0}
     seconds = [seconds for seconds, _ in runs]
-    assert median(seconds[-10:]) < 2 * median(seconds[:10])
+    assert min(seconds[-10:]) < 2 * min(seconds[:10])  # the least: other processes can only slow one down
 
 
 def _cached(node: ast.expr) -> bool:

@@ -17,7 +17,7 @@ from morpho_assets.lake.ledger import Commit, Partition
 from morpho_assets.lake.tables import TABLES
 from morpho_assets.publication import publish
 from morpho_assets.runs import Run
-from morpho_assets.stages import STAGES, Input, Stage
+from morpho_assets.stages import STAGES, Stage
 
 NUMBER, COMMIT = "commit", "morpho/commit"
 OWNERS = ["team:morpho"]
@@ -39,7 +39,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         name=stage.name,
         description=stage.about,
         partitions_def=partitions,
-        deps=[_dependency(stage, each) for each in {each.stage: each for each in stage.inputs}.values()],
+        deps=[_dependency(stage, name) for name in _drawn(stage)],
         group_name=stage.group,
         kinds=set(stage.kinds),
         code_version=stage.code_version,
@@ -75,10 +75,37 @@ def materialization(commit: Commit) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(commit.stage, metadata=shown, partition=commit.partition.key, tags=tags)
 
 
+def _dependency(stage: Stage, name: str) -> dg.AssetDep:
+    """A dependency between plates and studies is only drawn: which plates a study reads its YAML and the ledger say."""
+    if STAGES[name].kind == stage.kind:
+        return dg.AssetDep(name)
+    return dg.AssetDep(name, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
+
+
+def _drawn(stage: Stage) -> list[str]:
+    """What a stage reads. Of what lies between plates and studies, which no job orders, only what nothing else that is
+    read stands on: a graph with every line shows none."""
+    names = list(dict.fromkeys(each.stage for each in stage.inputs))
+    below = set().union(*map(_all_before, names))
+    return [name for name in names if STAGES[name].kind == stage.kind or name not in below]
+
+
+def _all_before(name: str) -> set[str]:
+    """The stages that a stage stands on."""
+    before = {each.stage for each in STAGES[name].inputs}
+    return before.union(*map(_all_before, before))
+
+
+def _last_stages() -> list[str]:
+    """The stages that no other reads."""
+    read = {each.stage for stage in STAGES.values() for each in stage.inputs}
+    return [name for name in STAGES if name not in read]
+
+
 @dg.asset(
     group_name="catalog",
     kinds={"duckdb", "sql"},
-    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in STAGES],
+    deps=[dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in _last_stages()],
     code_version=FORM,
     pool="catalog",
     owners=OWNERS,
@@ -113,13 +140,6 @@ def _columns(stage: Stage) -> dict[str, dg.TableSchema | str]:
     ]
     columns += [dg.TableColumn(f"{each.prefix}*", str(each.dtype), each.meaning) for each in table.families]
     return {"dagster/table_name": table.name, "dagster/column_schema": dg.TableSchema(columns)}
-
-
-def _dependency(stage: Stage, each: Input) -> dg.AssetDep:
-    """A dependency between plates and studies is only drawn: which plates a study reads its YAML and the ledger say."""
-    if STAGES[each.stage].kind == stage.kind:
-        return dg.AssetDep(each.stage)
-    return dg.AssetDep(each.stage, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
 
 
 def _partitions(stage: Stage, key: str, run: Run) -> list[Partition]:

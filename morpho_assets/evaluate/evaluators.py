@@ -21,6 +21,7 @@ from morpho_assets.evaluate.metrics import Evaluation
 from morpho_assets.evaluate.mp_value import MpValueConfig, mp_value
 from morpho_assets.evaluate.near_far import NearFarConfig, near_far
 from morpho_assets.evaluate.nsc import NscConfig, nsc
+from morpho_assets.evaluate.potency import PotencyConfig, potency
 from morpho_assets.evaluate.relationships import RelationshipsConfig, relationships
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import retrieval
@@ -44,7 +45,7 @@ class Evaluator(Protocol):
 
 
 class RankingEvaluator(Protocol):
-    """An evaluator that ranks against controls, which may have made the scale: it also takes how profiles were made."""
+    """An evaluator that compares with controls, which may have made the scale: it also takes how profiles were made."""
 
     def __call__(
         self, profiles: pl.DataFrame, features: Sequence[str], config: Any, seed: int, refit: Refit | None
@@ -82,8 +83,11 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "mp_value": (MpValueConfig, mp_value),
     "relationships": (RelationshipsConfig, relationships),
     "hierarchy": (HierarchyConfig, hierarchy),
+    "potency": (PotencyConfig, potency),
 }
-RANKING: dict[str, RankingEvaluator] = {"retrieval": retrieval, "consistency": consistency, "near_far": near_far}
+RANKING: dict[str, RankingEvaluator] = {
+    "retrieval": retrieval, "consistency": consistency, "near_far": near_far, "potency": potency,
+}  # fmt: skip
 PLATE_EVALUATORS: dict[str, tuple[type[BaseModel], PlateEvaluator]] = {
     "segmentation": (SegmentationScoresConfig, segmentation_scores),
     "stain_drift": (StainDriftConfig, stain_drifts),

@@ -76,7 +76,8 @@ def relationships(
     for metric, found in ends.items():
         value = float(found[pairs].mean())
         null = np.array([found[order[pairs[0]], order[pairs[1]]].mean() for order in orders])
-        hits = np.bincount(np.concatenate(pairs), np.tile(found[pairs], 2), minlength=frame.height)
+        ends_found = np.tile(found[pairs], 2).astype(float)
+        hits = np.asarray(np.bincount(np.concatenate(pairs), ends_found, frame.height), dtype=np.float64)
         with np.errstate(invalid="ignore"):
             own = np.where(degree > 0, hits / np.maximum(degree, 1), np.nan)
         p = float(((null >= value - 1e-12).sum() + 1) / (null.size + 1))

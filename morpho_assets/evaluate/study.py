@@ -50,7 +50,8 @@ PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(work: Work) -> None:
-    """Write `metrics`, `treatments`, `treatment_scores`, `clusters` and `planted_and_found`.
+    """Write `metrics`, `treatments`, `treatment_scores`, `clusters`, `potencies`, `dose_responses` and
+    `planted_and_found`.
 
     A variant is a space, a space and the step it has come to, a space after the common post-processing (per-plate
     scale, 64 components, MAD of the controls), or one of these with its treatments shuffled: what an evaluator gives
@@ -68,6 +69,7 @@ def evaluate_study(work: Work) -> None:
     trees = [name for name, settings in evaluators.items() if settings["evaluator"] == "hierarchy"]
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
     metrics, treatments, scores, clusters = [], [], [], []
+    of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
     total, done = 2 * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
     common: dict[str, list[str]] = {}
@@ -87,6 +89,8 @@ def evaluate_study(work: Work) -> None:
                 scores.append(found.scores.with_columns(**place))
                 treatments += _detail(found, "treatments", "mAP", place)
                 clusters += _detail(found, "clusters", "cluster", place) if evaluator in trees else []
+                for name, frames in of_doses.items():
+                    frames += [found.details[name].with_columns(**place)] if name in found.details else []
                 done += 1
                 work.progress("evaluation", done, total)
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
@@ -116,6 +120,8 @@ def evaluate_study(work: Work) -> None:
     of_treatments = pl.concat(treatments) if treatments else table("treatments").empty()
     work.write("treatments", _marked(of_treatments, saw))
     work.write("treatment_scores", _marked(scored, saw))
+    for name, frames in of_doses.items():
+        work.write(name, pl.concat(frames) if frames else table(name).empty())
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
     work.write("metrics", _marked(frame, saw))
 

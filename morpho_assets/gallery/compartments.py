@@ -71,7 +71,7 @@ def feature_names(columns: Iterable[str], name: str, compartment: str) -> dict[s
     return {
         column: f"{compartment}_{rest}"
         for column, rest in bare.items()
-        if rest not in NUMBERS and not rest.startswith(("Parent_", *_NO_MEASUREMENT))
+        if rest and rest not in NUMBERS and not rest.startswith(("Parent_", *_NO_MEASUREMENT))
     }
 
 
@@ -217,6 +217,8 @@ def _objects(
     foreign = [to for to in features.values() if not has_prefix(to, PREFIXES)]
     account.left_out.update(dict.fromkeys(foreign, "no measurement of a module of CellProfiler's"))
     features = {column: to for column, to in features.items() if to not in foreign}
+    if any(column in ("", f"{name}_") and frame[column].count() for column in frame.columns):
+        account.left_out[f"{name}, a column without a name"] = "nobody can say what it measures"
     whole = {number: _NUMBER, **{column: parent for parent, column in parents.items()}}
     values, odd = as_numbers(frame, [*whole, *features])
     account.text.update({features[column]: text for column, text in odd.items() if column in features})

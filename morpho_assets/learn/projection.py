@@ -16,8 +16,8 @@ PERPLEXITY = 30
 
 
 def project(features: NDArray[np.floating], seed: int, method: str = "umap") -> NDArray[np.float32]:
-    """Coordinates (n, 2) of (n, d) features on a map, after PCA to 50: by UMAP (McInnes and others, arXiv 1802.03426) or
-    by t-SNE (van der Maaten & Hinton 2008), one of MAPS.
+    """Coordinates (n, 2) of (n, d) features on a map, after PCA to 50: by UMAP (McInnes and others, arXiv 1802.03426)
+    or by t-SNE (van der Maaten & Hinton 2008), one of MAPS.
 
     Features are used as they come: put them on one scale before. Fewer than 12 rows, or rows that are all the same, get
     their two principal components (0 where there are fewer). A row with a value that is not finite gets NaN. The

@@ -7,7 +7,7 @@ products (exact), a selection on a sample. From the first aggregation on the row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import polars as pl
 from morpho_assets.errors import InputError
 from morpho_assets.profiles.aggregate import CELL_COUNT, aggregate
 from morpho_assets.profiles.corrected import Corrected
-from morpho_assets.profiles.features import complete_matrix, feature_columns, to_matrix, with_space
+from morpho_assets.profiles.features import complete_matrix, feature_columns, to_matrix
 from morpho_assets.profiles.normalize import NORMALIZED_ON, normalize
 from morpho_assets.profiles.pca import Moments
 from morpho_assets.profiles.recipe import DROPPED, Step, apply_step
@@ -163,7 +163,14 @@ def _normalize(rows: SpaceRows, step: SpaceStep, told: Told, *others: Any) -> Sp
         names = lazy.collect_schema().names()
         frame = _with_columns_of(lazy, rows.wells, config.reference, *config.plate).collect()
         told.fitted[plate] = int(rows_where(frame, config.reference).sum())
-        return normalize(frame, config, features).select(*dict.fromkeys([*names, NORMALIZED_ON])).lazy()
+        others = [name for name in frame.columns if name not in set(features)]
+        blocks = [
+            normalize(frame.select(*others, *block), config, block).with_columns(pl.col(block).cast(pl.Float32))
+            for block in _blocks(features)
+        ]
+        on = blocks[0][NORMALIZED_ON]
+        joined = pl.concat([frame.select(others), *(b.drop(*others, NORMALIZED_ON) for b in blocks)], how="horizontal")
+        return joined.with_columns(on).select(*dict.fromkeys([*names, NORMALIZED_ON])).lazy()
 
     return replace(rows, rows=scaled)
 
@@ -202,9 +209,10 @@ def _reduce(rows: SpaceRows, step: SpaceStep, told: Told, *others: Any) -> Space
         frame = _with_columns_of(before(plate), rows.wells, config.reference).collect()
         whole = _whole(frame, features, plate)
         told.left_out[plate] = frame.height - whole.height
-        reference = to_matrix(whole.filter(rows_where(whole, config.reference)), features)
-        told.fitted[plate] = len(reference)
-        moments.add(reference)
+        chosen = rows_where(whole, config.reference)
+        told.fitted[plate] = int(chosen.sum())
+        for rows_at_once in _parts(whole if chosen.all() else whole.filter(chosen)):
+            moments.add(to_matrix(rows_at_once, features))
     if moments.count < 2:
         raise InputError("profiles", "reduce", f"{moments.count} rows where {config.reference}", "at least 2",
                          "Fit on other rows with `reference`.")  # fmt: skip
@@ -213,7 +221,10 @@ def _reduce(rows: SpaceRows, step: SpaceStep, told: Told, *others: Any) -> Space
 
     def turned(plate: str) -> pl.LazyFrame:
         whole = _whole(before(plate).collect(), features, plate)
-        return with_space(whole, features, found(to_matrix(whole, features)), found.names).lazy()
+        none = np.empty((0, len(found.names)), np.float32)
+        parts = (found(to_matrix(part, features)).astype(np.float32) for part in _parts(whole))
+        scores = np.concatenate([none, *parts])
+        return whole.drop(features).hstack(pl.DataFrame(scores, schema=list(found.names), orient="row")).lazy()
 
     return replace(rows, rows=turned, features=found.names)
 
@@ -248,7 +259,7 @@ def _at_one_length(name: str, block: pl.DataFrame) -> pl.DataFrame:
     if length == 0:
         raise InputError("spaces", f"join of {name}", f"{block.height} rows of zeros", "rows that say something",
                          "Leave the space out.")  # fmt: skip
-    return pl.DataFrame(values / length, schema=[f"Joined_{name}_{each}" for each in block.columns])
+    return pl.DataFrame(values / length, schema=[f"Joined_{name}_{each}" for each in block.columns], orient="row")
 
 
 def _applied(rows: SpaceRows, step: SpaceStep, told: Told, made: Mapping[str, Made], own: str, seed: int) -> SpaceRows:
@@ -274,6 +285,17 @@ _STEPS: dict[str, Callable[..., SpaceRows]] = {
 """Steps that are more than a step of a recipe: those that see streamed rows, change their level, or other spaces."""
 
 
+def _blocks(features: Sequence[str], width: int = 64) -> list[list[str]]:
+    """The features in blocks: a plate of cells is in memory once, and a block of it in float64."""
+    return [list(features[start : start + width]) for start in range(0, len(features), width)]
+
+
+def _parts(frame: pl.DataFrame, height: int = 16_384) -> Iterator[pl.DataFrame]:
+    """The rows in parts, likewise."""
+    for start in range(0, frame.height, height):
+        yield frame[start : start + height]
+
+
 def _with_columns_of(lazy: pl.LazyFrame, wells: pl.DataFrame, condition: str, *columns: str) -> pl.LazyFrame:
     """Rows with the annotation that a condition and `columns` name, as far as the wells have it."""
     there = set(lazy.collect_schema().names())
@@ -292,7 +314,7 @@ def _group_columns(config: SelectConfig) -> list[str]:
 def _whole(frame: pl.DataFrame, features: Sequence[str], plate: str) -> pl.DataFrame:
     """The rows without a missing value. InputError where a plate has none."""
     known = frame.select(pl.all_horizontal(pl.col(list(features)).is_finite().fill_null(False))).to_series()
-    whole = frame.filter(known)
+    whole = frame if known.all() else frame.filter(known)
     if frame.height and not whole.height:
         counts = {name: frame[name].null_count() for name in features}
         worst = sorted(features, key=lambda name: -counts[name])[:3]

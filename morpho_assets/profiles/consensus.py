@@ -81,7 +81,7 @@ def _modz(profiles: pl.DataFrame, by: list[str], columns: list[str], config: Con
     each = [modz(matrix[members], config.min_weight, config.precision) for members in rows]
     values = np.reshape(each, (-1, len(columns)))  # of no rows, too
     keys = profiles[[int(members[0]) for members in rows]].select(by)
-    return pl.concat([keys, pl.DataFrame(values, schema=columns)], how="horizontal")
+    return pl.concat([keys, pl.DataFrame(values, schema=columns, orient="row")], how="horizontal")
 
 
 def modz(replicates: npt.NDArray[np.float64], min_weight: float = 0.01, precision: int = 4) -> npt.NDArray[np.float64]:

@@ -85,9 +85,9 @@ def complete_matrix(frame: pl.DataFrame, features: Sequence[str], purpose: str) 
 def with_matrix(frame: pl.DataFrame, features: Sequence[str], matrix: npt.NDArray[np.floating]) -> pl.DataFrame:
     """`frame` with its `features` replaced by the columns of `matrix` (rows, features); NaN becomes null."""
     gaps = [name for name, some in zip(features, np.isnan(matrix).any(axis=0), strict=True) if some]
-    values = pl.DataFrame(np.asarray(matrix, dtype=np.float64), schema=list(features)).with_columns(
-        pl.col(gaps).fill_nan(None)
-    )
+    # Without `orient` polars would read a square matrix in column-major order transposed.
+    values = pl.DataFrame(np.asarray(matrix, dtype=np.float64), schema=list(features), orient="row")
+    values = values.with_columns(pl.col(gaps).fill_nan(None))
     old, new = frame.columns, set(features)
     joined = pl.concat([frame.select(name for name in old if name not in new), values], how="horizontal")
     return joined.select(list(dict.fromkeys([*old, *features])))

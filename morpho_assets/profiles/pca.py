@@ -76,7 +76,8 @@ class Moments:
         if not n:
             return
         mean = values.mean(axis=0)
-        scatter = (values - mean).T @ (values - mean)
+        centred = values - mean
+        scatter = centred.T @ centred
         if not self.count:
             self.count, self.mean, self.scatter = n, mean, scatter
             return

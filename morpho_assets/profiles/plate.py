@@ -72,7 +72,8 @@ def profile_cells(work: Work) -> None:
         wells = wells.with_columns(Metadata_Count_Cells=pl.lit(None, pl.Int32))
     wells = wells.with_columns(pl.col("^Metadata_Count_.*$").fill_null(0))
     work.write("well_profiles", wells)
-    work.write("normalized_profiles", normalize(wells, config.normalize, features) if features else wells)
+    measured = feature_columns(wells) if features else []  # with their spreads, where these stand beside them
+    work.write("normalized_profiles", normalize(wells, config.normalize, measured) if features else wells)
 
 
 def import_profiles(work: Work, published: pl.DataFrame, normalized: bool) -> None:

@@ -237,7 +237,7 @@ def _outliers(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule: Dr
 
 def _noise(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule: NoiseRemoval) -> Drop:
     require_columns(frame, rule.group, "noise_removal")
-    values = pl.DataFrame(matrix, schema=features).with_columns(pl.all().fill_nan(None))
+    values = pl.DataFrame(matrix, schema=features, orient="row").with_columns(pl.all().fill_nan(None))
     grouped = pl.concat([frame.select(rule.group), values], how="horizontal").drop_nulls(rule.group)
     spread = grouped.group_by(rule.group).agg(pl.col(features).std(ddof=0)).select(pl.col(features).mean())
     mean = to_matrix(spread, features)[0]

@@ -181,7 +181,7 @@ def _pixels(work: Work, config: PixelsSpace, name: str) -> Found:
         done = map_items(look, sites[plate], work.compute, work.progress, f"pixels of {plate}")
         read = {site.key: (site, image) for site, image in done if not isinstance(image, ImageError)}
         frames = [
-            site_rows(site, pl.DataFrame(image[None], schema=features))
+            site_rows(site, pl.DataFrame(image[None], schema=features, orient="row"))
             for site, image in (read[each.key] for each in sites[plate] if each.key in read)
         ]
         empty = pl.DataFrame(schema={**{key: table("sites").dtype(key) for key in KEYS["site"]}, **_floats(features)})

@@ -18,7 +18,7 @@ from morpho_assets.profiles.features import feature_columns, require_columns
 from morpho_assets.profiles.recipe import DROPPED, apply_recipe, load_recipe
 from morpho_assets.profiles.space import KEYS, Level, SpaceConfig, ordered, space_levels
 from morpho_assets.profiles.space_rows import SPACE_PREFIXES, read_rows
-from morpho_assets.profiles.tuning import mark_tuning
+from morpho_assets.profiles.tuning import TUNING, mark_tuning
 
 SELECTED = "selected"
 """The step of a space before any correction."""
@@ -57,11 +57,15 @@ def build_spaces(work: Work) -> None:
         steps.append(made[name].steps.with_columns(space=space))
         dropped.append(made[name].dropped.with_columns(space=space))
         notes += [{"study": work.key, "space": name, "step": step, "note": note} for note in made[name].source_notes]
-    for table_name, parts in frames.items():
-        profiles = pl.concat(parts, how="diagonal_relaxed") if parts else table(table_name).empty()
-        if study.tuning_share is not None and parts:
-            profiles = mark_tuning(profiles, study.tuning_share, study.seed)
-        work.write(table_name, profiles.with_columns(study=pl.lit(work.key)))
+    tables = {name: pl.concat(parts, how="diagonal_relaxed") for name, parts in frames.items() if parts}
+    if study.tuning_share is not None:
+        named = pl.concat(each.select("Metadata_Perturbation", "Metadata_control_type") for each in tables.values())
+        marks = mark_tuning(named, study.tuning_share, study.seed)[TUNING]
+        for name, profiles in tables.items():
+            tables[name], marks = profiles.with_columns(marks[: profiles.height]), marks[profiles.height :]
+    for name in frames:
+        profiles = tables.get(name, table(name).empty())
+        work.write(name, profiles.with_columns(study=pl.lit(work.key)))
     work.write("space_steps", pl.concat(steps).with_columns(study=pl.lit(work.key)))
     work.write("feature_selection", pl.concat(dropped).with_columns(study=pl.lit(work.key)))
     work.write("correction_notes", pl.DataFrame(notes, table("correction_notes").schema))

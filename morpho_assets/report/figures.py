@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -290,6 +290,81 @@ def planted_panels(
             axes.scatter(_floats(planted), _floats(found), s=14, color=BLUE, alpha=0.6, linewidth=0)
             axes.set(title=title, xlabel=units[title][0], ylabel=units[title][1])
             axes.margins(0.08)
+        return chart_bytes(figure)
+
+
+class DoseCurve(NamedTuple):
+    """What is drawn of one compound: per dose mean, lowest and highest response; whether it acts; and, where it does,
+    its Hill curve and benchmark dose with interval (None: unbounded)."""
+
+    name: str
+    doses: Sequence[float]
+    response: Sequence[float]
+    lowest: Sequence[float]
+    highest: Sequence[float]
+    acts: bool
+    top: float | None
+    slope: float | None
+    ec50: float | None
+    benchmark: float | None
+    benchmark_low: float | None
+    benchmark_high: float | None
+
+
+def dose_curves(curves: Sequence[DoseCurve]) -> bytes:
+    """Small charts side by side, one per compound: responses by dose (logarithmic), curve and benchmark dose."""
+    with _drawing(2 * WIDTH, 2.3 * math.ceil(max(len(curves), 1) / 4) + 0.1) as figure:
+        if not curves:
+            return _nothing(figure, "no doses")
+        for place, curve in enumerate(curves, start=1):
+            axes = figure.add_subplot(math.ceil(len(curves) / 4), 4, place)
+            colour = BLUE if curve.acts else CONTROL_COLOUR
+            axes.vlines(curve.doses, curve.lowest, curve.highest, color=colour, linewidth=1, alpha=0.6)
+            axes.scatter(curve.doses, curve.response, s=16, color=colour, zorder=3)
+            axes.axhline(0, color=FAINT, linewidth=0.8)
+            low, high = min(curve.doses), max(curve.doses)
+            if curve.top is not None and curve.slope is not None and curve.ec50 is not None:
+                doses = np.geomspace(low, high, 100)
+                axes.plot(doses, curve.top / (1 + (curve.ec50 / doses) ** curve.slope), color=colour, linewidth=1.6)
+            if curve.benchmark is not None:
+                axes.axvline(curve.benchmark, color=RED, linewidth=1.2)
+                ends = curve.benchmark_low or low / 3, curve.benchmark_high or high * 3
+                axes.axvspan(*ends, color=RED, alpha=0.12, linewidth=0)
+            axes.set_xscale("log")
+            axes.set_xlim(low / 3, high * 3)
+            axes.set_title(_shortened(curve.name, 24), fontsize=9)
+            axes.set(xlabel="dose", ylabel="distance (SD)" if place % 4 == 1 else "")
+        return chart_bytes(figure)
+
+
+def power_curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]]],
+    chance: float,
+) -> bytes:
+    """Small charts side by side: by the name of a line its sizes of effect, power, and both ends of its interval. The
+    dashed line is the share that is allowed to be found without any effect."""
+    columns = min(3, max(len(panels), 1))
+    rows = math.ceil(max(len(panels), 1) / columns)
+    every = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    with _drawing(0.68 * WIDTH * columns, 2.7 * rows + 0.5) as figure:
+        if not panels:
+            return _nothing(figure, "no designs")
+        for place, (title, lines) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            for name, (effects, power, low, high) in lines.items():
+                number = every.index(name)
+                colour, marker = GROUP_COLOURS[number % len(GROUP_COLOURS)], MARKERS[number % len(MARKERS)]
+                axes.fill_between(effects, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.plot(effects, power, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+            axes.axhline(chance, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+            axes.set(ylim=(-0.03, 1.03), xlabel="size of the effect (control MADs)")
+            axes.set_title(title, fontsize=9)
+            axes.set_ylabel("share found" if place % columns == 1 or columns == 1 else "")
+            axes.grid(axis="y")
+        named = {
+            label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=4)
         return chart_bytes(figure)
 
 

@@ -23,8 +23,8 @@ def made_section(steps: pl.DataFrame, of_sites: Sequence[str]) -> Section:
     if of_sites:
         caption += (
             f" Images, not replicates: the rows of {', '.join(of_sites)} are single images. Images of one well are no "
-            "replicates, so partners are always of other wells, no p-value is given, and what cannot keep the images of "
-            "a well apart sees each well's median."
+            "replicates, so partners are always of other wells, no p-value is given, and what cannot keep the images "
+            "of a well apart sees each well's median."
         )
     table = frame_table(steps.drop("study"), "The steps of every space")
     return Section("How the spaces were made", caption, [], [table])
@@ -106,21 +106,22 @@ def tree_sections(
         tree = tree_of(distances, config)
         names = treatments.select(pl.concat_str(config.consensus.by, separator=" | ")).to_series().to_list()
         picture = similarity_tree(
-            1 - distances, tree.merges, tree.order, names, f"{name}, {variant}", config.similarity
+            1 - distances, tree.merges, tree.order.tolist(), names, f"{name}, {variant}", config.similarity
         )
         scores = {
             row["metric"]: row for row in metrics.filter(evaluator=name, scope="overall", variant=variant).to_dicts()
         }
         told = scores["cophenetic"]
         caption = (
-            f"A tree can be drawn of anything. This one tells the matrix with a correlation of {number(told['value'])}; "
-            f"one of the same values in disorder does with {number(told['chance'])}."
+            "A tree can be drawn of anything. This one tells the matrix with a correlation of "
+            f"{number(told['value'])}; one of the same values in disorder does with {number(told['chance'])}."
         )
         agreement = scores.get("adjusted_rand")
         if agreement and agreement["value"] is not None:
             caption += (
-                f" Its {number(scores['clusters']['value'])} clusters agree with {config.label} by an adjusted Rand index "
-                f"of {number(agreement['value'])} (chance {number(agreement['chance'])}, p {number(agreement['p_value'])})."
+                f" Its {number(scores['clusters']['value'])} clusters agree with {config.label} by an adjusted Rand "
+                f"index of {number(agreement['value'])} (chance {number(agreement['chance'])}, p "
+                f"{number(agreement['p_value'])})."
             )
         text = f"{config.similarity} of the treatments in the order of their tree; joined lower down is more alike."
         shown = table.select("place", "cluster", "treatment").sort("place")

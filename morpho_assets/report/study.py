@@ -40,6 +40,7 @@ from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
+from morpho_assets.report.potency import potency_sections
 from morpho_assets.report.spaces import made_section, processed_section, tree_sections
 from morpho_assets.report.truth import truth_sections
 
@@ -66,6 +67,7 @@ def report_study(work: Work) -> None:
         _plates(inputs, readers, results),
         *truth_sections(results.metrics, results.points),
         *_treatments(results, study),
+        *potency_sections(results.metrics, *_of_doses(inputs, study), results.main),
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
         *_alike(inputs, study, results),
         *_trees(inputs, study, results),
@@ -131,6 +133,10 @@ def _read(inputs: Snapshot, study: Study, plates: Sequence[str], main: str) -> _
 
 
 _NAMED = ("Metadata_pert_iname", "Metadata_moa", "Metadata_target")
+
+
+def _of_doses(inputs: Snapshot, study: Study) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return inputs.read("potencies", study.name), inputs.read("dose_responses", study.name)
 
 
 def _overall(results: _Results, metric: str, variant: str, evaluator: str | None = None) -> dict[str, float]:

@@ -134,18 +134,21 @@ def load_study(name: str, folder: Path, root: Path | None = None) -> Study:
 
 def _located(study: Study, root: Path) -> Study:
     """The study with the places of its files (label images, recipes, weights of one's own) as they are meant."""
-    evaluators = {
-        name: {**settings, "folder": resolved(str(settings.get("folder") or "."), root)}
-        if settings["evaluator"] == "segmentation"
-        else settings
-        for name, settings in study.evaluators.items()
-    }
+    evaluators = {name: _evaluator_located(settings, root) for name, settings in study.evaluators.items()}
     encoders = {
         name: encoder.model_copy(update={"path": resolved(encoder.path, root)}) if encoder.kind == "file" else encoder
         for name, encoder in study.encoders.items()
     }
     spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
     return study.model_copy(update={"evaluators": evaluators, "spaces": spaces, "encoders": encoders})
+
+
+def _evaluator_located(settings: dict[str, Any], root: Path) -> dict[str, Any]:
+    if settings["evaluator"] == "segmentation":
+        return {**settings, "folder": resolved(str(settings.get("folder") or "."), root)}
+    if settings["evaluator"] == "relationships" and settings.get("pairs"):
+        return {**settings, "pairs": resolved(str(settings["pairs"]), root)}
+    return settings
 
 
 def _space_located(space: SpaceConfig, root: Path) -> SpaceConfig:

@@ -18,8 +18,17 @@ SETTINGS = {
 NOISE = {"consistency": {"activity": None}, "batch": {"perplexity": 8}}
 NOT_EXPECTATIONS = ("naive_mann_whitney_u",)
 MIXING = ("graph_connectivity", "kBET", "iLISI", "batch_ASW", "batch_mean", "overall", "naive_mann_whitney_u")
-PROFILE_EVALUATORS = ("retrieval", "consistency", "replicability", "enrichment", "nsc", "grit", "silhouette",
-                      "cluster_validation", "batch")  # fmt: skip
+PROFILE_EVALUATORS = (
+    "retrieval",
+    "consistency",
+    "replicability",
+    "enrichment",
+    "nsc",
+    "grit",
+    "silhouette",
+    "cluster_validation",
+    "batch",
+)  # fmt: skip; potency needs doses: test_potency.py
 
 
 @pytest.mark.parametrize("name", PROFILE_EVALUATORS)

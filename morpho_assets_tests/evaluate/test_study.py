@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 from morpho_assets.errors import InputError
-from morpho_assets.evaluate.evaluators import EVALUATORS
+from morpho_assets.evaluate.evaluators import EVALUATORS, evaluate
 from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, evaluate_study
 from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
+from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.profiles.pca import PcaConfig, correct_pca
 from morpho_assets.profiles.study import read_space
 from morpho_assets.report.study import report_study
 from morpho_assets.settings import Settings
@@ -24,9 +26,8 @@ from morpho_assets_tests.evaluate.conftest import screen
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study, study_work
 
 SPHERING = ({"corrector": "sphering"},)
-SETTINGS: dict[str, dict[str, Any]] = {
-    name: {"evaluator": name, **({"label": "Metadata_moa"} if name == "consistency" else {})} for name in EVALUATORS
-}
+OWN = {"consistency": {"label": "Metadata_moa"}, "potency": {"compound": "Metadata_moa"}}
+SETTINGS: dict[str, dict[str, Any]] = {name: {"evaluator": name, **OWN.get(name, {})} for name in EVALUATORS}
 
 
 def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
@@ -37,6 +38,7 @@ def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
     wells = frame.with_columns(
         pl.Series("Metadata_Well", names),
         Metadata_Batch=pl.col("Metadata_Plate").replace({"P1": "P0", "P3": "P2"}),
+        Metadata_dose_uM=pl.col("Metadata_Perturbation").str.extract(r"t(\d+)").cast(pl.Float64) // 4 + 1,
         study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
     )  # fmt: skip
     after = wells.with_columns(
@@ -96,6 +98,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
         "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
         "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
+        "potency": ["potent"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
 
@@ -112,6 +115,33 @@ def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake
     assert change["ci_low"] < change["value"] < change["ci_high"]
     assert change["ci_low"] > 0  # what two intervals side by side need not show
     assert (change["chance"], change["n"]) == (0, 24)
+
+
+def test_every_space_is_scored_with_the_common_post_processing(screened: Callable[..., Lake]) -> None:
+    """As by hand: scaled by all wells of a plate, components, then the MAD of its controls."""
+    lake = screened(screen(1, treatments=24))
+    found = evaluated(lake, {"mine": SETTINGS["retrieval"]}, ())
+    after = found.filter(scope="overall", metric="mAP", variant=f"cells, {PROCESSED}").row(0, named=True)
+    wells = read_space(lake.latest(["feature_space"], [study("s")]), "s", "cells", "selected")
+    features = [name for name in wells.columns if name.startswith("Cells_")]
+    scaled = normalize(wells, NormalizeConfig(method="standardize", reference="all"), features)
+    turned = correct_pca(scaled, features, PcaConfig(components=64))
+    by_hand = normalize(turned.profiles, NormalizeConfig(), turned.features)
+    expected = evaluate(by_hand.drop("Metadata_normalized_on"), turned.features, {"evaluator": "retrieval"})
+    value = expected.metrics.filter(scope="overall", metric="mAP")["value"][0]
+    assert after["value"] == pytest.approx(value, abs=1e-3)
+    change = found.filter(scope="against cells", metric="mAP", variant=f"cells, {PROCESSED}").row(0, named=True)
+    before = found.filter(scope="overall", metric="mAP", variant="cells").row(0, named=True)
+    assert change["value"] == pytest.approx(after["value"] - before["value"])
+
+
+def test_clusters_are_kept(screened: Callable[..., Lake]) -> None:
+    lake = screened(screen(3, treatments=24))
+    evaluated(lake, {"tree": {"evaluator": "hierarchy"}, "other": {"evaluator": "cluster_validation"}}, ())
+    found = last(lake, "evaluation", "clusters", "s")
+    assert found["evaluator"].unique().to_list() == ["tree"]
+    assert found.filter(variant="cells")["cluster"].max() == 4
+    assert found.filter(variant="cells")["place"].sort().to_list() == list(range(1, 25))
 
 
 def test_an_error_names_study_evaluator_and_variant(screened: Callable[..., Lake]) -> None:
@@ -142,6 +172,7 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
         for stage in ("plate_manifest", "raw_images", "illumination", "image_quality", "masks"):
             commit_tables(lake, stage, plate(key), {name: table(name).empty() for name in STAGES[stage].outputs})
         commit_tables(lake, "well_profiles", plate(key), {"well_profiles": mine, "normalized_profiles": mine})
+    commit_tables(lake, "feature_space", study("s"), {"space_steps": table("space_steps").empty()})
     for stage, name in (("projections", "projections"), ("encoder", "encoders")):
         commit_tables(lake, stage, study("s"), {name: table(name).empty()})
     commit_tables(lake, "corrected_profiles", study("s"), {"correction_notes": table("correction_notes").empty()})
@@ -151,6 +182,9 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
     work.options = Settings(reports=str(tmp_path / "reports"))
     report_study(work)
     page = (tmp_path / "reports/s/report.html").read_text()
+    assert "Which treatments belong together: hierarchy" in page
+    assert "With and without the common post-processing" in page
+    assert "changes are paired by treatment" in page
     for metric in ("grit_median", "NSCB", "folds_median", "percent_replicating", "NMI", "auc", "silhouette"):
         assert metric in page
     assert "a false discovery rate of 1 % in" in page

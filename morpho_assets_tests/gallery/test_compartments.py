@@ -176,3 +176,12 @@ def test_an_object_whose_number_is_none_is_told(number: float) -> None:
     cells = link({**tables, "Cells": tables["Cells"].with_columns(spoilt)}, account)
     assert cells.height == 4
     assert account.unlinked["Cells"] == 1
+
+
+@pytest.mark.parametrize(("values", "told"), [([None] * 5, False), ([1, 2, 3, 4, 5], True)], ids=["empty", "values"])
+def test_a_column_without_a_name_is_left_out_and_told(values: list[object], told: bool) -> None:
+    tables = only("Cells")
+    account = Account()
+    cells = link({**tables, "Cells": tables["Cells"].with_columns(pl.Series("", values, pl.Int64))}, account)
+    assert cells.columns == link(tables).columns
+    assert ("Cells, a column without a name" in account.left_out) == told

@@ -63,6 +63,10 @@ def test_blocks_of_columns_over_parquet_give_the_same(tmp_path: Path) -> None:
     frame.write_parquet(tmp_path / "cells.parquet")
     small = AggregateConfig(block_gb=1e-6)
     assert aggregate(pl.scan_parquet(tmp_path / "cells.parquet"), config=small).equals(aggregate(frame))
+    beside = aggregate(frame, config=small.model_copy(update={"spread": "mad"}))
+    assert beside.columns[:3] == aggregate(frame).columns[:3]
+    assert beside.columns[-30:] == [f"Nuclei_{i}_MAD" for i in range(30)]
+    assert beside.equals(aggregate(frame, config=AggregateConfig(spread="mad")))
 
 
 def test_no_cells_no_wells() -> None:

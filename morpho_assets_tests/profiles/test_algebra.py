@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,19 @@ from morpho_assets.profiles import algebra
 from morpho_assets.profiles.aggregate import aggregate
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.pca import PcaConfig, correct_pca
-from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces, read_space, space_features
+from morpho_assets.profiles.study import (
+    as_wells,
+    build_spaces,
+    consensus_spaces,
+    correct_spaces,
+    read_space,
+    space_features,
+)
 from morpho_assets.studies.model import Study, load_study
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study_work, tables_of
+from morpho_assets_tests.project import ROOT
 
+PAGE = ROOT / "docs/profiles.md"
 PLATES = ("P0", "P1")
 WELLS = [f"{row}{column:02d}" for row in "AB" for column in range(1, 7)]
 KEYS = ["Metadata_Plate", "Metadata_Well"]
@@ -143,6 +153,34 @@ def test_sites_are_kept_apart(lake: Lake) -> None:
     assert found["Metadata_Count_Cells"].min() == 9  # of the site
     assert last(lake, "feature_space", "profiles", "s").is_empty()
     assert tables_of(lake, "corrected_profiles").read("site_profiles", "s")["Metadata_Perturbation"].null_count() == 0
+
+
+def test_sites_are_corrected_and_tuned_beside_wells(lake: Lake) -> None:
+    spaces = {"image": {"of": "cells", "steps": [{"aggregate": {"to": "site"}}]}, "well": {"of": "wells"}}
+    sweep = {"corrector": "sphering", "method": "ZCA", "sweep": {"values": [10]}}
+    study = study_of(spaces, corrections=[{"corrector": "clip", "limit": 1.5}, sweep])
+    more = [f"t{i}" for i in range(6)]
+    for key in PLATES:
+        for name in ("well_profiles", "normalized_profiles"):
+            frame = last(lake, "well_profiles", name, key)
+            treated = pl.Series("Metadata_Perturbation", ["control"] * 6 + more)
+            commit_tables(lake, "well_profiles", plate(key), {name: frame.with_columns(treated)})
+    work = study_work(lake, "feature_space", study, dict.fromkeys(PLATES))
+    build_spaces(work)
+    commit_work(work)
+    work = study_work(lake, "corrected_profiles", study.model_copy(update={"corrections": study.corrections[:1]}), {})
+    correct_spaces(work)
+    commit_work(work)
+    tables = tables_of(lake, "evaluation")
+    sites, wells = (read_space(tables, "s", name, "clip") for name in ("image", "well"))
+    assert (sites.height, wells.height) == (44, 22)
+    assert sites.select(pl.col(space_features(sites)).abs().max()).max_horizontal()[0] <= 1.5
+    marks = [
+        frame.group_by("Metadata_Perturbation").agg(pl.col("Metadata_tuning").unique()) for frame in (sites, wells)
+    ]
+    of_sites, of_wells = (dict(each.iter_rows()) for each in marks)
+    assert {name: of_wells[name] for name in of_sites} == of_sites
+    assert as_wells(sites).height == 22
 
 
 def test_a_selection_of_cells_is_judged_on_a_sample(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +346,30 @@ def test_an_embedding_of_cells_through_a_list(lake: Lake) -> None:
     assert space_features(read_space(tables, "s", "net", "selected")) == [f"Embedding_{i}" for i in range(3)]
     mine = read_space(tables, "s", "mine", "selected")
     assert (space_features(mine), mine.height) == (["PC_0001", "PC_0002"], 22)
+
+
+def test_the_spaces_of_the_page_on_profiles_are_made(lake: Lake) -> None:
+    rng = np.random.default_rng(0)
+    [text] = [each for each in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL) if "  fused:" in each]
+    study = Study.model_validate({"name": "s", "title": "S", "evaluators": {}, **yaml.safe_load(text)})
+    for key in PLATES:
+        keys = cells(lake).filter(Metadata_Plate=key).select(*KEYS, "Metadata_Site", "ObjectNumber")
+        vectors = pl.Series("embedding", rng.normal(size=(keys.height, 8)).tolist(), dtype=pl.List(pl.Float32))
+        frame = keys.with_columns(vectors, study=pl.lit("s"), encoder=pl.lit("untrained"))
+        commit_tables(lake, "embeddings", plate(key, "s/untrained"), {"embeddings": frame})
+        sites = keys.select(*KEYS, "Metadata_Site").unique().with_columns(channel=pl.lit("DNA"))
+        focus = pl.Series("ImageQuality_FocusScore", rng.random(sites.height))
+        commit_tables(lake, "image_quality", plate(key), {"image_quality": sites.with_columns(focus)})
+    make(lake, study)
+    tables = tables_of(lake, "corrected_profiles")
+    rows = {name: read_space(tables, "s", name, "selected") for name in study.spaces}
+    assert {name: frame.height for name, frame in rows.items()} == {
+        **dict.fromkeys(study.spaces, 22), "network_by_site": 44,
+    }  # fmt: skip
+    features = {name: space_features(frame) for name, frame in rows.items()}
+    assert features["dna"] == ["Cells_Intensity_MeanIntensity_DNA"]
+    assert not [name for name in features["shapes"] if "AreaShape" not in name or "Zernike" in name]
+    assert len(features["fused"]) == len(features["cellprofiler"]) + len(features["network"])
 
 
 SHORT = [{"aggregate": {}}]

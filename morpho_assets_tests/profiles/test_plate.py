@@ -12,6 +12,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.imaging.cell_quality import CellQualityConfig, CellRule
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
+from morpho_assets.profiles.aggregate import AggregateConfig
 from morpho_assets.profiles.normalize import NormalizeConfig
 from morpho_assets.profiles.plate import ProfilesConfig, profile_plate
 from morpho_assets_tests.factories import commit_tables, commit_work, last, make_work, plate, samplesheet
@@ -107,6 +108,19 @@ def test_a_measured_well_that_the_platemap_lacks_is_refused(elsewhere: Lake) -> 
     commit_tables(elsewhere, "plate_manifest", plate("P1"), {"wells": wells.filter(pl.col("Metadata_Well") != "A03")})
     with pytest.raises(InputError, match="plate P1: found well A03, which the platemap lacks"):
         profiled(elsewhere)
+
+
+def test_a_spread_beside_the_median_is_normalised_too(lake: Lake) -> None:
+    config = ProfilesConfig(aggregate=AggregateConfig(spread="mad"), normalize=NormalizeConfig(method="standardize"))
+    work = make_work(lake, "well_profiles", plate("P1"), config, source=samplesheet(Path("none.csv")))
+    profile_plate(work)
+    commit_work(work)
+    wells = last(lake, "well_profiles", "well_profiles", "P1")
+    cells = last(lake, "single_cells", "single_cells", "P1").filter(Metadata_Well="A02")["Cells_AreaShape_Area"]
+    spread = wells.filter(Metadata_Well="A02")["Cells_AreaShape_Area_MAD"][0]
+    assert spread == pytest.approx(np.median(np.abs(cells - cells.median())), rel=1e-5)
+    scaled = last(lake, "well_profiles", "normalized_profiles", "P1").filter(Metadata_control_type="negcon")
+    assert scaled["Cells_AreaShape_Area_MAD"].mean() == pytest.approx(0, abs=1e-6)
 
 
 def test_wells_may_be_judged_in_groups_of_their_annotation(lake: Lake) -> None:

@@ -28,6 +28,9 @@ def site(height: int, width: int, channels: int = 5) -> np.ndarray:
 
 STAINS = ["DNA", "ER", "RNA", "AGP", "Mito"]
 
+DOSED = ("a compound", [0.1, 1.0, 10.0], [0.0, 1.0, 4.0], [-1.0, 0.0, 3.0], [1.0, 2.0, 5.0])
+POWER = {name: {"2": ([1.0, 2.0], [0.1, 0.8], [0.0, 0.7], [0.2, 0.9])} for name in ("a", "b")}
+
 CASES = {
     "plate": lambda: figures.plate_heatmap(WELLS_96, list(range(96)), "P1: cells", "cells"),
     "plate, no wells": lambda: figures.plate_heatmap([], [], "P1", "cells"),
@@ -68,6 +71,21 @@ CASES = {
     ),
     "correlation, many": lambda: figures.correlation_heatmap(np.eye(80), [str(i) for i in range(80)]),
 }
+
+WIDE = {
+    "doses": lambda: figures.dose_curves([figures.DoseCurve(*DOSED, True, 5.0, 1.2, 2.0, 0.5, None, 1.0)] * 5),
+    "doses, no effect": lambda: figures.dose_curves([figures.DoseCurve(*DOSED, False, *[None] * 6)]),
+    "doses, none": lambda: figures.dose_curves([]),
+    "power": lambda: figures.power_curves({"one": {"4": ([1, 2], [0.1, NAN], [0.0, NAN], [0.3, NAN])}} | POWER, 0.05),
+    "power, none": lambda: figures.power_curves({}, 0.05),
+}
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_a_figure_of_many_small_charts_is_a_wide_picture(case):
+    width, height = opened(WIDE[case]()).size
+    assert 1100 < width < 2600
+    assert 250 < height < 2200
 
 
 @pytest.mark.parametrize("case", CASES)
