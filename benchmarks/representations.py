@@ -290,7 +290,8 @@ def main() -> None:
             demo_figures(figures, seeds, options.folder or Path(scratch))
     if options.only != "demo" and options.reference is not None:
         cell_figures(figures, Path(options.reference))
-    figures.publish()
+    left_out = {"cells": "The demo plates", "demo": "The real nuclei"}.get(options.only or "")
+    figures.publish(f"{left_out} were left out of this run (`--only {options.only}`)." if left_out else "")
 
 
 if __name__ == "__main__":
