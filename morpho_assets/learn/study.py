@@ -54,8 +54,8 @@ def train_encoder_of_study(work: Work) -> None:
     trained = fit_encoder(config, joined(parts), labels, wells, scalings=known, progress=report)
     card, weights = save_encoder(trained)
     files = {
-        "path": work.write_file("encoders", f"{name}.json", card),
-        "weights": work.write_file("encoders", f"{name}.safetensors", weights),
+        "path": work.write_file("checkpoints", f"{name}.json", card),
+        "weights": work.write_file("checkpoints", f"{name}.safetensors", weights),
     }
     work.write("encoders", pl.DataFrame([{"study": work.key, "encoder": name, **files, **_row(trained)}]))
 
