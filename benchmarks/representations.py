@@ -39,6 +39,12 @@ AGAINST_CONTROLS = RetrievalConfig()
 AGAINST_TREATED = RetrievalConfig(
     pairing="published", negatives=PairRule(diffby=("Metadata_Perturbation",)), queries="treated"
 )
+ABOUT = (
+    "Encoders of the demo study on plates of the simulator that no setting was chosen on: mean average precision of "
+    "treatments against controls, and its paired gain over the encoder's untrained twin (best of three draws), and of "
+    "CellProfiler's features joined with them. And real nuclei (MitoCheck, one stain, classes of at least three "
+    "movies): phenotypes by a ridge classifier whose penalty is chosen inside training folds."
+)
 GAINS = {"imagenet": "imagenet_untrained", "patches": "patches_untrained", "fused": "cellprofiler"}
 """A space, and what it has to beat."""
 
@@ -279,11 +285,7 @@ def main() -> None:
     parser.add_argument("--reference", default=os.environ.get("MORPHO_REFERENCE_DATA"), help="folder of reference data")
     parser.add_argument("--only", choices=["demo", "cells"], help="one of the two parts")
     options = parser.parse_args()
-    figures = Figures("representations", (
-        "Encoders of the demo study on plates of the simulator that no setting was chosen on: mean average precision "
-        "of treatments against controls, and its paired gain over the encoder's untrained twin (best of three draws), "
-        "and of CellProfiler's features joined with them. And real nuclei (MitoCheck, one stain, classes of at least "
-        "three movies): phenotypes by a ridge classifier whose penalty is chosen inside training folds."))  # fmt: skip
+    figures = Figures(STUDY, ABOUT)
     if options.only != "cells":
         with tempfile.TemporaryDirectory() as scratch:
             seeds = [int(seed) for seed in options.seeds.split(",")]

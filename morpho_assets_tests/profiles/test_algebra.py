@@ -339,7 +339,7 @@ def test_an_embedding_of_cells_through_a_list(lake: Lake) -> None:
         frame = keys.with_columns(vectors, study=pl.lit("s"), encoder=pl.lit("net"))
         commit_tables(lake, "embeddings", plate(key, "s/net"), {"embeddings": frame})
     steps = [{"reduce": {"components": 2}}, {"aggregate": {"method": "trimmed_mean"}}, {"normalize": {}}]
-    encoders = {"net": {"name": "random_init"}}
+    encoders = {"net": {"kind": "vae", "untrained": True}}
     spaces = {"net": {"of": "embedding"}, "mine": {"of": "embedding", "encoder": "net", "steps": steps}}
     make(lake, study_of(spaces, encoders=encoders))
     tables = tables_of(lake, "corrected_profiles")
