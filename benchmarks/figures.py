@@ -21,18 +21,22 @@ class Figures:
     about: str
     rows: list[tuple[str, float, str, str]] = field(default_factory=list)
 
-    def add(self, name: str, value: float, unit: str, note: str = "", at_most: float | None = None) -> None:
+    def add(
+        self, name: str, value: float, unit: str, note: str = "", at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> None:  # fmt: skip
         """Print `figure <section>.<name> <value> <unit>` and keep it with a note for the page.
 
-        A figure that has a goal is to be `at_most` so much; whether it is stands on a line of its own.
+        A figure that has a goal is to be `at_most` or `at_least` so much; whether it is stands on a line of its own.
         """
         print(f"figure {self.section}.{name} {value:.6g} {unit}", flush=True)
-        if at_most is not None:
-            print(
-                f"goal {self.section}.{name} at most {at_most:g}: {'kept' if value <= at_most else 'MISSED'}",
-                flush=True,
-            )
-            note = f"goal: at most {at_most:g}" + (f"; {note}" if note else "")
+        for words, goal, kept in (
+            ("at most", at_most, at_most is not None and value <= at_most),
+            ("at least", at_least, at_least is not None and value >= at_least),
+        ):
+            if goal is not None:
+                print(f"goal {self.section}.{name} {words} {goal:g}: {'kept' if kept else 'MISSED'}", flush=True)
+                note = f"goal: {words} {goal:.4g}" + (f"; {note}" if note else "")
         self.rows.append((f"{self.section}.{name}", value, unit, note))
 
     def publish(self, text: str = "") -> None:

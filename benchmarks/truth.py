@@ -167,8 +167,12 @@ def _findings(workspace: Workspace) -> dict[str, Finding]:
     study = workspace.study(STUDY)
     tables, truth = committed(workspace)
     rows = truth_checks(tables, STUDY, list(study.spaces), truth, TruthConfig(), study.seed).metrics
+    against = dict(rows.filter(scope="counterpart").select("metric", "value").iter_rows())
     return {
-        row["metric"]: Finding(row["metric"], _number(row["value"]), row["n"]) for row in rows.iter_rows(named=True)
+        row["metric"]: Finding(
+            row["metric"], _number(row["value"]), row["n"], row["chance"], counterpart=against.get(row["metric"])
+        )
+        for row in rows.filter(scope="check").iter_rows(named=True)
     }
 
 

@@ -2,6 +2,7 @@
 
     MorphoError
     ├── InputError      a file or a setting that a person wrote is wrong: stop before any work
+    │   └── NothingLeft a selection leaves no feature
     ├── ImageError      one image cannot be used: one row in `site_failures`, the plate goes on
     └── LakeError       a table does not fit its declaration, or its inputs do not fit each other
 
@@ -36,6 +37,10 @@ class InputError(MorphoError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, ...], dict[str, object]]:
         return type(self), (self.file, self.where, self.found, self.expected, self.do), {"others": self.others}
+
+
+class NothingLeft(InputError):
+    """A selection leaves no feature. With shuffled treatments that is an answer: there is nothing to find."""
 
 
 def raise_first(faults: Sequence[InputError]) -> None:

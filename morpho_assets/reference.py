@@ -43,11 +43,11 @@ def tables_page() -> str:
 def truth_page(page: str) -> str:
     """The page with its table of checks, between the two marks, made anew."""
     before, rest = page.split(BEGIN, 1)
-    lines = ["| check | asks | bound | because |", "|---|---|---|---|"]
+    lines = ["| check | asks | bound | because | must fail on |", "|---|---|---|---|---|"]
     for name, check in CHECKS.items():
         bound = f"≥ {check.at_least:g}" if check.at_least is not None else f"≤ {check.at_most:g}"
         asks = check.asks.replace("|found - true|", "abs(found - true)")
-        lines.append(f"| `{name}` | {asks} | {bound} | {check.because} |")
+        lines.append(f"| `{name}` | {asks} | {bound} | {check.because} | {check.counterpart} |")
     return before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + rest.split(END, 1)[1]
 
 

@@ -404,7 +404,7 @@ _STAGES = (
             Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
             Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
         ),
-        settings=_spaces, code_version="4", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
+        settings=_spaces, code_version="5", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
         "corrected_profiles", "study", "spaces", partial(correct_spaces, tune=sweep),
@@ -413,7 +413,7 @@ _STAGES = (
         "curve of a sweep).",
         ("profiles", "site_profiles", "feature_selection", "correction_notes", "metrics"),
         (_SPACES,),
-        settings=_study("spaces", "corrections", "seed"), code_version="4", sources=_recipes_now,
+        settings=_study("spaces", "corrections", "seed"), code_version="5", sources=_recipes_now,
         kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
@@ -437,10 +437,12 @@ _STAGES = (
         "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
         ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
         (
-            _SPACES, _CORRECTED, Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
+            _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "seed"), code_version="6", sources=_evaluation_now,
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="8",
+        sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import tifffile
@@ -22,6 +23,12 @@ from morpho_assets.workspace import Workspace
 from morpho_assets_tests.factories import fill_plate, samplesheet, write, write_rows
 from morpho_assets_tests.object_store import ObjectStore, serve
 from morpho_assets_tests.project import Project, make_project
+
+# Other work on the machine makes no test fail.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

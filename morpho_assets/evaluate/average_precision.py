@@ -75,6 +75,12 @@ class RetrievalConfig(BaseModel):
     exact_limit: int = Field(
         default=20_000, ge=0, description="most exchanges (or rankings) that are enumerated for an exact p"
     )
+    reruns: int = Field(
+        default=100,
+        ge=20,
+        description="runs with shuffled treatments behind p-values, where a step before reads treatments; those of as "
+        "many replicates and candidates share them",
+    )
     strict_ties: bool = Field(
         default=False, description="null rankings equal to the score do not count (copairs); for `pairing: published`"
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from morpho_assets.profiles.features import require_columns
-from morpho_assets.profiles.rows import groups_of, rows_where
+from morpho_assets.profiles.refit import Refit
+from morpho_assets.profiles.rows import first_of_well, groups_of, rows_where
 
-WELL = ("Metadata_Plate", "Metadata_Well")
 PLACE = ("Metadata_Plate", "Metadata_Well", "Metadata_Row", "Metadata_Col", "Metadata_Site")
 
 
@@ -25,19 +26,34 @@ def shuffled(
     too); features, counts and the place on the plate stay where they are. The same seed gives the same permutation of
     the same rows.
     """
+    return _moved(profiles, np.arange(profiles.height), seed, within, treatment, controls)
+
+
+def shuffled_before(
+    profiles: pl.DataFrame, features: Sequence[str], refit: Refit | None, seed: int = 0
+) -> tuple[pl.DataFrame, tuple[str, ...], Refit | None]:
+    """`shuffled` profiles, their features and how they were made: where a step reads treatments they are shuffled
+    before it, and the profiles are what the steps then give. NothingLeft where that is nothing."""
+    if refit is None or not refit.reads_labels:
+        return shuffled(profiles, seed), tuple(features), refit
+    default = ("Metadata_Plate",), "Metadata_Perturbation", "negcon"
+    again = refit.relabelled(_moved(refit.start, refit.rows, seed, *default))
+    return *again.made(), again
+
+
+def _moved(
+    profiles: pl.DataFrame, among: npt.NDArray[np.intp], seed: int, within: Sequence[str], treatment: str, controls: str
+) -> pl.DataFrame:
+    """`shuffled` among the wells with these row numbers."""
     require_columns(profiles, [treatment, *within], "shuffled")
-    well = np.arange(profiles.height)
-    if "Metadata_Site" in profiles.columns:
-        well = np.concatenate([np.full(rows.size, rows[0]) for _, rows in groups_of(profiles, WELL)])[
-            np.argsort(np.concatenate([rows for _, rows in groups_of(profiles, WELL)]))
-        ]
-    treated = ~rows_where(profiles, controls).to_numpy()
+    well = first_of_well(profiles)
+    movable = ~rows_where(profiles, controls).to_numpy() & np.isin(np.arange(profiles.height), among)
     rng = np.random.default_rng(seed)
     source = np.arange(profiles.height)
     for _, rows in groups_of(profiles, within):
-        movable = rows[treated[rows] & (well[rows] == rows)]
-        source[movable] = rng.permutation(movable)
-    moved = [treatment, *_determined(profiles.filter(pl.Series(treated)), treatment)]
+        own = rows[movable[rows] & (well[rows] == rows)]
+        source[own] = rng.permutation(own)
+    moved = [treatment, *_determined(profiles.filter(pl.Series(movable)), treatment)]
     return profiles.with_columns(profiles[source[well]].select(moved))
 
 

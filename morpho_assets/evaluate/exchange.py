@@ -65,12 +65,13 @@ class Field:
 def exchange_nulls(
     groups: Sequence[Group], scores: Iterable[float], field: Field, size: int, exact_limit: int, seed: int
 ) -> list[tuple[float, Null]]:
-    """Of each group its `score` and the mAPs that it would have if its wells were exchangeable with their rivals.
+    """Of each group its mAP by the similarities of `field`, and those that it would have if its wells were exchangeable
+    with their rivals. A group that is one of its rivals shares these with others, and has the mAP that `scores` gives.
 
     Within every plate as many wells as the group has there are drawn among its own and its rivals, who take each
     other's places: all exchanges where there are at most `exact_limit`, else `size` random ones. A group of more than
-    MOST_MEMBERS wells or MOST_RIVALS rivals is tested on part of its plates or wells, drawn at random; then the score
-    is that of the part. Draws depend on the seed and on numbers of wells alone, not on other groups.
+    MOST_MEMBERS wells or MOST_RIVALS rivals is tested on part of its plates or wells, drawn at random; then the mAP is
+    that of the part. Draws depend on the seed and on numbers of wells alone, not on other groups.
     """
     small = [_reduced(group, field, seed) for group in groups]
     zones: dict[object, dict[object, _Exchanged]] = {}
@@ -84,7 +85,7 @@ def exchange_nulls(
     for alike in zones.values():
         _fill(list(alike.values()), field)
     return [
-        (score if part is group else own.score, own.null)
+        (score if part is group and _is_rival(group, field) else own.score, own.null)
         for own, score, part, group in zip(draws, scores, small, groups, strict=True)
     ]
 
@@ -92,10 +93,14 @@ def exchange_nulls(
 def _draws_of(group: Group, field: Field) -> object:
     """What the exchanges of a group depend on: itself, but where it is one of its rivals its numbers alone."""
     plates = field.plate[group.members]
-    if not field.rival[group.members].all():
+    if not _is_rival(group, field):
         return id(group)
     order = np.lexsort((field.place[group.members], plates))
     return plates[order].tobytes(), group.asks[order].tobytes(), group.relation[np.ix_(order, order)].tobytes()
+
+
+def _is_rival(group: Group, field: Field) -> bool:
+    return bool(field.rival[group.members].all())
 
 
 def _reduced(group: Group, field: Field, seed: int) -> Group:

@@ -12,7 +12,7 @@ import polars as pl
 from morpho_assets.evaluate.average_precision import QueryScores, RetrievalConfig, average_precision, plate_codes
 from morpho_assets.evaluate.similarity import similarity_to
 from morpho_assets.profiles.refit import Refit
-from morpho_assets.profiles.rows import rows_where
+from morpho_assets.profiles.rows import first_of_well, rows_where
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
@@ -114,12 +114,14 @@ def _drawn(
     profiles: pl.DataFrame, controls: Flags, plate: npt.NDArray[np.int64], count: int, seed: int
 ) -> npt.NDArray[np.int64]:
     """(n,) a fold of each profile: the controls of each plate, and its other profiles, in parts as equal as can be, at
-    random. The others have one since a pair of them is compared as a pair of controls is."""
+    random. The others have one since a pair of them is compared as a pair of controls is. The sites of a well have one
+    fold: those that stay would tell of those that are left out."""
     rng = np.random.default_rng(seed)
-    place = places(profiles)
+    place, well = places(profiles), first_of_well(profiles)
+    first = well == np.arange(profiles.height)
     number = np.zeros(profiles.height, dtype=np.int64)
     for code in np.unique(plate):
         for kind in (controls, ~controls):
-            rows = np.flatnonzero((plate == code) & kind)
+            rows = np.flatnonzero((plate == code) & kind & first)
             number[rng.permutation(rows[np.argsort(place[rows])])] = np.arange(rows.size) % count
-    return number
+    return number[well]

@@ -52,6 +52,27 @@ def nothing_to_ask(evaluator: str, metrics: Sequence[str]) -> Evaluation:
     return Evaluation(metrics_frame([metric_row(evaluator, "overall", name, np.nan, 0) for name in metrics]))
 
 
+def averaged(draws: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation from those of several draws: means of every metric and score. The interval of a metric holds 95 %
+    of the draws; p-values and details are those of the first draw. A single one comes back as it is."""
+    first = draws[0]
+    if len(draws) == 1:
+        return first
+    rows = pl.concat([draw.metrics for draw in draws])
+    key = ["evaluator", "scope", "metric"]
+    ends = {"ci_low": 0.025, "ci_high": 0.975}
+    means = rows.group_by(key, maintain_order=True).agg(
+        pl.col("value", "chance").mean(),
+        *(pl.col("value").quantile(share, "linear").alias(name) for name, share in ends.items()),
+        pl.col("p_value").first(),
+        pl.col("n").mean().round().cast(pl.Int64),
+        pl.col("at_least", "at_most", "holds").first(),
+    )
+    scores = pl.concat([draw.scores for draw in draws])
+    scores = scores.group_by("treatment", "score", maintain_order=True).agg(pl.col("value", "chance").mean())
+    return Evaluation(means.select(list(METRICS_SCHEMA)), first.details, scores)
+
+
 def treatment_names(treatments: pl.DataFrame) -> pl.Series:
     """One text per row of the columns that name a treatment: `A | B`."""
     return treatments.select(pl.concat_str(pl.all(), separator=" | ")).to_series().alias("treatment")

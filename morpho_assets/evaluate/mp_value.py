@@ -12,7 +12,6 @@ from pydantic import Field
 
 from morpho_assets.evaluate.against_controls import AgainstControlsConfig, contrasts, told_apart
 from morpho_assets.evaluate.metrics import Evaluation
-from morpho_assets.evaluate.silhouette import principal_components
 
 Matrix = npt.NDArray[np.float64]
 
@@ -47,10 +46,12 @@ def mp_value(
 
 def components_of(values: Matrix, config: MpValueConfig) -> Matrix:
     """(n, k) leading components of the rows: as many as hold `variance`, and `most` of n at most."""
-    scores, squares = principal_components(values, max(1, int(config.most * len(values))))
-    total = float(((values - values.mean(axis=0)) ** 2).sum())
-    share = np.cumsum(squares) / max(total, float(np.finfo(float).tiny))
-    return scores[:, : int(np.searchsorted(share, config.variance - 1e-12)) + 1]
+    centred = values - values.mean(axis=0)
+    squares, vectors = np.linalg.eigh(centred @ centred.T)  # of (n, n): there are fewer profiles than features
+    squares, vectors = np.maximum(squares[::-1], 0), vectors[:, ::-1]
+    share = np.cumsum(squares) / max(float(squares.sum()), float(np.finfo(float).tiny))
+    kept = min(int(np.searchsorted(share, config.variance - 1e-12)) + 1, max(1, int(config.most * len(values))))
+    return np.asarray(vectors[:, :kept] * np.sqrt(squares[:kept]))
 
 
 def mahalanobis_distances(values: Matrix, treated: npt.NDArray[np.bool_]) -> Matrix:

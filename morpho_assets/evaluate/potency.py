@@ -289,7 +289,7 @@ def _flags(each: _Compound, curve: _Curve, active: bool, config: PotencyConfig) 
         flags += ["EC50 below the tested doses"] * (half < lowest) + ["EC50 above the tested doses"] * (half > highest)
         flags += ["plateau not reached"] * (curve.fitted.half.high is None)
         flags += ["benchmark dose below the tested doses"] * (dose is not None and dose < lowest)
-    elif float(np.median(each.response[each.dose == lowest])) >= config.benchmark:
+    elif min(each.response[each.dose == lowest].mean(), each.response.mean()) >= config.benchmark:
         flags.append("far from the controls at the lowest dose")
     else:
         flags.append("no effect")

@@ -116,14 +116,15 @@ def retrieval(
         )
     ]
     shared = _shared_variances(asked, found)
+    parts = asked.folds.count if asked.folds is not None else 0
     for metric, column, chance in (("mAP", "mAP", table["chance"].to_numpy().mean()), ("normalised_AP",) * 2 + (0.0,)):
         values = table[column].drop_nulls().to_numpy()
-        interval = mean_interval(values, seed, config.resamples, shared[metric])
+        interval = mean_interval(values, seed, config.resamples, shared[metric], parts)
         value = values.mean() if values.size else np.nan
         rows.append(metric_row(name, "overall", metric, value, values.size, float(chance), interval))
     share = float(table["retrieved"].to_numpy().mean())
-    variance = shared["fraction_retrieved"] + _variance_of_discoveries(table["p_value"].to_numpy(), config, seed)
-    interval = share_interval(share, table.height, variance)
+    variance = _variance_of_discoveries(table["p_value"].to_numpy(), config, seed)
+    interval = share_interval(share, table.height, variance, shared["fraction_retrieved"], parts)
     rows.append(metric_row(name, "overall", "fraction_retrieved", share, table.height, config.threshold, interval))
     scores = scores_frame(keys, {
         "mAP": (table["mAP"], table["chance"]), "normalised_AP": (table["normalised_AP"].cast(pl.Float64), 0.0),

@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from morpho_assets.errors import NothingLeft
 from morpho_assets.evaluate.asked import Asked
 from morpho_assets.evaluate.average_precision import Candidates, plate_codes
+from morpho_assets.evaluate.baselines import shuffled_before
 from morpho_assets.evaluate.chance import Null, ranking_null
 from morpho_assets.evaluate.exchange import Blocks, Field, Group, exchange_nulls
 from morpho_assets.evaluate.folds import places
 from morpho_assets.evaluate.pairs import PairRule, label_sets, pairing
 from morpho_assets.evaluate.similarity import similarity_blocks
+from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.rows import rows_where
 
 
@@ -23,6 +26,8 @@ def treatment_nulls(asked: Asked, table: pl.DataFrame, seed: int) -> list[tuple[
     """Of each row of `asked.treatments()` its mAP (of the part that is tested) and its null."""
     if asked.config.pairing == "published":
         return _of_rankings(asked, table, seed)
+    if asked.refit is not None and asked.refit.reads_labels:
+        return _of_reruns(asked, asked.refit, table, seed)
     return _of_exchanges(asked, table, seed)
 
 
@@ -33,8 +38,34 @@ def _of_rankings(asked: Asked, table: pl.DataFrame, seed: int) -> list[tuple[flo
     return list(zip(table["mAP"], nulls, strict=True))
 
 
+def _of_reruns(asked: Asked, refit: Refit, table: pl.DataFrame, seed: int) -> list[tuple[float, Null]]:
+    """All steps from the first that reads treatments on are run anew, with treatments shuffled before it: what such a
+    step does to replicates it does to these too. Treatments with as many replicates and candidates share their nulls,
+    so that few runs give many values. A run of which nothing is left scores what chance gives."""
+    pools: dict[tuple[float, ...], list[float]] = {}
+    for run in range(asked.config.reruns):
+        try:
+            profiles, features, again = shuffled_before(asked.profiles, (), refit, seed + run)
+        except NothingLeft:
+            scored = table.with_columns(mAP="chance")
+        else:
+            scored = Asked.of(profiles, features, asked.config, seed, again).treatments()
+        for sizes, score in zip(_sizes(scored), scored["mAP"], strict=True):
+            pools.setdefault(sizes, []).append(score)
+    nulls = {sizes: Null(np.sort(scores), False) for sizes, scores in pools.items()}
+    none = Null(np.zeros(0), False)
+    return [(score, nulls.get(sizes, none)) for score, sizes in zip(table["mAP"], _sizes(table), strict=True)]
+
+
+def _sizes(table: pl.DataFrame) -> list[tuple[float, ...]]:
+    """Of each row of `Asked.treatments` its queries, positives and candidates."""
+    return [tuple(np.round(row, 6)) for row in table.select("n_profiles", "n_positives", "n_total").iter_rows()]
+
+
 def _of_exchanges(asked: Asked, table: pl.DataFrame, seed: int) -> list[tuple[float, Null]]:
-    """Treatments that are ranked in folds are exchanged apart: they are compared on other scales."""
+    """Treatments that are ranked in folds are exchanged apart, and tested by what they score there: two profiles are
+    compared on a scale that neither has made, so that any two may change places. Their mAP, each fold on a scale of its
+    own, varies less than exchanges do, which would hide effects."""
     config, folds = asked.config, asked.folds
     candidates = asked.candidates(table)
     whole = _field(asked)

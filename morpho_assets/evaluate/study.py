@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from morpho_assets.errors import InputError
-from morpho_assets.evaluate.baselines import shuffled
+from morpho_assets.errors import InputError, NothingLeft
+from morpho_assets.evaluate.baselines import shuffled_before
 from morpho_assets.evaluate.evaluators import (
     PLATE_EVALUATORS,
     TRUTH_EVALUATORS,
@@ -24,6 +24,7 @@ from morpho_assets.evaluate.evaluators import (
 from morpho_assets.evaluate.metrics import (
     SCORES_SCHEMA,
     Evaluation,
+    averaged,
     metrics_frame,
     paired_differences,
     treatment_names,
@@ -36,12 +37,15 @@ from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.learn.kinds import UNTRAINED
 from morpho_assets.learn.seen import encoders_of, what_was_seen
+from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.space import SpaceConfig
 from morpho_assets.profiles.study import SHUFFLED, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import is_reported, reported
 
+Made = tuple[pl.DataFrame, tuple[str, ...], Refit | None]
+"""Profiles, their features, and how they came to be."""
 TRUTH = "truth"  # the variant of what is compared with what was planted
 COMMON = "common"  # the recipe of the common post-processing
 PROCESSED = "common post-processing"
@@ -55,12 +59,15 @@ def evaluate_study(work: Work) -> None:
 
     A variant is a space, a space and the step it has come to, a space after the common post-processing (per-plate
     scale, 64 components, MAD of the controls), or one of these with its treatments shuffled: what an evaluator gives
-    where there is nothing. Spaces of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
+    where there is nothing, in the mean of several draws, each made before the first step that reads treatments. Spaces
+    of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
-    `against <the step before>`, paired by treatment, and so does what learning adds, `against <the untrained twin>`.
-    `encoder_saw` says what a space's encoders have seen of what is scored. Evaluators of plates see the plates once, as
-    variant `plates`; those of truth see the whole study beside what is known of simulated plates, as variant `truth`,
-    and write nothing of real ones. InputError names the evaluator and the variant.
+    `against <the step before>`, paired by treatment; so are spaces after their last step: each against its shuffled
+    twin, the cell count and the first space, and those of networks against each other; and each of an encoder against
+    its untrained twin, which is what learning adds. `encoder_saw` says what a space's encoders have seen of what is
+    scored. Evaluators of plates see the plates once, as variant `plates`; those of truth see the whole study beside
+    what is known of simulated plates, as variant `truth`, and write nothing of real ones. InputError names the
+    evaluator and the variant.
     """
     inputs, study, asked = work.inputs, work.key, work.settings
     steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
@@ -71,32 +78,40 @@ def evaluate_study(work: Work) -> None:
     metrics, treatments, scores, clusters = [], [], [], []
     of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
-    total, done = 2 * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
+    total, done = (1 + asked.shuffles) * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
     common: dict[str, list[str]] = {}
     saw: dict[str, str | None] = {}
     encoders, wells = _encoders(inputs, study, asked.spaces, list(work.source))
-    for each in _variants(inputs, study, asked.spaces, steps, seed):
+    for each in _variants(Chains(inputs, study, asked.spaces, asked.corrections, seed), steps):
         if each.processed:
             common[each.space] = [each.space_variant, each.name]
         of_space = encoders.filter(pl.col("encoder").is_in(encoders_of(asked.spaces, each.space)))
-        saw |= dict.fromkeys((each.name, f"{each.name}, {SHUFFLED}"), what_was_seen(of_space, wells, each.rows))
-        for variant, rows in ((each.name, each.rows), (f"{each.name}, {SHUFFLED}", shuffled(each.rows, seed=seed))):
-            for evaluator, settings in of_profiles.items():
-                with _named(study, evaluator, variant):
-                    found, note = _evaluated(rows, each, settings, seed)
+        saw |= dict.fromkeys((each.name, f"{each.name}, {SHUFFLED}"), what_was_seen(of_space, wells, each.made[0]))
+        shuffles = _shuffles(each.made, range(seed, seed + asked.shuffles))
+        for variant, draws in ((each.name, iter([each.made])), (f"{each.name}, {SHUFFLED}", shuffles)):
+            found: dict[str, list[tuple[Evaluation, str | None]]] = {evaluator: [] for evaluator in of_profiles}
+            for made in draws:
+                for evaluator, settings in of_profiles.items():
+                    with _named(study, evaluator, variant):
+                        found[evaluator].append(_evaluated(made, settings, seed))
+                    done += 1
+                    work.progress("evaluation", done, total)
+            for evaluator, evaluations in found.items():
+                if not evaluations:
+                    continue
+                mean, note = averaged([evaluation for evaluation, _ in evaluations]), evaluations[0][1]
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
-                metrics.append(found.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
-                scores.append(found.scores.with_columns(**place))
-                treatments += _detail(found, "treatments", "mAP", place)
-                clusters += _detail(found, "clusters", "cluster", place) if evaluator in trees else []
+                metrics.append(mean.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
+                scores.append(mean.scores.with_columns(**place))
+                treatments += _detail(mean, "treatments", "mAP", place)
+                clusters += _detail(mean, "clusters", "cluster", place) if evaluator in trees else []
                 for name, frames in of_doses.items():
-                    frames += [found.details[name].with_columns(**place)] if name in found.details else []
-                done += 1
-                work.progress("evaluation", done, total)
+                    frames += [mean.details[name].with_columns(**place)] if name in mean.details else []
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
-    beside = _twins(chains, common)
-    metrics += _changes(study, scored, [*chains, *common.values(), *beside], of_profiles, seed)
+    compared = _compared(asked.spaces, {space: names[-1] for space, names in zip(steps, chains, strict=True)})
+    compared += _twins(chains, common)
+    metrics += _changes(study, scored, [*chains, *common.values(), *compared], of_profiles, seed)
     plates = work.source.items() if of_plates else ()
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in plates}
     for evaluator, settings in of_plates.items():
@@ -109,10 +124,10 @@ def evaluate_study(work: Work) -> None:
     truth = read_truth(truth_folders(inputs, work.source)) if of_truth else None
     for evaluator, settings in of_truth.items():
         with _named(study, evaluator, TRUTH):
-            found = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
+            seen = evaluate_truth(inputs, study, list(steps), truth, settings, seed)
         place = {"study": pl.lit(study), "variant": pl.lit(TRUTH), "evaluator": pl.lit(evaluator)}
-        metrics.append(found.metrics.with_columns(**place))
-        points.append(found.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
+        metrics.append(seen.metrics.with_columns(**place))
+        points.append(seen.details["points"].with_columns(study=pl.lit(study), evaluator=pl.lit(evaluator)))
         done += 1
         work.progress("evaluation", done, total)
     frame = pl.concat(metrics, how="diagonal") if metrics else table("metrics").empty()
@@ -152,52 +167,71 @@ def _twins(chains: Iterable[Sequence[str]], common: Mapping[str, Sequence[str]])
     return pairs
 
 
+def _shuffles(made: Made, seeds: Iterable[int]) -> Iterator[Made]:
+    """The profiles with treatments shuffled, once for each seed; none where a step then leaves no feature."""
+    for seed in seeds:
+        with suppress(NothingLeft):
+            yield shuffled_before(*made, seed=seed)
+
+
 @dataclass(frozen=True)
 class _Variant:
     """A space after a step, or after the common post-processing (`processed`) of `space_variant`: its rows that are
-    reported, and how these came to be, as far as it is known."""
+    reported, their features, and how these came to be, as far as it is known."""
 
     space: str
     name: str
-    rows: pl.DataFrame
-    features: tuple[str, ...]
+    made: Made
     processed: bool = False
     space_variant: str = ""
-    refit: Refit | None = None
 
 
-def _variants(
-    inputs: Snapshot, study: str, spaces: Mapping[str, SpaceConfig], steps: Mapping[str, Sequence[str]], seed: int
-) -> Iterator[_Variant]:
+def _variants(chains: Chains, steps: Mapping[str, Sequence[str]]) -> Iterator[_Variant]:
     """Every space after each of its steps and, of all but the cell count, before corrections after the common
     post-processing, by which spaces are compared alike."""
+    inputs, study, seed = chains.inputs, chains.study, chains.seed
     for space, names in steps.items():
         for step in names:
             profiles = reported(read_space(inputs, study, space, step))
-            yield _Variant(space, variant_name(space, step), profiles, tuple(space_features(profiles)))
+            made = profiles, tuple(space_features(profiles)), chains.refit(space, step, profiles)
+            yield _Variant(space, variant_name(space, step), made)
         profiles = read_space(inputs, study, space, names[0])
         features = space_features(profiles)
-        if spaces[space].of != "cell_count" and len(features) > 2:
+        if chains.spaces[space].of != "cell_count" and len(features) > 2:
             with _named(study, COMMON, space):
                 final = apply_recipe(profiles, load_recipe(COMMON), features, seed).final
             rows = np.flatnonzero(is_reported(profiles).to_numpy())
             refit = Refit(profiles, tuple(features), load_recipe(COMMON).steps, rows, seed)
             first = variant_name(space, names[0])
-            yield _Variant(space, f"{space}, {PROCESSED}", reported(final.profiles), final.features, True, first, refit)
+            made = reported(final.profiles), final.features, refit
+            yield _Variant(space, f"{space}, {PROCESSED}", made, True, first)
 
 
-def _evaluated(rows: pl.DataFrame, variant: _Variant, settings: Any, seed: int) -> tuple[Evaluation, str | None]:
+def _evaluated(made: Made, settings: Any, seed: int) -> tuple[Evaluation, str | None]:
     """What an evaluator finds, and a sentence that has to stand beside it."""
+    rows, features, refit = made
     if "Metadata_Site" in rows.columns:
-        return evaluate_sites(rows, variant.features, evaluator_config(settings), seed, variant.refit)
-    return evaluate(rows, variant.features, settings, seed, variant.refit), None
+        return evaluate_sites(rows, features, evaluator_config(settings), seed, refit)
+    return evaluate(rows, features, settings, seed, refit), None
+
+
+def _compared(spaces: Mapping[str, SpaceConfig], last: Mapping[str, str]) -> list[list[str]]:
+    """Pairs of variants (what is compared with, and what is compared) of the spaces after their last steps."""
+    names = list(spaces)
+    counts = [name for name in names if spaces[name].of == "cell_count"]
+    networks = [name for name in names if spaces[name].of == "embedding"]
+    pairs = [[f"{last[name]}, {SHUFFLED}", last[name]] for name in names]
+    pairs += [[last[name], last[other]] for name in counts for other in names if other not in counts]
+    pairs += [[last[names[0]], last[name]] for name in names[1:] if name not in counts and names[0] not in counts]
+    pairs += [[last[two], last[one]] for one, two in combinations(networks, 2) if names[0] not in (one, two)]
+    return pairs
 
 
 def _changes(
     study: str, scored: pl.DataFrame, chains: Iterable[Sequence[str]], evaluators: Iterable[str], seed: int
 ) -> Iterator[pl.DataFrame]:
-    """Metric rows of every variant of a chain but its first: what it changed, paired by treatment."""
-    pairs = [pair for variants in chains for pair in pairwise(variants)]
+    """Metric rows of every variant of a chain but its first: what it changed, paired by treatment; once for a pair."""
+    pairs = dict.fromkeys(pair for variants in chains for pair in pairwise(variants))
     for evaluator, (last, variant) in product(evaluators, pairs):
         before, after = (
             scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)

@@ -49,4 +49,4 @@ def sweep(profiles: pl.DataFrame, features: Sequence[str], corrector: CorrectorC
                 row |= {name: float(scores.mean()), f"n_{part}": len(scores)}
         curve.append(row)
     frame = pl.DataFrame(curve)
-    return Sweep(corrector.at(config.values[int(np.argmax(frame["tuning"].to_numpy()))]), frame)
+    return Sweep(corrector.chosen(frame), frame)

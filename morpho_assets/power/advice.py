@@ -48,8 +48,10 @@ def advice(table: pl.DataFrame, target: float, threshold: float) -> list[str]:
     named."""
     rows = list(table.iter_rows(named=True))
     wrong = _finding_nothing(table, threshold)
-    told = [_size(size, [row for row in rows if row["effect"] == size], wrong, target)
-            for size in sorted(set(table["effect"]))]  # fmt: skip
+    fair = [row for row in rows if _design(row) not in wrong]
+    told = [_size(size, [row for row in fair if row["effect"] == size], target)
+            for size in sorted({row["effect"] for row in fair})]  # fmt: skip
+    told = told or ["No design here can be trusted."]
     for design in sorted(wrong, key=lambda design: design.text):
         row = next(row for row in rows if _design(row) == design)
         share = _share(row, "false_positive", "false_positive_low", "false_positive_high")
@@ -70,12 +72,9 @@ def _finding_nothing(table: pl.DataFrame, threshold: float) -> set[Design]:
     return found
 
 
-def _size(size: float, rows: list[Row], wrong: set[Design], target: float) -> str:
-    fair = [row for row in rows if _design(row) not in wrong]
+def _size(size: float, fair: list[Row], target: float) -> str:
     enough = [row for row in fair if row["power"] >= target]
     if not enough:
-        if not fair:
-            return f"An effect of {size:g}: no design here can be trusted."
         best = max(fair, key=lambda row: (row["power"], -row["wells_per_treatment"]))
         return (f"An effect of {size:g} is found in {100 * target:g} % by no design here; most often, in "
                 f"{_share(best, 'power', 'low', 'high')}, with {_design(best).text}.")  # fmt: skip

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 from zlib import crc32
 
 import numpy as np
@@ -41,7 +42,7 @@ class PowerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    effects: tuple[float, ...] = Field(
+    effects: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
         default=(2.0, 3.0, 4.0, 6.0), min_length=1,
         description="sizes of the effect, in control MADs (x 1.4826) along its direction; a quarter of the compounds "
         "of CPJUMP1 stays below 3.2, half below 4.8",
@@ -81,10 +82,10 @@ def power(
     are Wilson's, with the variance between sets of plates, whose treatments share controls. A seed gives the same
     treatments again, however many are done in time; every design has one set at least.
 
-    InputError where a design needs more wells than there are.
+    InputError where a design needs more wells than there are, on a plate or to resample.
     """
     plate, config = plate or Plate(), config or PowerConfig()
-    together = {design: _together(design, wells, config) for design in designs}
+    together = {design: _together(design, wells, plate, config) for design in designs}
     rounds = {design: int(np.ceil(config.simulations / number)) for design, number in together.items()}
     one = partial(_one_set, wells=wells, plate=plate, config=config, together=together)
     compute = compute or ComputeConfig(workers=1)
@@ -113,17 +114,23 @@ def wells_needed(design: Design, config: PowerConfig, together: int = 1) -> int:
     return design.plates * design.controls + design.replicates * together * (len(config.effects) + 1)
 
 
-def _together(design: Design, wells: Wells, config: PowerConfig) -> int:
+def _together(design: Design, wells: Wells, plate: Plate, config: PowerConfig) -> int:
+    """Treatments of each size on one set of plates: as many as asked for, or as there is room, and wells, for."""
+    sizes = len(config.effects) + 1
+    room = (plate.wells - design.controls) // (max(design.on_each) * sizes)
+    if room < 1:
+        raise InputError("morpho design", design.text, f"{plate.wells} wells on a plate",
+                         f"{design.controls + max(design.on_each) * sizes} or more, with a treatment of each size",
+                         "Ask for fewer sizes, replicates or controls.")  # fmt: skip
     most = wells.most()
     if most is None:
-        return config.together
-    room = most - design.plates * design.controls
-    number = room // (design.replicates * (len(config.effects) + 1))
+        return min(room, config.together)
+    number = (most - design.plates * design.controls) // (design.replicates * sizes)
     if number < 1:
         raise InputError("morpho design", design.text, f"{most} control wells to resample",
                          f"{wells_needed(design, config)} or more",
                          "Name more plates, or draw wells from the controls' covariance (--wells drawn).")  # fmt: skip
-    return min(number, config.together)
+    return min(number, room, config.together)
 
 
 def _one_set(

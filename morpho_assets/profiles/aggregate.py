@@ -111,5 +111,5 @@ def _reduced(rows: pl.DataFrame, features: list[str], strata: pl.DataFrame, meth
         with np.errstate(invalid="ignore", over="ignore"):
             gaps = not np.isfinite(values.sum())  # or an overflow, which costs time only
         OVER_GROUPS[method](values, ends, gaps, trim, result[feature])
-    values = pl.DataFrame(result.T, schema=features, orient="row")
-    return pl.concat([strata, values.fill_nan(None)], how="horizontal")
+    found = pl.DataFrame(result.T, schema=features, orient="row").fill_nan(None)
+    return pl.concat([strata, found], how="horizontal")

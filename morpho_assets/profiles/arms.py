@@ -27,6 +27,10 @@ class ChromosomeArmConfig(CorrectorSettings):
     unexpressed_below: float = Field(default=-3.0, description="zFPKM under which a gene counts as unexpressed")
     more_than: int = Field(default=20, ge=1, description="unexpressed genes an arm must exceed to be corrected")
 
+    @property
+    def reads_labels(self) -> bool:
+        return True
+
 
 def correct_chromosome_arm(
     profiles: pl.DataFrame, features: Sequence[str], config: ChromosomeArmConfig, seed: int = 0

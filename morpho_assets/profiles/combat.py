@@ -24,6 +24,10 @@ class CombatConfig(CorrectorSettings):
     keep: tuple[str, ...] = Field(default=(), description="metadata columns whose effects are modelled and kept")
     max_rounds: int = Field(default=100, ge=1, description="most rounds of the empirical Bayes iteration")
 
+    @property
+    def reads_labels(self) -> bool:
+        return bool(self.keep)
+
 
 def correct_combat(profiles: pl.DataFrame, features: Sequence[str], config: CombatConfig, seed: int = 0) -> Corrected:
     """Profiles without batch means and variances; one batch comes back as it is, and so does a constant feature: noted.

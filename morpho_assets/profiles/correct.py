@@ -16,6 +16,7 @@ from morpho_assets.profiles.combat import CombatConfig, correct_combat
 from morpho_assets.profiles.corrected import Corrected
 from morpho_assets.profiles.features import require_features
 from morpho_assets.profiles.harmony import HarmonyConfig, correct_harmony
+from morpho_assets.profiles.mnn import MnnConfig, correct_mnn
 from morpho_assets.profiles.pca import PcaConfig, correct_pca
 from morpho_assets.profiles.position import WellPositionConfig, correct_well_position
 from morpho_assets.profiles.scores import ClipConfig, NormalScoresConfig, correct_clip, correct_normal_scores
@@ -41,12 +42,13 @@ CORRECTORS: dict[str, Corrector] = {
     "tvn": correct_tvn,
     "combat": correct_combat,
     "harmony": correct_harmony,
+    "mnn": correct_mnn,
     "chromosome_arm": correct_chromosome_arm,
 }
 
 CorrectorConfig = Annotated[
     WellPositionConfig | CellCountConfig | NormalScoresConfig | ClipConfig | SpheringConfig | PcaConfig | CoralConfig
-    | TvnConfig | CombatConfig | HarmonyConfig | ChromosomeArmConfig,
+    | TvnConfig | CombatConfig | HarmonyConfig | MnnConfig | ChromosomeArmConfig,
     Field(discriminator="corrector"),
 ]  # fmt: skip
 _ADAPTER: TypeAdapter[CorrectorConfig] = TypeAdapter(CorrectorConfig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from morpho_assets.profiles.rows import rows_where
 from morpho_assets.profiles.tuning import SweepConfig
 
 Matrix = npt.NDArray[np.float64]
+Unseen = Literal["refuse", "accept"]
+"""What a corrector does about directions that its reference rows do not span."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class CorrectorSettings(BaseModel):
         default=None, description="chooses one setting on tuning treatments; null: settings as they stand"
     )
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether what it gives to a well depends on which wells have which treatment. A sweep does not count: it reads
+        those of treatments that are then not reported."""
+        return False
+
     @model_validator(mode="after")
     def _sweep_fits(self) -> Self:
         if self.sweep is not None:
@@ -53,9 +61,19 @@ class CorrectorSettings(BaseModel):
         return self
 
     def at(self, value: float) -> Self:
-        """These settings with `value` for the one that is swept, and without the sweep."""
+        """These settings with `value` for the one that is swept, and without the sweep. What the reference rows do not
+        span is accepted: the sweep measures what that costs."""
         assert self.sweep is not None
-        return type(self).model_validate({**self.model_dump(exclude={"sweep"}), self.sweep.setting: value})
+        accepted = {"unseen": "accept"} if "unseen" in type(self).model_fields else {}
+        return type(self).model_validate({
+            **self.model_dump(exclude={"sweep"}), **accepted, self.sweep.setting: value,
+        })  # fmt: skip
+
+    def chosen(self, curve: pl.DataFrame) -> Self:
+        """These settings with the value that scores best on tuning treatments, of equal ones the first; `curve` is that
+        of the sweep."""
+        assert self.sweep is not None
+        return self.at(self.sweep.values[int(np.argmax(curve["tuning"].to_numpy()))])
 
 
 def reference_rows(profiles: pl.DataFrame, on: str, least: int, corrector: str) -> npt.NDArray[np.intp]:
@@ -65,15 +83,3 @@ def reference_rows(profiles: pl.DataFrame, on: str, least: int, corrector: str) 
         raise InputError("profiles", corrector, f"{rows.size} rows where {on}", f"at least {least}",
                          "Mark the controls in the plate map or fit on other rows with `reference`.")  # fmt: skip
     return rows
-
-
-def inverse_root(covariance: Matrix, regularisation: float) -> Matrix:
-    """(C + regularisation I)^-1/2 of a symmetric (d, d) matrix; eigenvalues are floored at 0 before."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors / np.sqrt(np.maximum(values, 0) + regularisation)) @ vectors.T)
-
-
-def root(covariance: Matrix, regularisation: float) -> Matrix:
-    """(C + regularisation I)^1/2, as `inverse_root`."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0) + regularisation)) @ vectors.T)

@@ -43,9 +43,10 @@ class NormalizeConfig(BaseModel):
         default=1e-6, ge=0,
         description="a spread not above this share of the median absolute reference value counts as zero",
     )  # fmt: skip
-    flat: Literal["null", "zero", "centre"] = Field(
+    flat: Literal["null", "zero", "centre", "keep"] = Field(
         default="null",
-        description="what a feature with no reference spread becomes: null, 0, or only centred (as scikit-learn)",
+        description="what a feature with no reference spread becomes: null, 0, only centred (as scikit-learn), or "
+        "what it was",
     )
     min_reference: int = Field(default=2, ge=1, description="fewest reference rows of a plate")
     too_few: Literal["error", "all"] = Field(
@@ -153,11 +154,11 @@ def _scaled(values: Matrix, reference: Matrix, config: NormalizeConfig) -> Matri
     if config.method == "inverse_normal":
         flat = _flat(column_std(reference), reference, config.floor)
         scaled = _inverse_normal(values, reference, config.n_quantiles)
-        return _fill_flat(scaled, values - column_median(reference), flat, config)
+        return _fill_flat(scaled, values - column_median(reference), values, flat, config)
     scale = SCALES[config.method](reference, config)
     flat = _flat(scale.spread, reference, config.floor)
-    scaled = values - scale.centre
-    return _fill_flat(scaled / np.where(flat, 1.0, scale.spread), scaled, flat, config)
+    centred = values - scale.centre
+    return _fill_flat(centred / np.where(flat, 1.0, scale.spread), centred, values, flat, config)
 
 
 def _flat(spread: Matrix, reference: Matrix, floor: float) -> npt.NDArray[np.bool_]:
@@ -165,13 +166,15 @@ def _flat(spread: Matrix, reference: Matrix, floor: float) -> npt.NDArray[np.boo
     return ~(spread > floor * column_median(np.abs(reference)))
 
 
-def _fill_flat(scaled: Matrix, centred: Matrix, flat: npt.NDArray[np.bool_], config: NormalizeConfig) -> Matrix:
+def _fill_flat(
+    scaled: Matrix, centred: Matrix, values: Matrix, flat: npt.NDArray[np.bool_], config: NormalizeConfig
+) -> Matrix:
     if config.flat == "null":
         scaled[:, flat] = np.nan
     elif config.flat == "zero":
         scaled[:, flat] = np.where(np.isnan(centred[:, flat]), np.nan, 0.0)
     else:
-        scaled[:, flat] = centred[:, flat]
+        scaled[:, flat] = (centred if config.flat == "centre" else values)[:, flat]
     return scaled
 
 

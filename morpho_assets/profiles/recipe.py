@@ -59,6 +59,12 @@ class Step(BaseModel):
         """Its key, or the name of the corrector."""
         return self.correct.corrector if self.correct is not None else self.kind
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it looks at which wells have which treatment. What it finds there it may have put there, so that
+        nulls are made by running it anew."""
+        return any(config.reads_labels for config in (self.select, self.correct) if config is not None)
+
 
 class Recipe(BaseModel):
     """Steps in their order."""
@@ -72,10 +78,11 @@ class Recipe(BaseModel):
 @dataclass(frozen=True)
 class RecipeResult:
     """`steps`: (name, profiles and features after it) of each step; `dropped`: feature, operation and value of every
-    feature that a selection left out."""
+    feature that a selection left out; `settled`: the steps as they were run, with what sweeps chose in their place."""
 
     steps: tuple[tuple[str, Corrected], ...]
     dropped: pl.DataFrame
+    settled: tuple[Step, ...]
 
     @property
     def final(self) -> Corrected:
@@ -108,12 +115,15 @@ def apply_recipe(
 ) -> RecipeResult:  # fmt: skip
     """Run all steps; features are those of the compartments unless named, `tune` is as in `apply_corrector`."""
     state = Corrected(profiles, tuple(require_features(profiles, features)))
-    steps, dropped = [], [pl.DataFrame(schema=DROPPED)]
+    steps, dropped, settled = [], [pl.DataFrame(schema=DROPPED)], []
     for step in recipe.steps:
         state, left_out = apply_step(state, step, seed, tune)
+        if state.curve is not None:
+            step = Step.model_validate({step.kind: step.config.chosen(state.curve)})
         steps.append((step.name, state))
+        settled.append(step)
         dropped.append(left_out)
-    return RecipeResult(tuple(steps), pl.concat(dropped))
+    return RecipeResult(tuple(steps), pl.concat(dropped), tuple(settled))
 
 
 def apply_step(

@@ -34,6 +34,15 @@ def rows_where(frame: pl.DataFrame, condition: str) -> pl.Series:
                          "Correct the expression or annotate the profiles first.") from error  # fmt: skip
 
 
+def first_of_well(frame: pl.DataFrame) -> npt.NDArray[np.intp]:
+    """(rows,) the number of the first row of each row's well where rows are sites; of each row itself elsewhere."""
+    first = np.arange(frame.height)
+    if "Metadata_Site" in frame.columns:
+        for _, rows in groups_of(frame, ("Metadata_Plate", "Metadata_Well")):
+            first[rows] = rows[0]
+    return first
+
+
 def groups_of(frame: pl.DataFrame, by: Sequence[str]) -> list[tuple[str, npt.NDArray[np.intp]]]:
     """(name, row numbers) of each distinct value of the columns `by`, in order of appearance; nulls are a group.
 

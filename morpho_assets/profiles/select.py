@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
+from morpho_assets.errors import InputError, NothingLeft
 from morpho_assets.profiles.features import COMPARTMENTS, require_columns, require_features, to_matrix
 from morpho_assets.profiles.normalize import column_mad, column_median, column_quantiles
 from morpho_assets.profiles.rows import groups_of, rows_where
@@ -112,6 +112,11 @@ class SelectConfig(BaseModel):
     )  # fmt: skip
     among: str = Field(default="all", description="rows that the rules look at: 'all', 'negcon' or an SQL condition")
     prefixes: tuple[str, ...] = Field(default=COMPARTMENTS, description="prefixes of the feature columns")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether what is kept depends on which well has which treatment."""
+        return any(rule.operation == "noise_removal" for rule in self.operations)
 
 
 @dataclass(frozen=True)
@@ -300,8 +305,8 @@ def select_features(
         dropped += [(columns[kept[i]], rule.operation, value) for i, value in sorted(drop.items())]
         kept = np.delete(kept, list(drop))
         if not kept.size:
-            raise InputError("profiles", rule.operation, f"all {len(columns)} features dropped", "features that stay",
-                             "Loosen the rule, or look at what the rules before it dropped.")  # fmt: skip
+            raise NothingLeft("profiles", rule.operation, f"all {len(columns)} features dropped", "features that stay",
+                              "Loosen the rule, or look at what the rules before it dropped.")  # fmt: skip
     schema = {"feature": pl.String, "operation": pl.String, "value": pl.Float64}
     frame = pl.DataFrame(dropped, schema=schema, orient="row").with_columns(pl.col("value").fill_nan(None))
     return Selection(tuple(columns[i] for i in kept), frame, int((~measured).sum()))

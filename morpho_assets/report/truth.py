@@ -40,7 +40,8 @@ def truth_sections(metrics: pl.DataFrame, points: pl.DataFrame) -> list[Section]
     verdict += f"; these do not: {', '.join(name.replace('_', ' ') for name in failed)}." if failed else "."
     caption = (
         f"These plates were simulated, so the answer is known. {verdict} Each check compares what the platform found "
-        "with what was put into the images, and has a bound that was set before, with its reason, in docs/truth.md. "
+        "with what was put into the images, and has a bound that was set before, with its reason, in docs/truth.md; "
+        "its counterpart, where nothing is to be found, must miss the bound. "
         "Where a check does not hold, do not trust the chapters that rest on it."
     )
     texts = (
@@ -52,7 +53,10 @@ def truth_sections(metrics: pl.DataFrame, points: pl.DataFrame) -> list[Section]
         Picture(checks_chart(shown, rows["value"].to_list(), bounds, above), texts[0], "chart"),
         Picture(planted_panels(panels, units), texts[1], "chart", wide=True),
     ]
-    table = rows.select("metric", "value", "chance", "at_least", "at_most", "holds", "n").with_columns(
+    against = metrics.filter(scope="counterpart").select("metric", counterpart="value").unique("metric")
+    rows = rows.join(against, on="metric", how="left", maintain_order="left")
+    shown_columns = ["metric", "value", "chance", "counterpart", "at_least", "at_most", "holds", "n"]
+    table = rows.select(shown_columns).with_columns(
         asks=pl.col("metric").replace_strict({name: check.asks for name, check in CHECKS.items()})
     )
     return [Section("Does it see what is there?", caption, pictures, [frame_table(table, "Every check")])]

@@ -55,6 +55,9 @@ class Study(_Model):
     )
     projection: ProjectionConfig = Field(ProjectionConfig(), description="maps of the wells")
     evaluators: dict[str, dict[str, Any]] = Field(description="evaluators by name: `evaluator` and its settings")
+    shuffles: int = Field(
+        10, ge=1, description="draws of shuffled treatments, whose mean stands beside every score of a space"
+    )
     seed: int = Field(0, ge=0, description="seed of evaluation")
 
     @property

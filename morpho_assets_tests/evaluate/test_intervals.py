@@ -66,9 +66,32 @@ def test_nothing_found_among_31_is_not_nothing_for_sure() -> None:
     assert high == pytest.approx(0.11, abs=0.005)
 
 
+def test_few_parts_of_what_is_shared_widen_the_interval() -> None:
+    """The variance of a shared part that 4 groups of it estimate is known as badly as a variance of 4 numbers."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for seed in range(500):
+        parts = rng.normal(0, 0.6, 4)
+        units = rng.normal(0, 1, 50) + parts.mean()
+        estimate = parts.var(ddof=1) / 4
+        ends = [mean_interval(units, seed, 300, estimate, known) or (0, 0) for known in (0, 4)]
+        covered.append([low <= 0 <= high for low, high in ends])
+    as_known, of_parts = np.mean(covered, axis=0)
+    assert as_known < 0.92
+    assert 0.92 < of_parts < 0.985
+
+
+def test_none_found_is_less_sure_where_units_depend_on_each_other() -> None:
+    alone, together = share_interval(0, 24), share_interval(0, 24, 0.01, 0.02, 4)
+    assert alone is not None
+    assert together is not None
+    assert together[1] > alone[1] + 0.1
+    assert together[0] == 0
+
+
 def test_a_share_that_varies_more_than_independent_units_has_fewer_of_them() -> None:
     alone, twice = share_interval(0.3, 100), share_interval(0.3, 100, 4 * 0.3 * 0.7 / 100)
-    assert twice == share_interval(0.3, 25)
+    assert twice == pytest.approx(share_interval(0.3, 25), abs=0.002)
     assert alone != twice
     assert share_interval(0.5, 0) is None
     assert share_interval(float("nan"), 10) is None

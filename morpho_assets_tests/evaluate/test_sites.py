@@ -6,12 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from morpho_assets.evaluate.asked import Asked
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.evaluators import EVALUATORS, evaluate
 from morpho_assets.evaluate.pairs import PairRule
 from morpho_assets.evaluate.sites import APART, AS_WELLS, evaluate_sites
 from morpho_assets.profiles.features import feature_columns
+from morpho_assets.profiles.normalize import normalize
 from morpho_assets_tests.evaluate.conftest import screen, value
 
 FEATURES = [f"Cells_{i}" for i in range(20)]
@@ -80,6 +82,19 @@ def test_partners_are_of_other_wells(name: str, metric: str, most: float) -> Non
     frame = sites(0, treatments=24)
     assert value(evaluate(frame, FEATURES, config).metrics, metric) > 2 * most
     assert value(evaluate_sites(frame, FEATURES, config)[0].metrics, metric) < most
+
+
+def test_the_images_of_a_control_well_rank_in_one_fold() -> None:
+    """On one plate that its controls scaled: the fold that is left out is of whole wells."""
+    one = sites(0, plates=1, treatments=24)
+    frame = normalize(one, features=FEATURES)
+    asked = Asked.of(frame, FEATURES, RetrievalConfig(), 0, None)
+    assert asked.folds is not None
+    folds = (
+        frame.with_columns(fold=pl.Series(asked.folds.number)).group_by("Metadata_Well").agg(pl.col("fold").unique())
+    )
+    assert folds["fold"].list.len().unique().to_list() == [1]
+    assert sorted(folds["fold"].list.first().unique()) == [0, 1, 2, 3]
 
 
 def test_shuffled_wells_keep_their_images() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -11,10 +12,11 @@ import pytest
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import EVALUATORS, evaluate
-from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, evaluate_study
+from morpho_assets.evaluate.study import PROCESSED, SHUFFLED, _compared, evaluate_study
 from morpho_assets.gallery.sources import SamplesheetSource
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
+from morpho_assets.profiles.correct import correct_steps, corrector_config
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.profiles.pca import PcaConfig, correct_pca
 from morpho_assets.profiles.study import read_space
@@ -25,15 +27,14 @@ from morpho_assets.studies.model import Study
 from morpho_assets_tests.evaluate.conftest import screen
 from morpho_assets_tests.factories import commit_tables, commit_work, last, plate, study, study_work
 
-SPHERING = ({"corrector": "sphering"},)
+COMBAT = ({"corrector": "combat"},)
 OWN = {"consistency": {"label": "Metadata_moa"}, "potency": {"compound": "Metadata_moa"}}
 SETTINGS: dict[str, dict[str, Any]] = {name: {"evaluator": name, **OWN.get(name, {})} for name in EVALUATORS}
 
 
-def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
-    """A lake with `frame` as the space `cells`, and a step after which replicates are closer."""
+def _lake(folder: Path, frame: pl.DataFrame, correction: dict[str, Any] = COMBAT[0]) -> Lake:
+    """A lake with `frame` as the space `cells`, and as it is after a correction."""
     lake = Lake(str(folder))
-    features = [name for name in frame.columns if name.startswith("Cells_")]
     names = [f"{chr(64 + row)}{column:02d}" for row, column in frame.select("Metadata_Row", "Metadata_Col").iter_rows()]
     wells = frame.with_columns(
         pl.Series("Metadata_Well", names),
@@ -41,19 +42,18 @@ def _lake(folder: Path, frame: pl.DataFrame) -> Lake:
         Metadata_dose_uM=pl.col("Metadata_Perturbation").str.extract(r"t(\d+)").cast(pl.Float64) // 4 + 1,
         study=pl.lit("s"), space=pl.lit("cells"), step=pl.lit("selected"),
     )  # fmt: skip
-    after = wells.with_columns(
-        (pl.col(features) + 3 * pl.col(features).mean().over("Metadata_Perturbation")), step=pl.lit("sphering")
-    )
+    ((name, state),) = correct_steps(wells, [corrector_config(correction)])
+    after = state.profiles.with_columns(step=pl.lit(name))
     commit_tables(lake, "feature_space", study("s"), {"profiles": wells})
     commit_tables(lake, "corrected_profiles", study("s"), {"profiles": after})
     return lake
 
 
-def asked(evaluators: dict[str, dict[str, Any]], corrections: tuple[dict[str, str], ...] = SPHERING) -> Study:
+def asked(evaluators: dict[str, dict[str, Any]], corrections: tuple[dict[str, str], ...] = COMBAT) -> Study:
     """The study `s` of the space `cells`."""
     return Study.model_validate({
         "name": "s", "title": "All of them", "spaces": {"cells": {"of": "cells"}}, "evaluators": evaluators,
-        "corrections": corrections,
+        "corrections": corrections, "shuffles": 2,
     })  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def evaluated(lake: Lake, *of: Any) -> pl.DataFrame:
 
 @pytest.fixture
 def screened(tmp_path: Path) -> Callable[..., Lake]:
-    return lambda frame: _lake(tmp_path / "lake", frame)
+    return lambda *of: _lake(tmp_path / "lake", *of)
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
@@ -75,7 +75,7 @@ def test_every_evaluator_runs_in_a_study(name: str, screened: Callable[..., Lake
     lake = screened(screen(2, treatments=24))
     found = evaluated(lake, {"mine": SETTINGS[name]})
     overall = found.filter(scope="overall")
-    names = ["cells", "cells, sphering", f"cells, {PROCESSED}"]
+    names = ["cells", "cells, combat", f"cells, {PROCESSED}"]
     variants = [each for name in names for each in (name, f"{name}, {SHUFFLED}")]
     assert overall["variant"].unique(maintain_order=True).to_list() == variants
     asked = overall.filter(~pl.col("variant").str.ends_with(SHUFFLED))
@@ -104,17 +104,54 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
 
 
 def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake]) -> None:
-    lake = screened(screen(0.3, treatments=24))
+    lake = screened(screen(0.5, treatments=24, batch=1.5))
     found = evaluated(lake, {"mine": SETTINGS["retrieval"]})
     change = found.filter(scope="against cells", metric="mAP").row(0, named=True)
-    assert change["variant"] == "cells, sphering"
+    assert change["variant"] == "cells, combat"
     before, after = (
-        found.filter(scope="overall", metric="mAP", variant=v).row(0, named=True) for v in ("cells", "cells, sphering")
+        found.filter(scope="overall", metric="mAP", variant=v).row(0, named=True) for v in ("cells", "cells, combat")
     )
     assert change["value"] == pytest.approx(after["value"] - before["value"])
     assert change["ci_low"] < change["value"] < change["ci_high"]
     assert change["ci_low"] > 0  # what two intervals side by side need not show
     assert (change["chance"], change["n"]) == (0, 24)
+
+
+def test_controls_that_a_correction_was_fitted_on_rank_in_folds(screened: Callable[..., Lake]) -> None:
+    sphering = {"corrector": "sphering"}
+    frame = normalize(screen(0, treatments=40, plates=3, controls=12, features=30))
+    found = evaluated(screened(frame, sphering), {"mine": SETTINGS["retrieval"]}, (sphering,))
+    rows = found.filter(scope="overall", metric="normalised_AP").select("variant", "value")
+    assert dict(rows.iter_rows())["cells, sphering"] == pytest.approx(0, abs=0.04)  # 0.3 as if they were others
+    assert found.filter(scope="overall", metric="normalised_AP", variant=f"cells, sphering, {SHUFFLED}").row(
+        0, named=True
+    )["value"] == pytest.approx(0, abs=0.04)
+
+
+def test_which_spaces_are_compared() -> None:
+    spaces = asked({}).spaces
+    of = {
+        "cells": spaces["cells"], "count": SimpleNamespace(of="cell_count"), "vae": SimpleNamespace(of="embedding"),
+        "untrained": SimpleNamespace(of="embedding"),
+    }  # fmt: skip
+    pairs = _compared(of, {name: name if name != "cells" else "cells, combat" for name in of})  # type: ignore[arg-type]
+    assert [pair for pair in pairs if not pair[0].endswith(SHUFFLED)] == [
+        ["count", "cells, combat"], ["count", "vae"], ["count", "untrained"], ["cells, combat", "vae"],
+        ["cells, combat", "untrained"], ["untrained", "vae"],
+    ]  # fmt: skip
+    assert [f"cells, combat, {SHUFFLED}", "cells, combat"] in pairs
+
+
+def test_a_space_is_compared_with_its_shuffled_twin_by_treatment(screened: Callable[..., Lake]) -> None:
+    found = evaluated(screened(screen(2, treatments=12)), {"mine": SETTINGS["retrieval"]}, ())
+    scope = f"against cells, {SHUFFLED}"
+    gain = found.filter(scope=scope, metric="mAP", variant="cells").row(0, named=True)
+    both = [
+        found.filter(scope="overall", metric="mAP", variant=name)["value"][0]
+        for name in ("cells", f"cells, {SHUFFLED}")
+    ]
+    assert gain["value"] == pytest.approx(both[0] - both[1])
+    assert 0 < gain["ci_low"] < gain["value"] < gain["ci_high"]
 
 
 def test_every_space_is_scored_with_the_common_post_processing(screened: Callable[..., Lake]) -> None:

@@ -24,7 +24,7 @@ def test_the_choice_rests_on_treatments_that_are_not_reported() -> None:
     assert found.curve["epsilon"].to_list() == [1e-3, 1.0, 1e3]
     assert found.curve["n_tuning"].unique().to_list() == found.curve["n_reported"].unique().to_list() == [10]
     best = found.curve.sort("tuning", descending=True, maintain_order=True)["epsilon"][0]
-    assert found.best == corrector_config({"corrector": "sphering", "epsilon": best})
+    assert found.best == corrector_config({"corrector": "sphering", "epsilon": best, "unseen": "accept"})
     # The score that chooses does not change with wells of treatments that are reported.
     other = pl.when(pl.col(TUNING)).then(pl.col(columns)).otherwise(-3 * pl.col(columns) + 1)
     kept = pl.when(pl.col(TUNING).is_null()).then(pl.col(columns)).otherwise(other)

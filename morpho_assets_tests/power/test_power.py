@@ -51,6 +51,14 @@ def test_own_wells_that_do_not_suffice_are_told_before_any_work() -> None:
         power([Design(4, 16, 4)], wells, config=QUICK)
 
 
+def test_small_plates_hold_fewer_treatments_at_once_or_are_refused() -> None:
+    config = PowerConfig(effects=(12.0,), simulations=10, together=20)
+    found = power([Design(6, 32, 1)], DrawnWells(), Plate(96), config).table  # room for 5 of a size, and 5 without
+    assert found["simulations"].to_list() == [10]
+    with pytest.raises(InputError, match="found 96 wells on a plate; expected 102 or more, with"):
+        power([Design(6, 90, 1)], DrawnWells(), Plate(96), config)
+
+
 def test_own_wells_give_power_by_resampling_and_by_their_covariance() -> None:
     frame = screen(3.0, controls=24, treatments=30)
     for resample in (True, False):
@@ -109,6 +117,7 @@ def test_a_design_that_finds_effects_where_there_are_none_is_never_advised() -> 
     assert len(said) == 2
     assert said[0].startswith("With 16 controls a plate and 4 replicates")
     assert said[1].startswith("Not advised: 16 controls a plate and 3 replicates on different plates; 30 % [20, 10]")
+    assert advice(table.head(1), 0.8, 0.05)[0] == "No design here can be trusted."
 
 
 def test_places_of_treated_wells_stay_where_they_are_shared() -> None:

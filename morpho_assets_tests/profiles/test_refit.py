@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 
 from morpho_assets.profiles.features import feature_columns, to_matrix
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
@@ -80,3 +81,12 @@ def test_a_plate_that_is_left_with_too_few_controls_is_scaled_by_all_of_its_well
     found = made(frame, {"normalize": {}}).without(held_out)
     whole = normalize(frame, NormalizeConfig(reference="all"))
     np.testing.assert_allclose(found, to_matrix(whole, feature_columns(frame)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("corrector", [{"corrector": "sphering"}, {"corrector": "tvn"}, {"corrector": "cell_count"}])
+def test_a_correction_that_is_left_with_too_few_controls_is_fitted_on_all_wells(corrector: dict[str, object]) -> None:
+    frame = screen(plates=2, controls=2).with_columns(Metadata_Count_Cells=pl.int_range(pl.len()) % 7)
+    held_out = (frame["Metadata_control_type"] == "negcon").fill_null(False).to_numpy()
+    found = made(frame, {"correct": {**corrector, "reference": "negcon"}}).without(held_out)
+    whole = made(frame, {"correct": {**corrector, "reference": "all"}}).made()
+    np.testing.assert_allclose(found, to_matrix(*whole), rtol=1e-4, atol=1e-5)

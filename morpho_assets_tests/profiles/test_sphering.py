@@ -11,6 +11,7 @@ from morpho_assets.profiles.features import feature_columns, to_matrix
 from morpho_assets.profiles.sphering import SpheringConfig, correct_sphering, fit_whitening
 from morpho_assets_tests.profiles.conftest import plate
 
+THEIRS = {"epsilon": 1e-6, "unseen": "accept"}
 KINDS = ["ZCA", "ZCA-cor", "PCA", "PCA-cor"]
 
 
@@ -39,7 +40,7 @@ def test_agrees_with_pycytominer(kind: str, rows: int, columns: int) -> None:
     theirs = (
         transform.Spherize(method=kind, return_numpy=True).fit(pd.DataFrame(fitted)).transform(pd.DataFrame(others))
     )
-    ours = fit_whitening(fitted, SpheringConfig.model_validate({"method": kind}))(others)
+    ours = fit_whitening(fitted, SpheringConfig.model_validate({"method": kind, **THEIRS}))(others)
     if kind.startswith("PCA"):  # components have no sign, and those past the rank no direction
         rank = min(rows - 1, columns)
         ours, theirs = np.abs(ours[:, :rank]), np.abs(theirs[:, :rank])
@@ -50,7 +51,7 @@ def test_on_a_real_plate(jump_plates: pl.DataFrame) -> None:
     transform = pytest.importorskip("pycytominer.operations.transform", reason="the outside reference")
     frame = jump_plates.filter(Metadata_Plate="BR00117024")
     columns = [c for c in feature_columns(frame)[:200] if frame[c].null_count() == 0]
-    ours = correct_sphering(frame, columns, SpheringConfig())
+    ours = correct_sphering(frame, columns, SpheringConfig.model_validate(THEIRS))
     controls = frame.filter(Metadata_control_type="negcon").select(columns).to_pandas()
     theirs = transform.Spherize(method="ZCA-cor", return_numpy=True).fit(controls)
     expected = theirs.transform(frame.select(columns).to_pandas())
@@ -93,3 +94,39 @@ def test_constant_and_equal_controls() -> None:
     assert correct_sphering(frame, feature_columns(frame), SpheringConfig(method="ZCA")).profiles.height == 48
     with pytest.raises(InputError, match="all equal"):
         fit_whitening(np.ones((5, 2)), SpheringConfig(method="ZCA"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_controls_that_span_fewer_directions_than_features_are_refused_but_with_shrinkage(kind: str) -> None:
+    few = mixed(0, 7, 20)
+    published = SpheringConfig.model_validate({"method": kind, "epsilon": 1})
+    with pytest.raises(InputError, match=r"7 rows where negcon, which span 6 directions, for 20 features.*accept"):
+        fit_whitening(few, published)
+    assert np.isfinite(fit_whitening(few, published.model_copy(update={"unseen": "accept"}))(few)).all()
+    shrunk = SpheringConfig.model_validate({"method": kind})
+    if kind.startswith("ZCA"):
+        assert np.isfinite(fit_whitening(few, shrunk)(few)).all()
+    else:  # components past the controls are no directions
+        with pytest.raises(InputError, match="span 6 directions"):
+            fit_whitening(few, shrunk)
+
+
+def test_shrinkage_is_scikit_learn_s() -> None:
+    from sklearn.covariance import ledoit_wolf
+
+    for rows, columns in ((60, 8), (9, 20)):
+        values = mixed(3, rows, columns)
+        theirs, _ = ledoit_wolf(values)
+        eigen, vectors = np.linalg.eigh(theirs * rows / (rows - 1))
+        white = (values - values.mean(axis=0)) @ (vectors / np.sqrt(eigen)) @ vectors.T
+        ours = fit_whitening(values, SpheringConfig(method="ZCA"))(values)
+        np.testing.assert_allclose(ours, white, rtol=1e-7, atol=1e-9)
+
+
+def test_what_it_rests_on_is_noted() -> None:
+    frame = plate()
+    columns = feature_columns(frame)
+    (note,) = correct_sphering(frame, columns, SpheringConfig(by=("Metadata_Plate",))).notes
+    assert "controls span" in note
+    assert "shrunk by" in note
+    assert "condition number at most" in note

@@ -191,7 +191,8 @@ def test_a_swept_study_reports_the_treatments_that_it_was_not_tuned_on(lake: Lak
     ]  # fmt: skip
     tuning = curve.filter(metric="normalised_AP_tuning", variant="cells, sphering")
     best = tuning["scope"][tuning["value"].arg_max()]  # type: ignore[index]
-    [note] = spaces_of(lake, "swept").read("correction_notes", "swept")["note"]
+    note, rests_on = spaces_of(lake, "swept").read("correction_notes", "swept")["note"]
+    assert "controls span" in rests_on
     assert note == f"{best.replace('=', ' ')}, of 2 values the best on 30 treatments"
 
 

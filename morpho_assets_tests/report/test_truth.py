@@ -9,7 +9,9 @@ from morpho_assets.report.truth import truth_sections
 
 
 def chapter(*findings):
-    sections = truth_sections(metrics_frame([finding.row() for finding in findings]), points_frame(findings))
+    sections = truth_sections(
+        metrics_frame([row for finding in findings for row in finding.rows()]), points_frame(findings)
+    )
     return sections[0] if sections else None
 
 
@@ -26,6 +28,12 @@ def test_checks_that_hold_and_points_become_two_pictures_and_a_table():
 def test_a_check_that_does_not_hold_is_named_first():
     section = chapter(Finding("nsc", 0.2, 20, 0.1), Finding("nuclei_f1", float("nan"), 0))
     assert "0 of 2 checks hold; these do not: nsc, nuclei f1." in section.caption
+
+
+def test_a_check_that_its_counterpart_passes_does_not_hold():
+    section = chapter(Finding("nsc", 0.9, 20, 0.1, counterpart=0.8), Finding("nuclei_f1", 0.95, 2, counterpart=0.02))
+    assert "1 of 2 checks hold; these do not: nsc." in section.caption
+    assert section.tables[0].total == 2
 
 
 def test_real_plates_have_no_such_chapter():

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from morpho_assets.evaluate.average_precision import RetrievalConfig
+from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
 from morpho_assets.evaluate.nsc import NscConfig, nsc
-from morpho_assets.evaluate.retrieval import mean_average_precision
+from morpho_assets.evaluate.retrieval import treatment_scores
 from morpho_assets.evaluate.truth.checks import Finding
 from morpho_assets.evaluate.truth.statistics import spearman
 from morpho_assets.evaluate.truth.treatments import TREATMENT
 from morpho_assets.profiles.features import to_matrix, with_matrix
+from morpho_assets.profiles.refit import Refit
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 BATCH = "Metadata_Batch"
+DRAWS = 5  # of shuffled inputs
 LEAST_GAP = 0.02  # of the mean batch metric: below, there is no batch effect to remove
 
 
 def mechanisms(profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFrame, seed: int) -> Iterator[Finding]:
     """`nsc` over treatments and, with two batches, `nscb_drop` over treatments by batch: active ones with a morphology.
+    The counterpart of the latter is the drop where other batches say nothing of mechanisms: to the chance of NSCB.
 
     Nothing where no mechanism has two compounds.
     """
@@ -38,29 +44,50 @@ def mechanisms(profiles: pl.DataFrame, features: Sequence[str], planted: pl.Data
     found = nsc(wells, features, whole, seed).metrics.row(0, named=True)
     yield Finding("nsc", found["value"], found["n"], found["chance"])
     if wells[BATCH].n_unique() > 1:
-        drop = nsc(wells, features, settings, seed).metrics.filter(metric="Drop").row(0, named=True)
-        yield Finding("nscb_drop", drop["value"], drop["n"], drop["chance"])
+        scores = nsc(wells, features, settings, seed).metrics
+        near, far, drop = (scores.filter(metric=name).row(0, named=True) for name in ("NSC", "NSCB", "Drop"))
+        yield Finding("nscb_drop", drop["value"], drop["n"], drop["chance"], counterpart=near["value"] - far["chance"])
 
 
 def correction(
     measured: pl.DataFrame, corrected: pl.DataFrame, features: Sequence[str], corrected_features: Sequence[str],
-    seed: int,
+    seed: int, refit: Refit | None = None,
 ) -> Iterator[Finding]:  # fmt: skip
-    """`batch_removed` and `map_kept`: the same wells as measured (`features`) and corrected.
+    """`batch_removed` and `map_kept`: the same wells as measured (`features`) and corrected (`refit` says how).
 
-    The former is absent for one batch, or where the wells as measured show no batch effect.
+    Both are ranked in the same folds of the controls. The chance of `map_kept` is the same gain with treatments
+    shuffled. `batch_removed` is absent for one batch, or where the wells as measured show no batch effect; its
+    counterpart has batches shuffled within treatments.
     """
     before, named = standardised(measured, features)
     if before[BATCH].n_unique() > 1:
         mixed, chance = _mixing(before, named, seed)
         after, _ = _mixing(corrected, corrected_features, seed)
         if chance - mixed > LEAST_GAP:
-            yield Finding("batch_removed", (after - mixed) / (chance - mixed), before.height, 0.0)
-    first = mean_average_precision(before, named, RetrievalConfig(), seed).select(TREATMENT, before="mAP")
-    last = mean_average_precision(corrected, corrected_features, RetrievalConfig(), seed).select(TREATMENT, "mAP")
-    pairs = first.join(last, on=TREATMENT).sort(TREATMENT)
-    gain = float((pairs["mAP"] - pairs["before"]).to_numpy().mean())
-    yield Finding("map_kept", gain, pairs.height, 0.0, list(pairs.iter_rows()))
+            moved = [_mixing(_shuffled_batches(frame, seed), names, seed)[0] for frame, names in
+                     ((before, named), (corrected, corrected_features))]  # fmt: skip
+            room = chance - mixed
+            value, counterpart = (after - mixed) / room, (moved[1] - moved[0]) / room
+            yield Finding("batch_removed", value, before.height, 0.0, counterpart=counterpart)
+    plain = Refit(before, tuple(named), (), np.arange(before.height), seed, together=True)
+    made = replace(refit, together=True) if refit is not None else replace(plain, start=corrected)
+
+    def scores(frame: pl.DataFrame, names: Sequence[str], how: Refit) -> pl.DataFrame:
+        return treatment_scores(frame, names, RetrievalConfig(), seed, how).select(TREATMENT, "mAP")
+
+    def gain(relabelled: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        last = scores(relabelled(corrected), corrected_features, made)
+        first = scores(relabelled(before), named, plain).rename({"mAP": "before"})
+        return first.join(last, on=TREATMENT).sort(TREATMENT)
+
+    pairs = gain(lambda frame: frame)
+    draws = [gain(partial(shuffled, seed=seed + draw)) for draw in range(DRAWS)]
+    real, *none = (float((rows["mAP"] - rows["before"]).to_numpy().mean()) for rows in (pairs, *draws))
+    yield Finding("map_kept", real, pairs.height, float(np.mean(none)), list(pairs.iter_rows()))
+
+
+def _shuffled_batches(profiles: pl.DataFrame, seed: int) -> pl.DataFrame:
+    return profiles.with_columns(pl.col(BATCH).shuffle(seed=seed).over(TREATMENT))
 
 
 def standardised(profiles: pl.DataFrame, features: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:

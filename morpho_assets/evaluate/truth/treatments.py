@@ -55,9 +55,12 @@ def lengths(profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFra
     yield Finding("effect_length", spearman(both["length"], both["found"]), both.height, 0.0, points)
 
 
-def ranks(profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFrame, seed: int) -> Iterator[Finding]:
+def ranks(
+    profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFrame, seed: int,
+    config: RetrievalConfig | None = None,
+) -> Iterator[Finding]:  # fmt: skip
     """`active_auc` and `map_rises` of normalised profiles; `planted` is `planted_lengths`."""
-    both = mean_average_precision(profiles, features, RetrievalConfig(), seed).join(planted, on=TREATMENT)
+    both = mean_average_precision(profiles, features, config or RetrievalConfig(), seed).join(planted, on=TREATMENT)
     both = both.sort(TREATMENT)
     if 0 < both["active"].sum() < both.height:
         auc = roc_auc(both["active"], -both["q_value"].to_numpy())
@@ -95,7 +98,10 @@ def null_wells(profiles: pl.DataFrame, features: Sequence[str], planted: pl.Data
         table = mean_average_precision(_relabelled(inert, min(sizes) // 2, rng), features, RetrievalConfig(), seed)
         shares.append(table["retrieved"].to_numpy().mean())
         groups += table.height
-    yield Finding("null_retrieved", float(np.mean(shares)), groups, 0.05)
+    real = mean_average_precision(profiles, features, RetrievalConfig(), seed)
+    found = real.filter(pl.col(TREATMENT).is_in(acting))["retrieved"].to_numpy()
+    counterpart = float(found.mean()) if found.size else None
+    yield Finding("null_retrieved", float(np.mean(shares)), groups, 0.05, counterpart=counterpart)
 
 
 def _relabelled(wells: pl.DataFrame, groups: int, rng: np.random.Generator) -> pl.DataFrame:
@@ -110,12 +116,15 @@ def _relabelled(wells: pl.DataFrame, groups: int, rng: np.random.Generator) -> p
 
 
 def counting(profiles: pl.DataFrame, features: Sequence[str], planted: pl.DataFrame, seed: int) -> Iterator[Finding]:
-    """`count_finds_toxic` and `count_finds_else`, of the space that holds the cell count only."""
+    """`count_finds_toxic` and `count_finds_else`, of the space that holds the cell count only. What is found of the one
+    is the counterpart of the other."""
     table = mean_average_precision(profiles, features, RetrievalConfig(), seed)
     both = table.join(planted, on=TREATMENT).sort(TREATMENT)
     toxic = both.filter(pl.col(COUNT) <= TOXIC)
     spared = both.filter(pl.col(COUNT).abs() < SPARED)
-    for check, rows in (("count_finds_toxic", toxic), ("count_finds_else", spared)):
-        if rows.height:
+    shares = [float(rows["retrieved"].to_numpy().mean()) if rows.height else None for rows in (toxic, spared)]
+    for check, rows, share in zip(("count_finds_toxic", "count_finds_else"), (toxic, spared), shares, strict=True):
+        if share is not None:
             points = list(rows.select(TREATMENT, COUNT, "q_value").iter_rows())
-            yield Finding(check, float(rows["retrieved"].to_numpy().mean()), rows.height, 0.05, points)
+            counterpart = shares[0] if check == "count_finds_else" else None
+            yield Finding(check, share, rows.height, 0.05, points, counterpart)
