@@ -51,6 +51,8 @@ def reads_of(stage: Stage, target: Target) -> dict[tuple[str, Partition], tuple[
         elif each.of == "plates":
             parts = _embedded(target) if before.parts else [""]
             partitions = [Partition("plate", plate, part) for plate in target.sources for part in parts]
+        elif each.of == "seen":
+            partitions = [Partition("plate", plate) for plate in target.seen]
         elif own.kind == "plate":
             of_study, _, encoder = own.part.partition("/")
             partitions = [Partition("study", of_study, encoder)]

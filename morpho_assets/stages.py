@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
+from morpho_assets.errors import InputError
 from morpho_assets.evaluate.checks import TRUTH, truth_holds
 from morpho_assets.evaluate.evaluators import TRUTH_EVALUATORS
 from morpho_assets.evaluate.study import evaluate_study
@@ -60,9 +62,25 @@ class Target:
     sources: Mapping[str, PlateSource] = field(default_factory=dict)
 
     @property
+    def seen(self) -> Mapping[str, PlateSource]:
+        """Of an encoder of a study the plates that it may see, of anything else all: with their sources. InputError for
+        a plate that is none of the study's."""
+        if self.study is None or self.partition.part not in self.study.encoders:
+            return self.sources
+        plates = self.study.encoders[self.partition.part].trains_on.plates
+        if plates == "all":
+            return self.sources
+        missing = [plate for plate in plates if plate not in self.sources]
+        if missing:
+            where = f"encoders.{self.partition.part}.trains_on.plates"
+            expected = f"plates of the study: {', '.join(self.sources)}"
+            raise InputError(f"study {self.study.name}", where, missing[0], expected, "Name these.")
+        return {plate: self.sources[plate] for plate in plates}
+
+    @property
     def from_where(self) -> Any:
-        """What a work's `source` is: the plate's source, or those of a study's plates."""
-        return self.source if self.study is None else self.sources
+        """What a work's `source` is: the plate's source, or those of the plates that a study, or its encoder, sees."""
+        return self.source if self.study is None else self.seen
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,13 @@ class Look:
 
 @dataclass(frozen=True)
 class Input:
-    """Tables of another stage that a stage reads: of the same plate or study (or its second part), or of each plate of
-    a study. What is `asked` for is made where it is not there; what a study does not need is not read."""
+    """Tables of another stage that a stage reads: of the same plate or study (or its second part), of each plate of a
+    study, or of those that an encoder may see. What is `asked` for is made where it is not there; what a study does not
+    need is not read."""
 
     stage: str
     tables: tuple[str, ...]
-    of: Literal["same", "plates", "encoder"] = "same"
+    of: Literal["same", "plates", "seen", "encoder"] = "same"
     asked: bool = False
     needed: Callable[[Study], bool] = lambda study: True
 
@@ -204,6 +223,13 @@ def _recipes_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     names = sorted({space.recipe for space in look.target.study.spaces.values() if space.recipe is not None})
     return {name: digest_bytes(recipe_file(name).read_bytes()) for name in names}
+
+
+def _weights_now(look: Look) -> dict[str, str]:
+    config = _encoder(look.target)
+    if config.kind != "file":
+        return {}
+    return {config.path: digest_bytes(Path(config.path).read_bytes()) if Path(config.path).is_file() else "missing"}
 
 
 def _files_of_spaces_now(look: Look) -> dict[str, str]:
@@ -340,21 +366,25 @@ _STAGES = (
     ),
     Stage(
         "encoder", "study", "learned", train_encoder_of_study,
-        "The study's encoders, trained on crops of its plates' cells; whole wells are held out to validate.\n\n"
-        "A checkpoint each, which alone suffices to embed other cells.",
+        "The study's encoders, fitted on cells of the wells that they may see; whole wells are held out to stop and to "
+        "choose.\n\nA card and weights each, which suffice to embed cells anywhere.",
         ("encoders",),
-        (_PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu",
-        kinds=frozenset({"torch"}),
+        (
+            Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
+            Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
+        ),
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="2",
+        sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
         "embeddings", "plate", "learned", embed_plate,
         "Every cell's embedding by an encoder: a row per cell and encoder. Studies ask for it, plate by plate.",
         ("embeddings",),
         (
-            _SITES, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks", "objects")),
+            _WELLS, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks", "objects")),
             Input("encoder", ("encoders",), "encoder"),
         ),
+        code_version="2",
         parts=lambda study: [f"{study.name}/{name}" for name in study.encoders], pool="gpu",
         kinds=frozenset({"torch", "parquet"}),
     ),
@@ -407,10 +437,11 @@ _STAGES = (
         "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
         ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
         (
-            _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")), _PLATES_WELLS,
+            _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="7",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="8",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),

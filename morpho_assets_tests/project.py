@@ -30,7 +30,7 @@ QUICK_STUDY = {
     "name": "demo",
     "title": "Quick study",
     "about": "A study small enough for a test.",
-    "encoders": {"vae": {"name": "vae", "latent": 4, "crop_size": 32, "shrink": 2, "epochs": 2, "max_cells": 40}},
+    "encoders": {"vae": {"kind": "vae", "latent": 4, "crop_size": 32, "shrink": 2, "epochs": 2, "max_cells": 40}},
     "spaces": {"cellprofiler": {"of": "cells"}, "vae": {"of": "embedding"}, "cell_count": {"of": "cell_count"}},
     "corrections": [{"corrector": "sphering", "method": "ZCA"}],
     "evaluators": {

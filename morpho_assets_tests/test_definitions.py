@@ -26,7 +26,7 @@ GRAPH = {
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
     "projections": ("spaces", {"feature_space", "corrected_profiles"}),
-    "evaluation": ("evaluation", {"feature_space", "corrected_profiles"}),
+    "evaluation": ("evaluation", {"encoder", "feature_space", "corrected_profiles"}),
     "report": ("evaluation", {"encoder", "feature_space", "corrected_profiles", "projections", "evaluation"}),
     "catalog": ("catalog", {"treatment_profiles", "report"}),
 }

@@ -95,6 +95,10 @@ def test_the_report_is_one_page_without_the_network(demo):
     assert "Quick study" in page
     assert "normalized on" in page
     assert "Before and after each correction" in page
+    assert page.count("Learning added") == 1
+    assert "in the space vae (replicates)" in page
+    assert "with drawn weights (vae_untrained)" in page
+    assert "No encoder was told a treatment." in page
     assert page.count("<img") >= 8
     assert 'src="http' not in page
     assert 'href="http' not in page

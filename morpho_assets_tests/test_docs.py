@@ -54,13 +54,16 @@ def test_every_command_runs(demo, script):
             demo[0].run(*arguments)
 
 
-SETTINGS_PAGES = ("README.md", "configuration.md", "deployment.md", "inputs.md", "planning.md", "profiles.md")
+SETTINGS_PAGES = (
+    "README.md", "configuration.md", "deployment.md", "encoders.md", "inputs.md", "planning.md", "profiles.md",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    if "name" not in content and ("corrections" in content or "spaces" in content):  # a part of a study
+    part = {"corrections", "encoders", "spaces"} & set(content)
+    if "name" not in content and part:  # a part of a study
         content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings
     model.model_validate(content)

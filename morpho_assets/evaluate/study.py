@@ -32,8 +32,11 @@ from morpho_assets.evaluate.metrics import (
 from morpho_assets.evaluate.sites import evaluate_sites
 from morpho_assets.gallery.truth import read_truth, truth_folders
 from morpho_assets.imaging.sites import plate_reader
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
+from morpho_assets.learn.kinds import UNTRAINED
+from morpho_assets.learn.seen import encoders_of, what_was_seen
 from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
 from morpho_assets.profiles.refit import Refit
@@ -60,9 +63,11 @@ def evaluate_study(work: Work) -> None:
     of sites are scored as `evaluate_sites` says, which `note` repeats in every row.
     Treatments that a correction was tuned on are left out. What a step changes stands in rows of scope
     `against <the step before>`, paired by treatment; so are spaces after their last step: each against its shuffled
-    twin, the cell count and the first space, and those of networks against each other. Evaluators of plates see the
-    plates once, as variant `plates`; those of truth see the whole study beside what is known of simulated plates, as
-    variant `truth`, and write nothing of real ones. InputError names the evaluator and the variant.
+    twin, the cell count and the first space, and those of networks against each other; and each of an encoder against
+    its untrained twin, which is what learning adds. `encoder_saw` says what a space's encoders have seen of what is
+    scored. Evaluators of plates see the plates once, as variant `plates`; those of truth see the whole study beside
+    what is known of simulated plates, as variant `truth`, and write nothing of real ones. InputError names the
+    evaluator and the variant.
     """
     inputs, study, asked = work.inputs, work.key, work.settings
     steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
@@ -75,9 +80,13 @@ def evaluate_study(work: Work) -> None:
     number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
     total, done = (1 + asked.shuffles) * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
     common: dict[str, list[str]] = {}
+    saw: dict[str, str | None] = {}
+    encoders, wells = _encoders(inputs, study, asked.spaces, list(work.source))
     for each in _variants(Chains(inputs, study, asked.spaces, asked.corrections, seed), steps):
         if each.processed:
             common[each.space] = [each.space_variant, each.name]
+        of_space = encoders.filter(pl.col("encoder").is_in(encoders_of(asked.spaces, each.space)))
+        saw |= dict.fromkeys((each.name, f"{each.name}, {SHUFFLED}"), what_was_seen(of_space, wells, each.made[0]))
         shuffles = _shuffles(each.made, range(seed, seed + asked.shuffles))
         for variant, draws in ((each.name, iter([each.made])), (f"{each.name}, {SHUFFLED}", shuffles)):
             found: dict[str, list[tuple[Evaluation, str | None]]] = {evaluator: [] for evaluator in of_profiles}
@@ -101,8 +110,10 @@ def evaluate_study(work: Work) -> None:
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
     chains = [[variant_name(space, step) for step in names] for space, names in steps.items()]
     compared = _compared(asked.spaces, {space: names[-1] for space, names in zip(steps, chains, strict=True)})
+    compared += _twins(chains, common)
     metrics += _changes(study, scored, [*chains, *common.values(), *compared], of_profiles, seed)
-    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
+    plates = work.source.items() if of_plates else ()
+    readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in plates}
     for evaluator, settings in of_plates.items():
         place = {"study": pl.lit(study), "variant": pl.lit(PLATES), "evaluator": pl.lit(evaluator)}
         with _named(study, evaluator, PLATES):
@@ -121,12 +132,39 @@ def evaluate_study(work: Work) -> None:
         work.progress("evaluation", done, total)
     frame = pl.concat(metrics, how="diagonal") if metrics else table("metrics").empty()
     work.write("clusters", pl.concat(clusters) if clusters else table("clusters").empty())
-    work.write("treatments", pl.concat(treatments) if treatments else table("treatments").empty())
-    work.write("treatment_scores", scored)
+    of_treatments = pl.concat(treatments) if treatments else table("treatments").empty()
+    work.write("treatments", _marked(of_treatments, saw))
+    work.write("treatment_scores", _marked(scored, saw))
     for name, frames in of_doses.items():
         work.write(name, pl.concat(frames) if frames else table(name).empty())
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())
-    work.write("metrics", frame)
+    work.write("metrics", _marked(frame, saw))
+
+
+def _encoders(
+    inputs: Snapshot, study: str, spaces: Mapping[str, SpaceConfig], plates: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The encoders of the study, and the wells of its plates; no rows where no space is of an encoder."""
+    if not any(encoders_of(spaces, name) for name in spaces):
+        return table("encoders").empty(), table("wells").empty()
+    return inputs.read("encoders", study), inputs.scan("wells", plates).collect()
+
+
+def _marked(rows: pl.DataFrame, saw: Mapping[str, str | None]) -> pl.DataFrame:
+    """Rows with what the encoders of their variant saw of what is scored."""
+    seen = pl.col("variant").replace_strict(dict(saw), default=None, return_dtype=pl.String)
+    return rows.with_columns(seen.alias("encoder_saw")) if rows.height else rows
+
+
+def _twins(chains: Iterable[Sequence[str]], common: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Pairs of a variant of an untrained twin and the same variant of its encoder's space: what learning added."""
+    names = {chain[0]: [*chain, *common.get(chain[0], [])[1:]] for chain in chains}
+    pairs = []
+    for space, variants in names.items():
+        twin = f"{space}{UNTRAINED}"
+        if twin in names:
+            pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
+    return pairs
 
 
 def _shuffles(made: Made, seeds: Iterable[int]) -> Iterator[Made]:
@@ -192,8 +230,8 @@ def _compared(spaces: Mapping[str, SpaceConfig], last: Mapping[str, str]) -> lis
 def _changes(
     study: str, scored: pl.DataFrame, chains: Iterable[Sequence[str]], evaluators: Iterable[str], seed: int
 ) -> Iterator[pl.DataFrame]:
-    """Metric rows of every variant of a chain but its first: what it changed, paired by treatment."""
-    pairs = [pair for variants in chains for pair in pairwise(variants)]
+    """Metric rows of every variant of a chain but its first: what it changed, paired by treatment; once for a pair."""
+    pairs = dict.fromkeys(pair for variants in chains for pair in pairwise(variants))
     for evaluator, (last, variant) in product(evaluators, pairs):
         before, after = (
             scored.filter(evaluator=evaluator, variant=name).select(*SCORES_SCHEMA) for name in (last, variant)

@@ -130,6 +130,12 @@ SERIES = Column("series", pl.Int32, "image within a file that holds several, fro
 FRAME = Column("frame", pl.Int32, "page or plane of the file that shows the channel, from 0; null: the only one")
 OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
 STUDY = Column("study", pl.String, "name of the study")
+ENCODER_SAW = Column(
+    "encoder_saw",
+    pl.String,
+    "what the space's encoders saw of the scored wells: wells, treatments, compounds, labels, or nothing; null without "
+    "an encoder",
+)
 ANNOTATION = Family("Metadata_", pl.String, "annotation from the platemap and the external metadata")
 WELL_ANNOTATION = (
     Column("Metadata_Row", pl.Int32, "row of the well on the plate, from 1"),
@@ -384,15 +390,22 @@ _TABLES = (
     Table(
         "encoders",
         "study",
-        "One row per encoder of a study: its checkpoint and how its training went.",
+        "One row per encoder of a study: its card and weights, what it has seen, and how its training went.",
         ("study", "encoder"),
         (
             STUDY,
             Column("encoder", pl.String, "name of the encoder"),
-            Column("path", pl.String, "the checkpoint, relative to the lake's root", is_file=True),
-            Column("sha256", pl.String, "hash of weights and scaling: equal for equal encoders"),
-            Column("cells", pl.Int32, "cells it was trained on", "cells"),
-            Column("best_epoch", pl.Int32, "epoch whose weights were kept; 0 for an untrained network"),
+            Column("kind", pl.String, "imagenet, patches, file or vae"),
+            Column("untrained", pl.Boolean, "whether its weights are as drawn: what learning adds is the difference"),
+            Column("path", pl.String, "its card (JSON), relative to the lake's root", is_file=True),
+            Column("weights", pl.String, "its weights (safetensors), likewise", is_file=True),
+            Column("sha256", pl.String, "hash of weights, inputs and settings: equal for equal encoders"),
+            Column("numbers", pl.Int32, "length of an embedding"),
+            Column("cells", pl.Int32, "cells that weights, scaling or components were made from", "cells"),
+            Column("wells", pl.List(pl.String), "their wells: plate and well, with a blank between"),
+            Column("labels", pl.List(pl.String), "treatments that it was told"),
+            Column("licence", pl.String, "terms of the weights"),
+            Column("best_epoch", pl.Int32, "epoch whose weights were kept; 0 where no epochs were trained"),
             Column("split", pl.String, "what was held out to validate: group (well), cell or none"),
             Column("train_loss", pl.List(pl.Float64), "loss per epoch on training cells"),
             Column("validation_loss", pl.List(pl.Float64), "loss per epoch on held-out wells"),
@@ -540,6 +553,7 @@ _TABLES = (
             Column("n_profiles", pl.Int32, "replicates that were queries"),
             Column("n_positives", pl.Float64, "partners of a query, mean"),
             Column("n_total", pl.Float64, "partners and controls of a query, mean"),
+            ENCODER_SAW,
         ),
     ),
     Table(
@@ -557,6 +571,7 @@ _TABLES = (
             ),
             Column("value", pl.Float64, "its value"),
             Column("chance", pl.Float64, "what chance gives in the mean"),
+            ENCODER_SAW,
         ),
     ),
     Table(
@@ -640,6 +655,7 @@ _TABLES = (
             Column("at_most", pl.Float64, "bound that the value must not pass; likewise"),
             Column("holds", pl.Boolean, "whether it keeps its bound, or raises no flag; null where it has neither"),
             Column("note", pl.String, "what has to be known to read the score; null: nothing"),
+            ENCODER_SAW,
         ),
     ),
     Table(

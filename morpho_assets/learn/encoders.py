@@ -1,309 +1,273 @@
-"""The encoder seam: what turns cell crops into embeddings, how one is trained, kept in a file and loaded again.
+"""The encoder seam: what turns cells into embeddings, how one is fitted, kept in two files and loaded again.
 
-An encoder is a row of `ENCODERS`: a network and whether it is trained. `docs/encoders.md` says how to add one.
+`docs/encoders.md` says which there are, and how to add one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from morpho_assets.errors import InputError
-from morpho_assets.learn.crops import Scaling, fit_scaling, scale_crops
-from morpho_assets.learn.splits import sample_by_group, split_by_group
+from morpho_assets.learn.cards import FORMAT, Card, Inputs, Losses, Seen, digest_of, versions
+from morpho_assets.learn.cells import Cells
+from morpho_assets.learn.crops import Scaling, fit_scaling, scale_crops, scale_each
+from morpho_assets.learn.kinds import EncoderConfig, kind_of
+from morpho_assets.learn.lesson import Forward, Lesson, Progress, Weights
+from morpho_assets.learn.splits import Split, sample_by_group, split_by_group
 
-if TYPE_CHECKING:
-    import torch
-
-    from morpho_assets.learn.training import History, Progress
-
-CHECKPOINT_FORMAT = "morpho-assets encoder 1"
-ENCODE_BATCH = 256
-
-
-class EncoderConfig(BaseModel):
-    """Settings of one encoder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field("vae", description="Encoder, a name of the registry: vae, or random_init (the same, untrained)")
-    latent: int = Field(32, ge=1, description="Numbers in the latent code; an invariant embedding has twice as many")
-    invariant: bool = Field(
-        True,
-        description="Embed by mean and spread of the code over the eight orientations; false: by the code as it lies",
-    )
-    crop_size: int = Field(96, ge=8, description="Side of the window cut around a cell, in pixels of the site image")
-    shrink: int = Field(
-        2, ge=1, description="Pixels averaged along each side before encoding; crop_size / shrink is a multiple of 8"
-    )
-    mask_neighbours: bool = Field(False, description="Blank the pixels of other cells in a window")
-    max_cells: int = Field(20_000, ge=2, description="Cells to train on at most, drawn evenly from the groups")
-    epochs: int = Field(30, ge=1, description="Passes over the training cells at most")
-    min_epochs: int = Field(5, ge=1, description="Passes before early stopping may stop")
-    patience: int = Field(5, ge=1, description="Passes without a better validation loss before it stops")
-    batch: int = Field(32, ge=1, description="Cells per training step")
-    learning_rate: float = Field(2e-3, gt=0, description="Step size of Adam")
-    beta: float = Field(
-        1.0, ge=0, description="Weight of the divergence from the prior; 1 is the VAE, above it a beta-VAE"
-    )
-    validation: float = Field(0.2, gt=0, lt=1, description="Share of the groups (wells, plates) held out to validate")
-    percentiles: tuple[float, float] = Field(
-        (1.0, 99.8), description="Percentiles of the training intensities that become 0 and 1, per channel"
-    )
-    seed: int = Field(0, ge=0, description="Seed of weights, split, order and noise")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to compute; auto takes a GPU if there is one"
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> EncoderConfig:
-        if self.crop_size % (8 * self.shrink):
-            raise ValueError(f"crop_size {self.crop_size} must be a multiple of 8 x shrink ({8 * self.shrink})")
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100:
-            raise ValueError(f"percentiles {low}, {high} must rise within 0 to 100")
-        return self
-
-    @property
-    def input_size(self) -> int:
-        """Side of the crops that the network sees, in its own pixels."""
-        return self.crop_size // self.shrink
-
-    @property
-    def dimensions(self) -> int:
-        """Numbers in an embedding."""
-        return 2 * self.latent if self.invariant else self.latent
-
-
-class Encoder(Protocol):
-    """Crops of raw intensities (n, C, S, S) float32 -> embeddings (n, d) float32."""
-
-    def encode(self, crops: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-
-class Network(Protocol):
-    """What a torch module offers to be an encoder; the rest of its face is `torch.nn.Module`'s."""
-
-    def embed(self, crops: torch.Tensor) -> torch.Tensor: ...
-    def loss(self, crops: torch.Tensor, generator: torch.Generator) -> torch.Tensor: ...
-    def parameters(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-    def train(self) -> Any: ...
-    def eval(self) -> Any: ...
-    def to(self, *args: Any, **kwargs: Any) -> Any: ...
+SEEDS_OF_UNTRAINED = 3
+"""An untrained network is the best of so many: one unlucky draw would flatter what learning adds."""
+CELLS_AT_ONCE = 256
+SMALLEST_SPREAD = 1e-4
+"""Relative to the most spread of an embedding's numbers: below it there is rounding, which one scale would blow up."""
+_CENTRE, _LOADINGS = "components.centre", "components.loadings"
 
 
 @dataclass(frozen=True)
-class EncoderKind:
-    """A row of the registry: how to build the network for a config and a number of channels; whether to train it."""
+class Trained:
+    """An encoder with all it needs: its card, its weights, and its forward pass."""
 
-    build: Callable[[EncoderConfig, int], Network]
-    trains: bool
+    card: Card
+    weights: Weights
+    forward: Forward
 
+    def encode(self, cells: Cells, scaling: Scaling | None = None) -> NDArray[np.float32]:
+        """Embed cells: (n, card.numbers) float32.
 
-def _conv_vae(config: EncoderConfig, channels: int) -> Network:
-    from morpho_assets.learn.vae import ConvVae
-
-    return ConvVae(channels, config.input_size, config.latent, config.beta)
-
-
-ENCODERS: dict[str, EncoderKind] = {
-    "vae": EncoderKind(_conv_vae, trains=True),
-    # What training adds is the difference from this: the same network with its weights as drawn.
-    "random_init": EncoderKind(_conv_vae, trains=False),
-}
-
-
-@dataclass(frozen=True)
-class TrainedEncoder:
-    """A network with all it needs to encode, and the record of how it came about.
-
-    `channels` names the channels in order; `plates` those it has seen; `split` what was held out whole to validate
-    ("group", "cell", or "none" for an untrained network).
-    """
-
-    config: EncoderConfig
-    channels: tuple[str, ...]
-    plates: tuple[str, ...]
-    scaling: Scaling
-    split: str
-    history: History
-    network: Network
-    device: torch.device
-
-    def encode(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed (n, C, S, S) raw intensities: (n, config.dimensions) float32.
-
-        An invariant embedding is the mean and then the standard deviation of the latent code over the eight rotations
-        and mirrorings of the crop: a turned cell has the same one. No crops give (0, d); a crop with a NaN gives a
-        row of NaN. Raises InputError for other channels or another size.
+        `scaling` is that of the cells' plate (`fit_scaling` of its control wells' windows) where the card asks for the
+        controls'. Channels are taken by name, in the card's order. No cells give (0, d); a window with a NaN gives a
+        row of NaN. Raises InputError for a channel that is not there, windows of another size, missing own pixels and
+        a missing scaling.
         """
-        import torch
-
-        side = self.config.input_size
-        expected = (len(self.channels), side, side)
-        if crops.shape[1:] != expected:
-            do = "Cut crops with the crop_size, shrink and channels of the encoder."
-            raise InputError("crops", "shape", str(crops.shape), f"(n, {', '.join(map(str, expected))})", do)
-        embeddings = np.empty((len(crops), self.config.dimensions), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(crops), ENCODE_BATCH):
-                batch = torch.from_numpy(scale_crops(crops[start : start + ENCODE_BATCH], self.scaling)).to(self.device)
-                embeddings[start : start + ENCODE_BATCH] = self._embed(batch).cpu().numpy()
-        return embeddings
-
-    def _embed(self, batch: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        if not self.config.invariant:
-            return self.network.embed(batch)
-        turned = [torch.rot90(image, turns, dims=(2, 3)) for image in (batch, batch.flip(3)) for turns in range(4)]
-        codes = torch.stack([self.network.embed(image) for image in turned])  # (8, n, latent)
-        return torch.cat([codes.mean(dim=0), codes.std(dim=0)], dim=1)  # (n, 2 latent)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the weights and the scaling: equal for encoders that give equal embeddings."""
-        digest = hashlib.sha256(repr(asdict(self.scaling)).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        inputs, config = self.card.inputs, self.card.config
+        cells = cells.seeing(inputs.channels, config.side, inputs.own_pixels)
+        if inputs.scaling == "training":
+            assert inputs.low is not None
+            assert inputs.high is not None
+            scaling = Scaling(inputs.low, inputs.high)
+        vectors = np.empty((len(cells), self.card.numbers), dtype=np.float32)
+        for start in range(0, len(cells), CELLS_AT_ONCE):
+            part = cells[start : start + CELLS_AT_ONCE]
+            crops = _scaled(part.crops, config, scaling)
+            unknown = np.isnan(crops).any(axis=(1, 2, 3))
+            crops[unknown] = 0
+            found = _reduced(self.forward(crops, part.own), self.weights)
+            found[unknown] = np.nan
+            vectors[start : start + CELLS_AT_ONCE] = found
+        return vectors
 
 
-def train_encoder(
-    crops: NDArray[np.float32],
+def fit_encoder(
     config: EncoderConfig,
+    cells: Cells,
+    labels: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    split: Split | None = None,
+    scalings: Mapping[str, Scaling] | None = None,
     progress: Progress | None = None,
-    *,
-    channels: Sequence[str] = (),
-    plates: Sequence[str] = (),
-) -> TrainedEncoder:
-    """Train the encoder that `config` names on (n, C, S, S) raw intensities; S is `config.input_size`.
+) -> Trained:
+    """Fit the encoder that `config` describes on cells of raw intensities.
 
-    `groups` (n,) names the well or plate of each cell: whole groups validate, and only training cells fit the scaling.
-    `channels` names the C channels (default "1".."C"); `plates` is recorded as seen. `progress` is called after every
-    epoch. Raises InputError for an unknown name, fewer than two crops, crops of another shape and an absent GPU.
+    `groups` (n,) names the well of each cell ("plate well"): whole wells validate, unless `split` says which rows do.
+    `labels` (n,) names treatments; an encoder that is told none does not get them. `scalings` holds each plate's
+    scaling for `scaling: controls`. Only training rows fit scaling and components. An untrained encoder is the best of
+    three seeds, by how well halves of the training wells recognise each other. `progress` is called after every epoch.
+    Raises InputError for fewer than two cells, windows that do not fit, labels that are needed and absent, an absent
+    GPU.
     """
-    import torch
+    from morpho_assets.learn.tensors import device_named
 
-    from morpho_assets.learn.training import History, train_network
-
-    kind = _kind(config.name)
-    device = _device(config.device)
-    names = tuple(channels) or tuple(str(number + 1) for number in range(crops.shape[1] if crops.ndim == 4 else 0))
-    _check_training_crops(crops, config, names)
-    labels = None if groups is None else np.asarray(groups)
-    if len(crops) > config.max_cells:
-        rows = sample_by_group(np.zeros(len(crops)) if labels is None else labels, config.max_cells, config.seed)
-        crops, labels = crops[rows], None if labels is None else labels[rows]
-    split = split_by_group(len(crops), labels, config.validation, config.seed)
-    scaling = fit_scaling(crops[split.train], config.percentiles)
-    with torch.random.fork_rng(devices=[]):  # initial weights come from torch's global state: lend it our seed
-        torch.manual_seed(config.seed)
-        network = kind.build(config, len(names)).to(device, memory_format=torch.channels_last)
-    history = train_network(network, crops, split, scaling, config, device, progress) if kind.trains else History()
-    network.eval()
-    unit = split.unit if kind.trains else "none"
-    return TrainedEncoder(config, names, tuple(plates), scaling, unit, history, network, device)
-
-
-def save_encoder(trained: TrainedEncoder) -> bytes:
-    """One file that suffices to encode: weights, config, channels, scaling, plates seen, losses. No pickled code."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "format": CHECKPOINT_FORMAT,
-            "weights": {name: tensor.cpu() for name, tensor in trained.network.state_dict().items()},
-            "config": trained.config.model_dump(mode="json"),
-            "channels": list(trained.channels),
-            "plates": list(trained.plates),
-            "scaling": asdict(trained.scaling),
-            "split": trained.split,
-            "history": asdict(trained.history),
-            "sha256": trained.sha256,
-        },
-        buffer,
+    device = device_named(config.device)
+    cells = cells.seeing(config.channels or cells.channels, config.side, config.sees_own_pixels)
+    if len(cells) < 2:
+        do = "Check the masks of the wells that it trains on."
+        raise InputError("encoder", "cells", str(len(cells)), "at least 2 cells", do)
+    names, told = _texts(groups), _texts(labels) if config.uses_labels else None
+    if len(cells) > config.max_cells and split is None:
+        rows = sample_by_group(np.zeros(len(cells)) if names is None else names, config.max_cells, config.seed)
+        cells, names, told = cells[rows], _of(names, rows), _of(told, rows)
+    split = split or split_by_group(len(cells), names, config.validation, config.seed)
+    own_scaling = fit_scaling(cells.crops[split.train], config.percentiles) if config.scaling == "training" else None
+    crops = _scaled_by_plate(cells, config, own_scaling, scalings)
+    lesson = Lesson(crops, cells.own, _conditions(config, cells, told), split)
+    seeds = range(config.seed, config.seed + (SEEDS_OF_UNTRAINED if config.untrained else 1))
+    kind, best = kind_of(config), -1.0
+    for seed in seeds:
+        learned = kind.learn(config, lesson, seed, device, progress)
+        forward = kind.forward(config, learned.weights, crops.shape[1], device)
+        components, vectors = _components(config, forward, lesson)
+        score = recognised(vectors, _of(names, split.train)) if len(seeds) > 1 else 0.0
+        if score > best:
+            best, chosen, made = score, seed, (learned, forward, components, vectors.shape[1])
+    learned, forward, components, numbers = made
+    inputs = Inputs(
+        channels=cells.channels, crop_size=config.crop_size, shrink=config.shrink, own_pixels=config.sees_own_pixels,
+        neighbours=config.neighbours, scaling=config.scaling, percentiles=config.percentiles,
+        low=own_scaling.low if own_scaling else None, high=own_scaling.high if own_scaling else None,
+    )  # fmt: skip
+    weights = {**learned.weights, **components}
+    trains = bool(learned.history.train)
+    seen = Seen(
+        cells=len(cells),
+        plates=() if cells.plates is None else tuple(map(str, np.unique(cells.plates))),
+        wells=() if names is None else tuple(map(str, np.unique(names))),
+        validation_wells=tuple(map(str, np.unique(names[split.validation]))) if names is not None and trains else (),
+        split=split.unit if trains else "none",
+        labels=() if told is None else tuple(map(str, np.unique(told))),
     )
-    return buffer.getvalue()
+    history = learned.history
+    card = Card(
+        kind=config.kind, architecture=kind.architecture(config), numbers=numbers, inputs=inputs, config=config,
+        seen=seen, drawn_seed=chosen if config.untrained else None, licence=kind.licence(config),
+        losses=Losses(train=history.train, validation=history.validation, best_epoch=history.best_epoch),
+        sha256=digest_of(_weights_file(weights), inputs, config), versions=versions(),
+    )  # fmt: skip
+    return Trained(card, weights, forward)
+
+
+def save_encoder(trained: Trained) -> tuple[bytes, bytes]:
+    """The card (JSON) and the weights (safetensors): the two files that suffice to encode."""
+    return trained.card.model_dump_json(indent=2).encode(), _weights_file(trained.weights)
 
 
 def load_encoder(
-    data: bytes, file: object = "encoder checkpoint", device: Literal["auto", "cpu", "cuda"] = "auto"
-) -> TrainedEncoder:
-    """The encoder in the bytes of a checkpoint; `file` names it in errors.
+    card: bytes, weights: bytes, file: object = "encoder card", device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> Trained:
+    """The encoder of a card and its weights; `file` names them in errors.
 
-    Raises InputError for bytes that are no checkpoint of `save_encoder`, that are damaged, or whose weights do not fit
-    their config. Loading runs no code from the file (torch's weights_only).
+    Raises InputError for bytes that are no card or no safetensors, and for weights that are not the card's. Loading
+    runs no code from the files.
     """
-    import torch
+    import safetensors
+    from safetensors.numpy import load
 
-    from morpho_assets.learn.training import History
+    from morpho_assets.learn.tensors import device_named
 
-    expected, do = "a checkpoint written by morpho-assets", "Point to the file that the encoder asset wrote."
+    expected, do = f"a card of {FORMAT!r}", "Point to the two files that the encoder stage wrote."
     try:
-        content = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(file, "", f"bytes that torch cannot read ({_first_line(error)})", expected, do) from error
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        keys = ", ".join(sorted(map(str, content))[:5]) if isinstance(content, dict) else type(content).__name__
-        raise InputError(file, "format", f"another file ({keys})", f"{expected} ({CHECKPOINT_FORMAT!r})", do)
+        read = Card.model_validate_json(card)
+    except ValidationError as error:
+        raise InputError(file, "", f"no card ({_first_line(error)})", expected, do) from error
     try:
-        config = EncoderConfig.model_validate(content["config"])
-        channels = tuple(content["channels"])
-        network = _kind(config.name).build(config, len(channels))
-        network.load_state_dict(content["weights"])
-        scaling = Scaling(**{name: tuple(values) for name, values in content["scaling"].items()})
-        history = History(**content["history"])
-        plates, split, sha256 = tuple(content["plates"]), content["split"], content["sha256"]
-    except (ValidationError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(file, "", f"parts that do not fit ({_first_line(error)})", expected, do) from error
-    target = _device(device)
-    network.to(target, memory_format=torch.channels_last)
-    network.eval()
-    encoder = TrainedEncoder(config, channels, plates, scaling, split, history, network, target)
-    if encoder.sha256 != sha256:
-        raise InputError(file, "sha256", encoder.sha256[:12], f"{sha256[:12]}, as recorded", "Fetch or train it again.")
-    return encoder
+        arrays = dict(load(weights))
+    except safetensors.SafetensorError as error:
+        raise InputError(file, "weights", f"bytes that cannot be read ({error})", "safetensors", do) from error
+    found = digest_of(weights, read.inputs, read.config)
+    if found != read.sha256:
+        raise InputError(file, "sha256", found[:12], f"{read.sha256[:12]}, as recorded", "Fetch or fit it again.")
+    own = {name: array for name, array in arrays.items() if name not in (_CENTRE, _LOADINGS)}
+    channels = len(read.inputs.channels)
+    try:
+        forward = kind_of(read.config).forward(read.config, own, channels, device_named(device))
+    except (RuntimeError, KeyError) as error:
+        raise InputError(file, "weights", f"weights that do not fit ({_first_line(error)})", expected, do) from error
+    return Trained(read, arrays, forward)
 
 
-def _kind(name: str) -> EncoderKind:
-    if name not in ENCODERS:
-        raise InputError("encoder", "name", repr(name), f"one of {', '.join(ENCODERS)}", "Name one of these.")
-    return ENCODERS[name]
+def recognised(vectors: NDArray[np.floating], groups: NDArray[np.str_] | None) -> float:
+    """How well halves of wells recognise each other: the share of wells whose one half of cells, averaged, has its own
+    other half as the nearest of all wells' (cosine, features on one scale). No labels are needed, and no other wells.
+
+    `vectors` (n, d). 0 where fewer than two wells have two cells. Used to choose between draws on training wells.
+    """
+    if groups is None or not len(vectors):
+        return 0.0
+    spread = vectors.std(axis=0)
+    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    wells = [np.flatnonzero(groups == name) for name in np.unique(groups)]
+    halves = [(scaled[rows[::2]].mean(axis=0), scaled[rows[1::2]].mean(axis=0)) for rows in wells if len(rows) > 1]
+    if len(halves) < 2:
+        return 0.0
+    first, second = (_unit(np.stack(half)) for half in zip(*halves, strict=True))
+    return float(np.mean((first @ second.T).argmax(axis=1) == np.arange(len(first))))
 
 
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        do = "Use device: auto or cpu, or install a CUDA build of torch."
-        raise InputError("encoder", "device", "no GPU that torch can use", "a CUDA GPU for device: cuda", do)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _check_training_crops(crops: NDArray[np.float32], config: EncoderConfig, channels: tuple[str, ...]) -> None:
-    side = config.input_size
-    if crops.shape[1:] != (len(channels), side, side) or len(crops) < 2:
-        expected = f"at least 2 crops, (n, {len(channels) or 'channels'}, {side}, {side})"
-        raise InputError(
-            "crops", "shape", str(crops.shape), expected, "Cut crops with crop_size and shrink of the encoder."
-        )
+def _scaled(crops: NDArray[np.float32], config: EncoderConfig, scaling: Scaling | None) -> NDArray[np.float32]:
+    if config.scaling == "image":
+        return scale_each(crops, config.percentiles)
+    if scaling is None:
+        do = "Give `fit_scaling` of windows of the plate's control wells, or use another `scaling`."
+        raise InputError("encoder", "scaling", "no scaling", "that of the plate's controls, as the card says", do)
+    return scale_crops(crops, scaling)
+
+
+def _scaled_by_plate(
+    cells: Cells, config: EncoderConfig, own: Scaling | None, scalings: Mapping[str, Scaling] | None
+) -> NDArray[np.float32]:
+    if config.scaling != "controls":
+        return _scaled(cells.crops, config, own)
+    plates = np.full(len(cells), "") if cells.plates is None else cells.plates
+    crops = np.empty_like(cells.crops)
+    for plate in np.unique(plates):
+        rows = np.flatnonzero(plates == plate)
+        crops[rows] = _scaled(cells.crops[rows], config, (scalings or {}).get(str(plate)))
+    return crops
+
+
+def _conditions(config: EncoderConfig, cells: Cells, told: NDArray[np.str_] | None) -> NDArray[np.int64] | None:
+    """(n,) number of what a conditional encoder is told of each cell."""
+    condition = getattr(config, "condition", None)
+    if condition is None:
+        return None
+    names = told if condition == "treatment" else cells.plates
+    if names is None:
+        do = "Give `labels`." if condition == "treatment" else "Name each cell's plate."
+        raise InputError("encoder", "condition", f"cells without a {condition}", f"the {condition} of each", do)
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tuple[Weights, NDArray[np.floating[Any]]]:
+    """The principal components of the training cells, numbers on one scale, as arrays (none where they are not asked
+    for); and these cells' embeddings."""
+    rows = lesson.split.train
+    parts = [rows[start : start + CELLS_AT_ONCE] for start in range(0, len(rows), CELLS_AT_ONCE)]
+    vectors = np.concatenate(
+        [forward(lesson.crops[part], None if lesson.own is None else lesson.own[part]) for part in parts]
+    )
+    if config.components is None:
+        return {}, vectors
+    from sklearn.decomposition import PCA
+
+    mean, spread = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    scale = np.where(spread > SMALLEST_SPREAD * max(float(spread.max()), 1e-30), spread, np.inf)
+    kept = min(config.components, *vectors.shape)
+    pca = PCA(kept, svd_solver="randomized" if kept < min(vectors.shape) else "full", random_state=config.seed)
+    with np.errstate(invalid="ignore"):  # cells that are all the same have no variance to share out
+        pca.fit((vectors - mean) / scale)
+    loadings = np.ascontiguousarray(pca.components_ / scale, np.float32)
+    found: Weights = {_CENTRE: mean.astype(np.float32), _LOADINGS: loadings}
+    return found, _reduced(vectors, found)
+
+
+def _reduced(vectors: NDArray[np.floating], weights: Weights) -> NDArray[np.float32]:
+    if _LOADINGS not in weights:
+        return np.asarray(vectors, np.float32)
+    centre, loadings = (np.asarray(weights[name], np.float32) for name in (_CENTRE, _LOADINGS))
+    return np.asarray((vectors - centre) @ loadings.T, np.float32)
+
+
+def _weights_file(weights: Weights) -> bytes:
+    from safetensors.numpy import save
+
+    return bytes(save({name: np.ascontiguousarray(array) for name, array in weights.items()}))
+
+
+def _texts(names: ArrayLike | None) -> NDArray[np.str_] | None:
+    return None if names is None else np.asarray(names).astype(str)
+
+
+def _of(names: NDArray[np.str_] | None, rows: NDArray[np.int64]) -> NDArray[np.str_] | None:
+    return None if names is None else names[rows]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,65 +1,122 @@
-"""A small convolutional variational autoencoder for cell crops (Kingma and Welling, arXiv 1312.6114).
-
-Three halvings, no batch normalisation (a third of the time on a CPU, and a crop's embedding never depends on its
-batch). The reconstruction term is the Gaussian likelihood at its best variance, so there is no weight to tune between
-sharpness and regularity (Rybkin and others, "sigma-VAE", arXiv 2006.13202).
-"""
+"""A variational autoencoder of cell windows: it learns to redraw a cell from a few numbers, no labels needed."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, Self
 
-WIDTHS = (16, 32, 64)
-# Mean squared error below which sharper is no longer better: one grey level of 8 bits is 1.5e-5.
-ERROR_FLOOR = 1e-6
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from morpho_assets.learn.config import CellEncoderConfig
+from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
-class ConvVae(nn.Module):
-    """(n, C, S, S) crops scaled to [0, 1] -> latent mean (n, d); S is a multiple of 8."""
+if TYPE_CHECKING:
+    import torch
 
-    def __init__(self, channels: int, size: int, latent: int, beta: float) -> None:
-        super().__init__()
-        self.beta = beta
-        small, (first, second, third) = size // 8, WIDTHS
-        self.encoder = nn.Sequential(
-            _halve(channels, first),  # (n, 16, S/2, S/2)
-            _halve(first, second),  # (n, 32, S/4, S/4)
-            _halve(second, third),  # (n, 64, S/8, S/8)
-            nn.Flatten(),
-            nn.Linear(third * small * small, 2 * latent),  # (n, 2d): mean and log variance
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(latent, third * small * small),
-            nn.Unflatten(1, (third, small, small)),
-            nn.LeakyReLU(0.1),
-            _double(third, second),
-            _double(second, first),
-            nn.ConvTranspose2d(first, channels, 4, stride=2, padding=1),  # (n, C, S, S)
-        )
-
-    def embed(self, crops: Tensor) -> Tensor:
-        """Latent mean, (n, d)."""
-        return self.encoder(crops).chunk(2, dim=1)[0]
-
-    def reconstruct(self, crops: Tensor) -> Tensor:
-        """Crops as decoded from their latent mean, (n, C, S, S)."""
-        return self.decoder(self.embed(crops))
-
-    def loss(self, crops: Tensor, generator: torch.Generator) -> Tensor:
-        """Negative evidence lower bound in nats per pixel value, a scalar; below 0 once the error is small."""
-        mean, log_variance = self.encoder(crops).chunk(2, dim=1)  # (n, d) each
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        decoded = self.decoder(mean + noise * torch.exp(log_variance / 2))
-        error = torch.mean((decoded - crops) ** 2)
-        likelihood = torch.log(error + ERROR_FLOOR) / 2
-        divergence = (mean**2 + log_variance.exp() - log_variance - 1).sum(dim=1).mean() / 2
-        return likelihood + self.beta * divergence / crops[0].numel()
+CELLS_AT_ONCE = 64
 
 
-def _halve(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.1))
+class VaeConfig(CellEncoderConfig):
+    """A convolutional autoencoder, trained on the study's cells (Zhang: latent 64; Wang: grey_mask, latent 32)."""
+
+    kind: Literal["vae"] = Field("vae", description="the encoder")
+    shrink: int = Field(2, ge=1, description="pixels averaged along each side; the rest is a multiple of 8 pixels")
+    latent: int = Field(32, ge=1, description="numbers in the latent code; an invariant embedding has twice as many")
+    invariant: bool = Field(
+        True,
+        description="embed by mean and spread of the code over the eight orientations; false: by the code as it lies",
+    )
+    sees: Literal["stack", "grey_mask"] = Field(
+        "stack", description="the channels as they are, or their mean beside the cell's own pixels"
+    )
+    beta: float = Field(1.0, ge=0, description="weight of the divergence from the prior; above 1 it is a beta-VAE")
+    condition: Literal["plate", "treatment"] | None = Field(
+        None,
+        description="what the decoder is told, so that the code need not say it; told treatments, it has seen labels",
+    )
+    epochs: int = Field(30, ge=1, description="passes over the training cells at most")
+    min_epochs: int = Field(5, ge=1, description="passes before early stopping may stop")
+    patience: int = Field(5, ge=1, description="passes without a better validation loss before it stops")
+    batch: int = Field(32, ge=1, description="cells per training step")
+    learning_rate: float = Field(2e-3, gt=0, description="step size of Adam")
+    components: int | None = Field(None, ge=1, description="principal components that are kept; null: the code")
+    max_cells: int = Field(20_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")
+
+    @model_validator(mode="after")
+    def _halves(self) -> Self:
+        if self.side % 8:
+            raise ValueError(f"crop_size {self.crop_size} must be a multiple of 8 x shrink ({8 * self.shrink})")
+        return self
+
+    @property
+    def sees_own_pixels(self) -> bool:
+        return self.sees == "grey_mask"
+
+    @property
+    def uses_labels(self) -> bool:
+        return self.condition == "treatment"
 
 
-def _double(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.1))
+def architecture(config: VaeConfig) -> str:
+    told = f", decoder told the {config.condition}" if config.condition else ""
+    return f"convolutional VAE, pooled head, latent {config.latent}, {config.sees}{told}"
+
+
+def licence(config: VaeConfig) -> str:
+    return "none: weights drawn at random" if config.untrained else "that of the plates it learned from"
+
+
+def learn(
+    config: VaeConfig, lesson: Lesson, seed: int, device: torch.device, progress: Progress | None = None
+) -> Learned:
+    """Trained weights, or weights as drawn."""
+    from morpho_assets.learn.networks.conv_vae import ConvVae
+    from morpho_assets.learn.tensors import arrays_of, drawn, placed
+    from morpho_assets.learn.training import train_network
+
+    images = _seen(config, lesson.crops, lesson.own)
+    told = 0 if lesson.conditions is None else int(lesson.conditions.max()) + 1
+    build = lambda: ConvVae(images.shape[1], config.side, config.latent, config.beta, told)  # noqa: E731
+    network = placed(drawn(build, seed), device)
+    if config.untrained:
+        return Learned(arrays_of(network))
+    history = train_network(network, images, lesson.conditions, lesson.split, config, seed, device, progress)
+    return Learned(arrays_of(network), history)
+
+
+def forward(config: VaeConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
+    import torch
+
+    from morpho_assets.learn.networks.conv_vae import ConvVae
+    from morpho_assets.learn.tensors import filled, tensor_of
+
+    planes = 2 if config.sees == "grey_mask" else channels
+    told = weights["decoder.0.weight"].shape[1] - config.latent
+    network = filled(lambda: ConvVae(planes, config.side, config.latent, config.beta, told), weights, device)
+
+    def codes(batch: torch.Tensor) -> torch.Tensor:
+        if not config.invariant:
+            return network(batch)
+        turned = [torch.rot90(image, turns, dims=(2, 3)) for image in (batch, batch.flip(3)) for turns in range(4)]
+        each = torch.stack([network(image) for image in turned])  # (8, n, latent)
+        return torch.cat([each.mean(dim=0), each.std(dim=0)], dim=1)  # (n, 2 latent)
+
+    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        images = _seen(config, crops, own)
+        with torch.inference_mode():
+            parts = [
+                codes(tensor_of(images[start : start + CELLS_AT_ONCE], device)).cpu().numpy()
+                for start in range(0, len(images), CELLS_AT_ONCE)
+            ]
+        return np.concatenate(parts)
+
+    return embed
+
+
+def _seen(config: VaeConfig, crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """The images that the network sees and redraws."""
+    if config.sees == "stack":
+        return crops
+    assert own is not None
+    return np.stack([crops.mean(axis=1), own.astype(np.float32)], axis=1)

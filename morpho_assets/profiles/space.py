@@ -143,7 +143,7 @@ class EmbeddingSpace(_Space):
     of: Literal["embedding"] = Field(description="the source")
     encoder: str | None = Field(default=None, description="name of the study's encoder; null: that of the space's name")
     aggregate: AggregateConfig = Field(
-        default=AggregateConfig(method="mean", prefixes=("Embedding_",)), description="without `steps`: cells to wells"
+        default=AggregateConfig(prefixes=("Embedding_",)), description="without `steps`: cells to wells"
     )
     normalize: NormalizeConfig = Field(
         default=NormalizeConfig(prefixes=("Embedding_",)), description="without `steps`: the scale of each plate"

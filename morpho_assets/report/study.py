@@ -22,6 +22,7 @@ from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
+from morpho_assets.learn.kinds import UNTRAINED
 from morpho_assets.profiles.consensus import ConsensusConfig, consensus
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.normalize import NORMALIZED_ON
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from morpho_assets.studies.model import Study
 
 PAGE = "report.html"
+LEARNED = "mAP"
+"""The score by which the report says what learning added."""
 MOST_PLATES = 12  # whose heat maps are shown; all are in the table
 
 
@@ -345,6 +348,33 @@ def _encoders(results: _Results) -> list[Section]:
         for row in results.encoders.iter_rows(named=True)
         if row["train_loss"]
     ]
-    table = results.encoders.select("encoder", "cells", "best_epoch", "split", "sha256")
-    caption = "Encoders learn from crops of single cells without being told the treatment."
-    return [Section("Learned embeddings", caption, pictures, [frame_table(table, "Encoders of the study")])]
+    columns = ["encoder", "kind", "untrained", "numbers", "cells", "best_epoch", "split", "licence", "sha256"]
+    table = frame_table(results.encoders.select(columns), "Encoders of the study")
+    told = results.encoders.filter(pl.col("labels").list.len() > 0)["encoder"].to_list()
+    caption = " ".join([*_added(results), *_told(told)])
+    return [Section("Learned embeddings", caption, pictures, [table])]
+
+
+def _added(results: _Results) -> list[str]:
+    """A sentence for each space with an untrained twin: what learning added to the replicates' average precision."""
+    sentences = []
+    twins = pl.format("against {}" + UNTRAINED, "variant")
+    rows = results.metrics.filter(pl.col("metric") == LEARNED, pl.col("scope") == twins)
+    for row in rows.iter_rows(named=True):
+        twin = row["scope"].removeprefix("against ")
+        low, high = row["ci_low"], row["ci_high"]
+        sure = low is not None and not low <= 0 <= high
+        what = ("something" if row["value"] > 0 else "less than nothing") if sure else "nothing that is sure"
+        interval = "" if low is None else f" [{number(low)}, {number(high)}]"
+        sentences.append(
+            f"Learning added {what} in the space {row['variant']} ({row['evaluator']}): {number(row['value'])}"
+            f"{interval} in mean average precision over {row['n']} treatments, against the same network with drawn "
+            f"weights ({twin}). What its encoder saw of the scored wells: {row['encoder_saw']}."
+        )
+    return sentences or ["No space of an encoder was compared with its untrained twin."]
+
+
+def _told(encoders: Sequence[str]) -> list[str]:
+    if not encoders:
+        return ["No encoder was told a treatment."]
+    return [f"Told treatments of wells that are scored, which flatters it: {', '.join(encoders)}."]

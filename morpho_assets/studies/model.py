@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
-from morpho_assets.learn.encoders import EncoderConfig
+from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
@@ -45,7 +45,9 @@ class Study(_Model):
     title: str = Field(description="title of the report")
     about: str = Field("", description="a paragraph for the report: what is asked, of what")
     plates: Literal["all"] | tuple[str, ...] = Field("all", description="barcodes, or all plates with profiles")
-    encoders: dict[str, EncoderConfig] = Field(default_factory=dict, description="encoders by the name of their space")
+    encoders: dict[str, EncoderConfig] = Field(
+        default_factory=dict, description="encoders by the name of their space; each gets an untrained twin beside it"
+    )
     spaces: dict[str, SpaceConfig] = Field(description="feature spaces by name")
     corrections: tuple[CorrectorConfig, ...] = Field((), description="correctors, each applied to what the last left")
     consensus: ConsensusConfig = Field(
@@ -62,6 +64,32 @@ class Study(_Model):
     def tuning_share(self) -> float | None:
         """The share of treatments that sweeps choose on, and that are not reported; None without a sweep."""
         return tuning_share(self.spaces, self.corrections)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _twins(cls, value: Any) -> Any:
+        """Each encoder's untrained twin, and a space of it beside each space of the encoder: they need not be written.
+
+        What is there under the name of a twin stays as it is.
+        """
+        if not isinstance(value, dict) or not isinstance(value.get("encoders"), dict):
+            return value  # the fields' own validators say what is wrong
+        encoders: dict[str, Any] = {}
+        for name, encoder in value["encoders"].items():
+            encoders[name] = encoder
+            plain = dict(encoder) if isinstance(encoder, BaseModel | dict) else {}
+            if plain.get("kind") in ENCODERS and plain.get("twin", True) and not plain.get("untrained", False):
+                twin = {**plain, "untrained": True, "twin": False}
+                encoders[f"{name}{UNTRAINED}"] = value["encoders"].get(f"{name}{UNTRAINED}", twin)
+        spaces: dict[str, Any] = {}
+        for name, space in (value.get("spaces") or {}).items():
+            spaces[name] = space
+            plain = dict(space) if isinstance(space, BaseModel | dict) else {}
+            twin_of = f"{plain.get('encoder') or name}{UNTRAINED}"
+            if plain.get("of") == "embedding" and twin_of in encoders:
+                beside = {**plain, "encoder": twin_of}
+                spaces[f"{name}{UNTRAINED}"] = value["spaces"].get(f"{name}{UNTRAINED}", beside)
+        return {**value, "encoders": encoders, "spaces": spaces}
 
     @field_validator("evaluators")
     @classmethod
@@ -108,10 +136,14 @@ def load_study(name: str, folder: Path, root: Path | None = None) -> Study:
 
 
 def _located(study: Study, root: Path) -> Study:
-    """The study with the places of its files (label images, recipes of one's own) as they are meant."""
+    """The study with the places of its files (label images, recipes, weights of one's own) as they are meant."""
     evaluators = {name: _evaluator_located(settings, root) for name, settings in study.evaluators.items()}
+    encoders = {
+        name: encoder.model_copy(update={"path": resolved(encoder.path, root)}) if encoder.kind == "file" else encoder
+        for name, encoder in study.encoders.items()
+    }
     spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
-    return study.model_copy(update={"evaluators": evaluators, "spaces": spaces})
+    return study.model_copy(update={"evaluators": evaluators, "spaces": spaces, "encoders": encoders})
 
 
 def _evaluator_located(settings: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -226,3 +226,43 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
         assert metric in page
     assert "a false discovery rate of 1 % in" in page
     assert "a false discovery rate of 5 % in" in page
+
+
+def test_learning_is_compared_with_its_twin_and_what_an_encoder_saw_stands_in_every_row(tmp_path: Path) -> None:
+    """A space whose twin is noise: the gain stands paired, and each row says what was seen; the twin only controls."""
+    lake = Lake(str(tmp_path / "lake"))
+    names = [name for name in screen().columns if name.startswith("Cells_")]
+    wells = screen(seed=3).with_columns(
+        Metadata_Well=pl.concat_str(pl.lit("A"), pl.int_range(1, pl.len() + 1).over("Metadata_Plate").cast(pl.String)),
+        study=pl.lit("s"), step=pl.lit("selected"), **{f"Embedding_{i}": pl.col(n) for i, n in enumerate(names)},
+    ).drop(names)  # fmt: skip
+    noise = wells.with_columns(pl.col(f"Embedding_{i}").shuffle(seed=i) for i in range(len(names)))
+    spaces = {"deep": wells, "deep_untrained": noise}
+    profiles = pl.concat(frame.with_columns(space=pl.lit(name)) for name, frame in spaces.items())
+    commit_tables(lake, "feature_space", study("s"), {"profiles": profiles})
+    commit_tables(lake, "corrected_profiles", study("s"), {"profiles": profiles.clear()})
+    annotated = wells.select("Metadata_Plate", "Metadata_Well", "Metadata_Perturbation", "Metadata_control_type")
+    for key, rows in annotated.partition_by("Metadata_Plate", as_dict=True).items():
+        commit_tables(lake, "plate_manifest", plate(str(key[0])), {"wells": rows})
+    keys = annotated.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias("key"))
+    controls = keys.filter(Metadata_control_type="negcon")["key"].to_list()
+    for name, seen in {"deep": keys["key"].to_list(), "deep_untrained": controls}.items():
+        row = {"study": "s", "encoder": name, "wells": [seen], "labels": [["t01"] if name == "deep" else []]}
+        commit_tables(lake, "encoder", study("s", name), {"encoders": pl.DataFrame(row)})
+    vae = {"kind": "vae", "crop_size": 64}
+    config = {"name": "s", "title": "Twins", "encoders": {"deep": vae}, "spaces": {"deep": {"of": "embedding"}}}
+    made = Study.model_validate({**config, "evaluators": {"replicates": {"evaluator": "retrieval", "null_size": 100}}})
+    work = study_work(lake, "evaluation", made, dict.fromkeys(["P0", "P1", "P2", "P3"]))
+    evaluate_study(work)
+    commit_work(work)
+    metrics = last(lake, "evaluation", "metrics", "s")
+    gain = metrics.filter(variant="deep", scope="against deep_untrained", metric="mAP").row(0, named=True)
+    assert gain["ci_low"] > 0.2
+    saw = dict(metrics.select("variant", "encoder_saw").unique().iter_rows())
+    assert set(saw) >= {"deep", "deep, shuffled treatments", f"deep, {PROCESSED}"}
+    assert {name: saw[name] for name in ("deep", "deep_untrained")} == {
+        "deep": "wells, treatments, compounds, labels",
+        "deep_untrained": "nothing",
+    }
+    for name in ("treatments", "treatment_scores"):
+        assert last(lake, "evaluation", name, "s")["encoder_saw"].null_count() == 0

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morpho_assets.errors import InputError
-from morpho_assets.learn.crops import Scaling, crop_cells, fit_scaling, scale_crops
+from morpho_assets.learn.crops import Scaling, crop_cells, fit_scaling, own_pixels, scale_crops, scale_each
 
 IMAGE = np.arange(2 * 5 * 6, dtype=np.float32).reshape(2, 5, 6)
 
@@ -46,6 +46,32 @@ def test_neighbours_are_blanked_and_background_stays():
     np.testing.assert_array_equal(crops[2, 0, 2], [1, 1, 1, 1, 1])  # on background: nobody's, so nothing is blanked
     named = crop_cells(image, centers[2:], 5, labels, objects=np.array([2]))
     np.testing.assert_array_equal(named[0, 0, 2], [0, 0, 1, 1, 1])
+
+
+def test_neighbours_are_dimmed():
+    labels = np.array([[1, 1, 0, 2, 2]], dtype=np.int32)
+    crops = crop_cells(np.ones((1, 1, 5), dtype=np.float32), np.array([[0.0, 1.0]]), 5, labels, neighbours=0.25)
+    np.testing.assert_array_equal(crops[0, 0, 2], [0, 1, 1, 1, 0.25])
+
+
+def test_own_pixels_lie_where_the_window_shows_the_cell():
+    labels = np.array([[1, 1, 0, 2, 2], [1, 1, 0, 2, 2]], dtype=np.int32)
+    centers = np.array([[0.0, 1.0], [0.0, 3.0]])
+    own = own_pixels(labels, centers, 4)
+    np.testing.assert_array_equal(own[0], [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0]])
+    named = own_pixels(labels, centers, 4, objects=np.array([2, 9]), shrink=2)
+    np.testing.assert_array_equal(named, [[[0, 0], [0, 0]], [[0, 0], [0, 0]]])  # one column of two is less than half
+    assert own_pixels(labels, centers[1:], 4, objects=np.array([2]), shrink=2)[0].tolist() == [[0, 0], [0, 1]]
+
+
+def test_each_crop_on_its_own_scale_forgets_how_bright_it_is():
+    crop = np.random.default_rng(0).random((1, 2, 6, 6), dtype=np.float32)
+    scaled = scale_each(np.concatenate([crop, 3 * crop + 1]), (0, 100))
+    np.testing.assert_allclose(scaled[0], scaled[1], atol=1e-6)
+    assert scaled.min() == 0
+    assert scaled.max() == 1
+    assert not scale_each(np.full((1, 1, 2, 2), 0.5, dtype=np.float32), (0, 100)).any()
+    assert scale_each(crop[:0], (1, 99)).shape == (0, 2, 6, 6)
 
 
 def test_shrink_averages_blocks():

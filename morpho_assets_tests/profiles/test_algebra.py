@@ -339,7 +339,7 @@ def test_an_embedding_of_cells_through_a_list(lake: Lake) -> None:
         frame = keys.with_columns(vectors, study=pl.lit("s"), encoder=pl.lit("net"))
         commit_tables(lake, "embeddings", plate(key, "s/net"), {"embeddings": frame})
     steps = [{"reduce": {"components": 2}}, {"aggregate": {"method": "trimmed_mean"}}, {"normalize": {}}]
-    encoders = {"net": {"name": "random_init"}}
+    encoders = {"net": {"kind": "vae", "untrained": True}}
     spaces = {"net": {"of": "embedding"}, "mine": {"of": "embedding", "encoder": "net", "steps": steps}}
     make(lake, study_of(spaces, encoders=encoders))
     tables = tables_of(lake, "corrected_profiles")
@@ -355,8 +355,9 @@ def test_the_spaces_of_the_page_on_profiles_are_made(lake: Lake) -> None:
     for key in PLATES:
         keys = cells(lake).filter(Metadata_Plate=key).select(*KEYS, "Metadata_Site", "ObjectNumber")
         vectors = pl.Series("embedding", rng.normal(size=(keys.height, 8)).tolist(), dtype=pl.List(pl.Float32))
-        frame = keys.with_columns(vectors, study=pl.lit("s"), encoder=pl.lit("untrained"))
-        commit_tables(lake, "embeddings", plate(key, "s/untrained"), {"embeddings": frame})
+        for encoder in study.encoders:
+            frame = keys.with_columns(vectors, study=pl.lit("s"), encoder=pl.lit(encoder))
+            commit_tables(lake, "embeddings", plate(key, f"s/{encoder}"), {"embeddings": frame})
         sites = keys.select(*KEYS, "Metadata_Site").unique().with_columns(channel=pl.lit("DNA"))
         focus = pl.Series("ImageQuality_FocusScore", rng.random(sites.height))
         commit_tables(lake, "image_quality", plate(key), {"image_quality": sites.with_columns(focus)})
@@ -364,7 +365,7 @@ def test_the_spaces_of_the_page_on_profiles_are_made(lake: Lake) -> None:
     tables = tables_of(lake, "corrected_profiles")
     rows = {name: read_space(tables, "s", name, "selected") for name in study.spaces}
     assert {name: frame.height for name, frame in rows.items()} == {
-        **dict.fromkeys(study.spaces, 22), "network_by_site": 44,
+        **dict.fromkeys(study.spaces, 22), "network_by_site": 44, "network_by_site_untrained": 44,
     }  # fmt: skip
     features = {name: space_features(frame) for name, frame in rows.items()}
     assert features["dna"] == ["Cells_Intensity_MeanIntensity_DNA"]

@@ -1,0 +1,79 @@
+"""What every encoder's settings have in common: its unit and channels, how it scales, on what it learns, its twin."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainsOn(_Model):
+    """The wells whose cells an encoder may see before it embeds any. Early stopping and every choice use these too."""
+
+    plates: Literal["all"] | tuple[str, ...] = Field(
+        "all", description="barcodes, or all plates of the study: a new plate then makes the encoder stale"
+    )
+    wells: Literal["all", "controls"] | tuple[str, ...] = Field(
+        "all", description="all wells of these plates, their negative controls, or wells by name"
+    )
+
+
+class CellEncoderConfig(_Model):
+    """Settings that every encoder of cells has."""
+
+    channels: tuple[str, ...] | None = Field(
+        None, min_length=1, description="channels that the network sees, in its order; null: all, in the plates' order"
+    )
+    crop_size: int = Field(96, ge=8, description="side of the window cut around a cell, in pixels of the site image")
+    shrink: int = Field(1, ge=1, description="pixels averaged along each side of the window")
+    neighbours: Literal["keep", "dim", "mask"] = Field(
+        "keep", description="pixels of other cells in a window: as they are, at 30 %, or 0"
+    )
+    scaling: Literal["controls", "training", "image"] = Field(
+        "controls",
+        description="whose percentiles become 0 and 1: of each plate's negative controls, of the training cells, or of "
+        "each window alone, which deletes how bright a cell is",
+    )
+    percentiles: tuple[float, float] = Field((1.0, 99.8), description="these percentiles, per channel")
+    components: int | None = Field(
+        64, ge=1, description="principal components of the training cells that are kept; null: the numbers as they come"
+    )
+    trains_on: TrainsOn = Field(TrainsOn(), description="the wells it may see")
+    max_cells: int = Field(2_000, ge=2, description="cells it learns from at most, drawn evenly from these wells")
+    validation: float = Field(0.2, gt=0, lt=1, description="share of these wells held out whole, to stop and to choose")
+    untrained: bool = Field(False, description="leave the network as it is drawn: what learning adds is the difference")
+    twin: bool = Field(
+        True, description="make `<name>_untrained` beside it, and a space of it beside each space of this encoder"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, split, order and noise")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to compute; auto takes a GPU if there is one"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.crop_size % self.shrink:
+            raise ValueError(f"crop_size {self.crop_size} must be a multiple of shrink {self.shrink}")
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles {low}, {high} must rise within 0 to 100")
+        return self
+
+    @property
+    def side(self) -> int:
+        """Side of the windows that the encoder is given, in their own pixels."""
+        return self.crop_size // self.shrink
+
+    @property
+    def sees_own_pixels(self) -> bool:
+        """Whether windows come with the pixels that are the cell's own."""
+        return False
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it is told the treatments of the cells that it learns from."""
+        return False
