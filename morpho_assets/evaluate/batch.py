@@ -11,10 +11,11 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from morpho_assets.evaluate.average_precision import RetrievalConfig, average_precision
 from morpho_assets.evaluate.inputs import profile_matrix
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask
 from morpho_assets.evaluate.neighbours import gaussian_weights, lisi, nearest
-from morpho_assets.evaluate.pairs import codes
+from morpho_assets.evaluate.pairs import PairRule, codes
 from morpho_assets.evaluate.silhouette import principal_components, silhouettes
 from morpho_assets.evaluate.similarity import SIMILARITIES
 from morpho_assets.profiles.features import require_columns
@@ -24,7 +25,7 @@ Matrix = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Score = tuple[float, float, int]  # value, chance, profiles behind it
 BATCH_METRICS = ("graph_connectivity", "kBET", "iLISI", "batch_ASW", "PCR")
-LABEL_METRICS = ("label_ASW", "cLISI", "NMI", "ARI")
+LABEL_METRICS = ("label_ASW", "cLISI", "NMI", "ARI", "mAP")
 
 
 class BatchConfig(BaseModel):
@@ -37,7 +38,9 @@ class BatchConfig(BaseModel):
     evaluator: Literal["batch"] = "batch"
     batch: str = Field(default="Metadata_Plate", description="column of the batch")
     label: str = Field(default="Metadata_Perturbation", description="column of the biology to keep")
-    among: str = Field(default="all", description="SQL condition of the profiles used; controls tell batches best")
+    among: str = Field(
+        default="treated", description="SQL condition of the profiles used; many controls would outweigh all else"
+    )
     neighbours: int = Field(default=15, ge=2, description="neighbours of the graph, and of kBET at most")
     perplexity: float = Field(default=30.0, gt=1, description="effective neighbours of LISI, at most a third of all")
     components: int = Field(default=50, ge=1, description="principal components of PCR and of the k-means clusters")
@@ -52,13 +55,14 @@ def batch_effects(
 ) -> Evaluation:
     """Rows graph_connectivity, kBET, iLISI, batch_ASW, PCR (1 - the share of the variance within treatments that batch
     explains), their batch_mean; label_ASW, cLISI, NMI and ARI (of k-means clusters, as many as labels, where Arevalo
-    2024 has Leiden's), their label_mean; overall = weighted sum of both means.
+    2024 has Leiden's), mAP (do profiles find those of their label in other batches, among the other labels there?),
+    their label_mean; overall = weighted sum of both means.
 
     Chance: the mean of the same metric over permutations of the batches within treatments (batch metrics: what no batch
-    effect gives, from above) or of the labels within batches (label metrics, from below). graph_connectivity sees no
-    batches: its chance is that of permuted labels, and it counts as it is in the chance of batch_mean. `n` counts the
-    profiles that a metric uses. A metric that no treatment allows is absent, and left out of its mean. Fewer than
-    2 batches or labels: rows of n = 0.
+    effect gives, from above) or of the labels within batches (label metrics, from below; that of mAP is exact).
+    graph_connectivity sees no batches: its chance is that of permuted labels, and it counts as it is in the chance of
+    batch_mean. `n` counts the profiles that a metric uses. A metric that no treatment allows is absent, and left out of
+    its mean. Fewer than 2 batches or labels: rows of n = 0.
     """
     config = config or BatchConfig()
     require_columns(profiles, [config.batch, config.label], "batch")
@@ -80,6 +84,7 @@ def batch_effects(
         "PCR": _score([1 - share for share in explained_by(matrix, batches, label, config.components)], len(label)),
     }
     kept = _label_metrics(matrix, distances[:, : int(3 * perplexity)], rows, labels, perplexity, config, seed)
+    kept["mAP"] = _found_elsewhere(matrix, frame, config)
     kept = {name: score for name, score in kept.items() if np.isfinite(score[0])}
     found = {name: score for name, score in found.items() if np.isfinite(score[0])}
     unchanged = {name: score[0] for name, score in found.items() if name == "graph_connectivity"}
@@ -138,6 +143,23 @@ def _label_metrics(
     }
 
 
+def _found_elsewhere(matrix: Matrix, frame: pl.DataFrame, config: BatchConfig) -> Score:
+    """mAP of the labels, and its exact chance; NaN where no label is in two batches."""
+    rule = RetrievalConfig(
+        queries="all", positives=PairRule(sameby=(config.label,), diffby=(config.batch,)),
+        negatives=PairRule(diffby=(config.label,)), group=(config.label,), plate=(config.batch,),
+    )  # fmt: skip
+    scores = average_precision(matrix, frame, rule)
+    asked = np.isfinite(scores.ap) & (scores.n_total > scores.n_positives)
+    if not asked.any():
+        return np.nan, np.nan, 0
+    rows = pl.DataFrame(
+        {"label": codes(frame[config.label])[asked], "ap": scores.ap[asked], "chance": scores.chance[asked]}
+    )
+    means = rows.group_by("label").agg(pl.col("ap", "chance").mean()).select(pl.col("ap", "chance").mean())
+    return means["ap"][0], means["chance"][0], int(asked.sum())
+
+
 def _clusters(matrix: Matrix, count: int, components: int, seed: int) -> Codes:
     """(n,) k-means clusters of the rows at length 1, on leading principal components. Whatever their order: sorted."""
     from sklearn.cluster import KMeans
@@ -153,8 +175,9 @@ def _clusters(matrix: Matrix, count: int, components: int, seed: int) -> Codes:
 
 
 def graph_connectivity(neighbours: npt.NDArray[np.intp], label: Codes) -> float:
-    """Mean over labels of the share of their profiles in the largest connected part of the label's own subgraph;
-    `neighbours` (n, k) row numbers. Labels with one profile are left out (NaN if all are)."""
+    """Mean over labels of the share of their profiles in the largest strongly connected part of the label's own
+    subgraph, as scib has it (Luecken 2022); `neighbours` (n, k) row numbers. Labels with one profile are left out (NaN
+    if all are)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -164,7 +187,7 @@ def graph_connectivity(neighbours: npt.NDArray[np.intp], label: Codes) -> float:
     for kind in np.unique(label):
         rows = np.flatnonzero(label == kind)
         if rows.size > 1:
-            part = connected_components(graph[rows][:, rows], directed=False)[1]
+            part = connected_components(graph[rows][:, rows], directed=True, connection="strong")[1]
             shares.append(np.bincount(part).max() / rows.size)
     return float(np.mean(shares)) if shares else np.nan
 

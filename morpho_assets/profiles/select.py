@@ -142,6 +142,7 @@ def unreliable_features() -> list[str]:
     return pairs + [f"Nuclei_Granularity_{step}_{stain}" for step in (14, 15, 16) for stain in stains]
 
 
+_ROUNDING = 1e-9  # relative; a sum of a thousand correlations is known to some 1e-13
 Drop = dict[int, float]  # column of the matrix -> the value that condemned it
 
 
@@ -182,12 +183,24 @@ def _correlation(matrix: Matrix, features: list[str], frame: pl.DataFrame, rule:
     sums = size.sum(axis=0)
     if np.isnan(sums).any():
         sums = np.nansum(size, axis=0)
-    rank = np.argsort(np.argsort(sums, kind="stable"), kind="stable")
+    rank = _ranks(sums, features)
     losers = np.where(rank[later] > rank[earlier], later, earlier)
     worst: Drop = {}
     for loser, value in zip(losers.tolist(), values.tolist(), strict=True):
         worst[loser] = max(value, worst.get(loser, value), key=abs)
     return worst
+
+
+def _ranks(sums: Matrix, features: Sequence[str]) -> npt.NDArray[np.intp]:
+    """(features,) the order of the sums; those that are equal but for rounding, which depends on the order of rows and
+    columns, are ordered by name."""
+    order = np.argsort(sums, kind="stable")
+    steps = np.diff(sums[order]) > _ROUNDING * np.abs(sums[order][1:])
+    equal = np.empty(len(sums), dtype=np.intp)
+    equal[order] = np.concatenate([[0], np.cumsum(steps)])
+    rank = np.empty(len(sums), dtype=np.intp)
+    rank[np.lexsort((np.asarray(features), equal))] = np.arange(len(sums))
+    return rank
 
 
 def correlations(matrix: Matrix, method: str = "pearson") -> Matrix:
@@ -284,9 +297,9 @@ def select_features(
     """The features that pass every rule of `config`, and why each of the others did not.
 
     Rules and their tie-breaks are pycytominer 1.7.1's, with two differences: infinities count as missing instead of
-    raising, and a pair of features whose sums of |r| are equal drops the later column. The order of rows does not
-    matter, and rows without any value (wells without cells) are not looked at. InputError when no row or no feature is
-    left.
+    raising, and of a pair of features whose sums of |r| are equal the later by name is dropped. The order of rows
+    and of columns does not matter, and rows without any value (wells without cells) are not looked at. InputError when
+    no row or no feature is left.
     """
     config = config or SelectConfig()
     columns = require_features(profiles, features, config.prefixes)

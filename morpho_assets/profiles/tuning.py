@@ -32,21 +32,22 @@ class SweepConfig(BaseModel):
         default="treated", description="rows to rank replicates above: 'treated' or an SQL condition on the metadata"
     )
     tuning_share: float = Field(
-        default=0.5, gt=0, lt=1, description="share of the treatments to choose on; the others are reported"
+        default=0.5, gt=0, lt=1, description="share of the compounds to choose on; the others are reported"
     )
 
 
 def mark_tuning(profiles: pl.DataFrame, share: float, seed: int = 0) -> pl.DataFrame:
-    """`profiles` with the boolean column Metadata_tuning: true for a random `share` of the treatments, false for the
-    others, null for negative controls and rows without a treatment. InputError for fewer than 4 treatments."""
+    """`profiles` with the boolean column Metadata_tuning: true for the treatments of a random `share` of the compounds,
+    false for the others, null for negative controls and rows without a treatment. Doses of a compound, which are
+    treatments of their own (`compound@dose`), stay together: they are alike. InputError for fewer than 4 compounds."""
     require_columns(profiles, ["Metadata_Perturbation"], "sweep")
-    treated = profiles.filter(rows_where(profiles, "treated"))["Metadata_Perturbation"]
-    names = treated.drop_nulls().unique().sort()
+    compound = pl.col("Metadata_Perturbation").str.split("@").list.first()
+    names = profiles.filter(rows_where(profiles, "treated")).select(compound).to_series().drop_nulls().unique().sort()
     if names.len() < 4:
-        raise InputError("profiles", "sweep", f"{names.len()} treatments", "at least 4", "Sweep on more treatments.")
+        raise InputError("profiles", "sweep", f"{names.len()} compounds", "at least 4", "Sweep on more compounds.")
     size = min(max(2, round(share * names.len())), names.len() - 2)
     tuning = np.random.default_rng(seed).permutation(names.to_numpy())[:size].tolist()
-    chosen = pl.when(rows_where(profiles, "treated")).then(pl.col("Metadata_Perturbation").is_in(tuning))
+    chosen = pl.when(rows_where(profiles, "treated")).then(compound.is_in(tuning))
     return profiles.with_columns(chosen.alias(TUNING))
 
 

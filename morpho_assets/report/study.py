@@ -36,6 +36,7 @@ from morpho_assets.profiles.study import (
     variant_name,
 )
 from morpho_assets.profiles.tuning import reported
+from morpho_assets.report.compared import compared_sections
 from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
@@ -63,7 +64,9 @@ def report_study(work: Work) -> None:
     readers = {plate: plate_reader(inputs, source.store(), plate) for plate, source in work.source.items()}
     steps, levels = space_steps(study.spaces, study.corrections), space_levels(study.spaces)
     results = _read(inputs, study, list(readers), main_variant(steps))
+    finals = [variant_name(space, names[-1]) for space, names in steps.items()]
     sections = [
+        *compared_sections(results.metrics, finals),
         _plates(inputs, readers, results),
         *truth_sections(results.metrics, results.points),
         *_treatments(results, study),
@@ -197,7 +200,8 @@ def _plates(inputs: Snapshot, readers: Mapping[str, SiteReader], results: _Resul
     scores = results.metrics.filter(variant=PLATES)
     of_stains = pl.col("metric").str.starts_with("stain_")
     drift = scores.filter(of_stains).select("scope", "metric", "value", "p_value", "holds", "n")
-    if drift.height:
+    if drift.height:  # what fails comes first
+        drift = drift.sort("holds", "p_value", nulls_last=True, maintain_order=True)
         tables.append(frame_table(drift, "Each stain of each plate against the other plates of its batch"))
     scores = scores.filter(~of_stains).select("evaluator", "scope", "metric", "value", "chance", "n")
     if scores.height:

@@ -71,7 +71,7 @@ def test_batches_of_different_treatments_are_no_batch_effect() -> None:
     shift = pl.when(pl.col("Metadata_control_type").is_null()).then(5.0).otherwise(0.0)
     other = other.with_columns(pl.col(feature_columns(other)) + shift)  # the treatments differ, the controls do not
     frame = pl.concat([first, other]).with_columns(Metadata_Batch=pl.col("Metadata_Plate").str.slice(0, 1))
-    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(batch="Metadata_Batch")).metrics
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(batch="Metadata_Batch", among="all")).metrics
     assert value(metrics, "PCR") == pytest.approx(value(metrics, "PCR", "chance"), abs=0.03)
     assert value(metrics, "PCR", "n") == frame.height
 
@@ -79,12 +79,13 @@ def test_batches_of_different_treatments_are_no_batch_effect() -> None:
 def test_connectivity_by_hand() -> None:
     chain = np.array([[1], [0], [3], [2], [2]])
     assert graph_connectivity(chain, np.array([0, 0, 0, 0, 1])) == pytest.approx(0.5)
-    assert graph_connectivity(chain, np.array([0, 0, 1, 1, 1])) == 1
+    # Nobody of its kind has the fifth as a neighbour: it is reached by no way
+    assert graph_connectivity(chain, np.array([0, 0, 1, 1, 1])) == pytest.approx((1 + 2 / 3) / 2)
     assert np.isnan(graph_connectivity(chain, np.arange(5)))
 
 
 def test_a_batch_effect_lowers_the_batch_mean_below_its_chance_and_biology_the_other_way() -> None:
-    config = BatchConfig(perplexity=5)
+    config = BatchConfig(among="all", perplexity=5)
     clean, shifted = (
         batch_effects(f, feature_columns(f), config).metrics
         for f in (screen(2, controls=30), screen(2, controls=30, batch=4))
@@ -98,7 +99,7 @@ def test_a_batch_effect_lowers_the_batch_mean_below_its_chance_and_biology_the_o
 
 def test_clusters_of_profiles_are_the_labels_where_these_are_apart() -> None:
     frame = screen(8, mechanisms=12)
-    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(among="treated", perplexity=2)).metrics
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(perplexity=2)).metrics
     for name in ("NMI", "ARI"):
         assert value(metrics, name) > 0.9
     assert value(metrics, "ARI", "chance") == pytest.approx(0, abs=0.05)
@@ -108,14 +109,14 @@ def test_clusters_of_profiles_are_the_labels_where_these_are_apart() -> None:
 
 def test_n_counts_the_profiles_that_a_metric_uses() -> None:
     frame = screen(2, controls=30)
-    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(perplexity=5)).metrics
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(among="all", perplexity=5)).metrics
     assert value(metrics, "kBET", "n") == 4 * 30  # a treatment has one well per plate
     assert value(metrics, "label_ASW", "n") == frame.height
 
 
 def test_batches_of_nothing_are_at_chance() -> None:
     frame = screen(0, treatments=30, controls=60)
-    metrics = batch_effects(frame, feature_columns(frame)).metrics
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(among="all")).metrics
     for row in metrics.iter_rows(named=True):
         assert row["value"] == pytest.approx(row["chance"], abs=0.05), row["metric"]
 
@@ -128,11 +129,29 @@ def test_profiles_without_information_and_one_batch() -> None:
     frame = screen(plates=1)
     one = batch_effects(frame, feature_columns(frame)).metrics
     assert one["n"].unique().to_list() == [0]
-    assert one["value"].null_count() == one.height == 12
+    assert one["value"].null_count() == one.height == 13
 
 
 def test_labels_of_one_profile_allow_no_batch_metric() -> None:
     frame = screen(2).with_columns(Metadata_Perturbation=pl.int_range(pl.len()).cast(pl.String))
     metrics = batch_effects(frame, feature_columns(frame), BatchConfig(perplexity=5)).metrics
-    assert set(metrics["metric"]) == {*LABEL_METRICS, "label_mean", "batch_mean", "overall"}
+    assert set(metrics["metric"]) == {*LABEL_METRICS, "label_mean", "batch_mean", "overall"} - {"mAP"}
     assert metrics.filter(pl.col("metric").is_in(["batch_mean", "overall"]))["value"].null_count() == 2
+
+
+def test_controls_are_left_out_unless_they_are_asked_for() -> None:
+    frame = screen(2, controls=30)
+    metrics = batch_effects(frame, feature_columns(frame), BatchConfig(perplexity=5)).metrics
+    assert value(metrics, "label_ASW", "n") == frame.filter(pl.col("Metadata_control_type").is_null()).height
+
+
+def test_map_finds_a_label_in_other_batches_by_hand() -> None:
+    """Two labels in two batches. Of four profiles at right angles or alike, those of `a` are alike and find each other
+    before `b`; those of `b` are not, and the other batch's `a` is as far as their partner: half of the orders."""
+    frame = pl.DataFrame({
+        "Metadata_Plate": ["1", "2", "1", "2"], "Metadata_Perturbation": ["a", "a", "b", "b"],
+        "Cells_X": [1.0, 1, 0, 0], "Cells_Y": [0.0, 0, 1, 0], "Cells_Z": [0.0, 0, 0, 1],
+    })  # fmt: skip
+    found = batch_effects(frame, ["Cells_X", "Cells_Y", "Cells_Z"], BatchConfig(among="all", neighbours=2)).metrics
+    assert value(found, "mAP") == pytest.approx((1 + 0.75) / 2)
+    assert value(found, "mAP", "chance") == pytest.approx(0.75)

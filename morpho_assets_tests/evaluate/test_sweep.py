@@ -101,7 +101,7 @@ def test_profiles_without_treatments_are_told() -> None:
 
 def test_too_few_treatments_to_hold_any_out() -> None:
     frame = screen(treatments=3)
-    with pytest.raises(InputError, match="3 treatments"):
+    with pytest.raises(InputError, match="3 compounds"):
         sweep(frame, feature_columns(frame), sphering())
 
 
@@ -111,3 +111,18 @@ def test_a_swept_whole_number_stays_one() -> None:
     best = sweep(frame, feature_columns(frame), config).best
     assert best.clusters in (2, 3)  # type: ignore[union-attr]
     assert CORRECTORS["harmony"](frame, feature_columns(frame), best, 0).profiles.height == frame.height
+
+
+def test_doses_of_a_compound_are_on_one_side() -> None:
+    frame = screen(treatments=24)
+    name = pl.col("Metadata_Perturbation")
+    number = name.rank("dense") - 1
+    doses = pl.when(pl.col("Metadata_control_type").is_null()).then(pl.format("X{}@{}", number // 3, number % 3))
+    marked = mark_tuning(frame.with_columns(doses.otherwise(name).alias("Metadata_Perturbation")), 0.5)
+    treated = marked.filter(pl.col(TUNING).is_not_null())
+    sides = treated.group_by(name.str.split("@").list.first()).agg(
+        pl.col(TUNING).n_unique(), name.n_unique().alias("n")
+    )
+    assert sides[TUNING].to_list() == [1] * sides.height
+    assert sides["n"].max() == 3
+    assert 0 < treated[TUNING].sum() < treated.height

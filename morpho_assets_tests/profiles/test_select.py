@@ -31,6 +31,21 @@ def test_of_a_pair_the_one_more_correlated_with_all_goes_and_a_tie_drops_the_lat
     assert dropped(frame, rules.CorrelationThreshold()) == ["Cells_B"]
 
 
+@given(st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_copies_of_a_feature_are_chosen_by_name_whatever_the_order(seed: int) -> None:
+    """Sums that are equal differ by rounding, and by another with every order of rows and columns."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(40, 12))
+    values[:, 6:] = values[:, :6]
+    frame = pl.DataFrame(values, schema=[f"Cells_{i:02d}" for i in rng.permutation(12)])
+    twins = [set(pair) for pair in zip(frame.columns[:6], frame.columns[6:], strict=True)]
+    kept = set(select_features(frame).kept)
+    assert kept == {min(pair) for pair in twins}
+    moved = frame[rng.permutation(40)].select(frame.columns[i] for i in rng.permutation(12))
+    assert set(select_features(moved).kept) == kept
+
+
 def test_frequency_by_hand() -> None:
     frame = pl.DataFrame({
         "Cells_Rare": [0.0] * 41 + [1.0, 2.0],  # 1 / 41 < 0.05
