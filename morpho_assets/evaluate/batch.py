@@ -156,7 +156,11 @@ def _found_elsewhere(matrix: Matrix, frame: pl.DataFrame, config: BatchConfig) -
     rows = pl.DataFrame(
         {"label": codes(frame[config.label])[asked], "ap": scores.ap[asked], "chance": scores.chance[asked]}
     )
-    means = rows.group_by("label", maintain_order=True).agg(pl.col("ap", "chance").mean()).select(pl.col("ap", "chance").mean())
+    means = (
+        rows.group_by("label", maintain_order=True)
+        .agg(pl.col("ap", "chance").mean())
+        .select(pl.col("ap", "chance").mean())
+    )
     return means["ap"][0], means["chance"][0], int(asked.sum())
 
 
