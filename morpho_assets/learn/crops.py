@@ -53,7 +53,7 @@ def crop_cells(
     if labels is not None:
         own = _labels_under(labels, centers) if objects is None else np.asarray(objects)
         _blank_neighbours(windows, np.pad(labels, size), corners, own, neighbours)
-    return _shrunk(windows, shrink)
+    return shrunk(windows, shrink)
 
 
 def own_pixels(
@@ -72,7 +72,7 @@ def own_pixels(
     for window, (row, column), number in zip(own, corners, numbers, strict=True):
         if number > 0:
             window[0] = padded[row : row + size, column : column + size] == number
-    return _shrunk(own, shrink)[:, 0] >= 0.5
+    return shrunk(own, shrink)[:, 0] >= 0.5
 
 
 def fit_scaling(crops: NDArray[np.float32], percentiles: tuple[float, float]) -> Scaling:
@@ -110,13 +110,14 @@ def _checked(centers: NDArray[np.floating], size: int, shrink: int) -> NDArray[n
     return centers
 
 
-def _shrunk(windows: NDArray[np.float32], shrink: int) -> NDArray[np.float32]:
-    """(n, C, S, S) windows, blocks of shrink x shrink pixels averaged."""
-    if shrink == 1:
-        return windows
-    n, channels, size, _ = windows.shape
-    small = size // shrink
-    return windows.reshape(n, channels, small, shrink, small, shrink).mean(axis=(3, 5))
+def shrunk(images: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """(n, C, S // factor, S // factor): blocks of pixels averaged, what is left over at the end cut off."""
+    if factor == 1:
+        return images
+    n, channels, side, _ = images.shape
+    small = side // factor
+    cut = images[:, :, : small * factor, : small * factor]
+    return cut.reshape(n, channels, small, factor, small, factor).mean(axis=(3, 5))
 
 
 def _corners(centers: NDArray[np.float64], size: int, height: int, width: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from morpho_assets.learn.config import CellEncoderConfig
+from morpho_assets.learn.crops import shrunk
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def learn(
     rng = np.random.default_rng(seed)
     weights: Weights = {}
     for scale in SCALES:
-        images = _averaged(lesson.crops[lesson.split.train], scale)
+        images = shrunk(lesson.crops[lesson.split.train], scale)
         patches = _patches(images, config.patch, PATCHES_PER_ENTRY * config.entries, rng)
         mean = patches.mean(axis=0)
         centred = patches - mean
@@ -81,10 +82,10 @@ def forward(config: PatchesConfig, weights: Weights, channels: int, device: torc
     def answers(crops: NDArray[np.float32], own: NDArray[np.bool_]) -> list[torch.Tensor]:
         found = []
         for scale in SCALES:
-            images = tensor_of(_averaged(crops, scale), device)
+            images = tensor_of(shrunk(crops, scale), device)
             likeness = functional.conv2d(images, tensors[f"filters_{scale}"], tensors[f"bias_{scale}"])
             maps = functional.relu(likeness - config.threshold)  # (n, k, S - p + 1, S - p + 1)
-            inside = torch.from_numpy(_centres(_averaged(own[:, None].astype(np.float32), scale), config.patch))
+            inside = torch.from_numpy(_centres(shrunk(own[:, None].astype(np.float32), scale), config.patch))
             inside = inside.to(device)  # (n, 1, ...) 1 where the patch's centre is the cell's own
             found += [(maps * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)), (maps * inside).amax(dim=(2, 3))]
         return found
@@ -99,16 +100,6 @@ def forward(config: PatchesConfig, weights: Weights, channels: int, device: torc
         return np.concatenate(parts)
 
     return embed
-
-
-def _averaged(images: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
-    """(n, C, S // scale, S // scale): blocks averaged, what is left over at the end cut off."""
-    if scale == 1:
-        return images
-    n, channels, side, _ = images.shape
-    small = side // scale
-    cut = images[:, :, : small * scale, : small * scale]
-    return cut.reshape(n, channels, small, scale, small, scale).mean(axis=(3, 5))
 
 
 def _patches(images: NDArray[np.float32], side: int, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
