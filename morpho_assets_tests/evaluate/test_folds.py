@@ -59,7 +59,9 @@ def test_noise_on_one_plate_is_at_chance(controls: int, features: int) -> None:
     assert np.mean(published) > {16: 0.02, 6: 0.02, 64: 0.0}[controls]  # what this is about
 
 
-@pytest.mark.parametrize("corrector", [PUBLISHED_SPHERING, {"corrector": "sphering"}, {"corrector": "tvn"}])
+@pytest.mark.parametrize(
+    "corrector", [PUBLISHED_SPHERING, {"corrector": "sphering"}, {"corrector": "tvn"}, {"corrector": "coral"}]
+)
 def test_noise_is_at_chance_after_a_correction_that_was_fitted_on_the_controls(corrector: dict[str, object]) -> None:
     found, unaware, p = [], [], []
     few = RetrievalConfig(null_size=200, exact_limit=0)
