@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,9 @@ def add_export_command(command: Command) -> None:
     anndata.add_argument("--as", dest="kind", choices=["h5ad", "zarr"], default="h5ad", help="(default: %(default)s)")
     only = "write only one of them (default: what there is)"
     anndata.add_argument("--level", choices=["cells", "wells"], help=only)
+
+    zarr = form("ome-zarr", "OME-Zarr 0.5 plates: images and label images, for napari and other viewers")
+    zarr.add_argument("--corrected", action="store_true", help="divide images by the illumination functions")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -110,4 +113,19 @@ def _study(
     export_study(tables, name, list(study.spaces), about, out, options.kind, progress)
 
 
-_PLATES: dict[str, Callable[[Plate, Written, argparse.Namespace, Progress], None]] = {"anndata": _anndata}
+def _ome_zarr(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
+    from morpho_assets.export.ome_zarr import export_plate
+
+    _tell(plate, export_plate(plate, out, options.corrected, progress)[1])
+
+
+def _tell(plate: Plate, failed: Sequence[str]) -> None:
+    """Say which sites were left out, and why."""
+    for text in failed:
+        print(f"note: plate {plate.name}, site {text}; it was left out", file=sys.stderr)
+
+
+_PLATES: dict[str, Callable[[Plate, Written, argparse.Namespace, Progress], None]] = {
+    "anndata": _anndata,
+    "ome-zarr": _ome_zarr,
+}

@@ -38,8 +38,9 @@ def test_nothing_named_and_a_plate_that_nobody_has_are_one_message(
 @pytest.mark.parametrize(
     ("form", "expected"),
     [(["anndata", "--study", "demo"], [f"{PLATE}.cells.h5ad", f"{PLATE}.wells.h5ad", "demo.treatments.h5ad",
-                                       "demo.wells.h5ad"])],
-    ids=["anndata"],
+                                       "demo.wells.h5ad"]),
+     (["ome-zarr"], [f"{PLATE}.ome.zarr"])],
+    ids=["anndata", "ome-zarr"],
 )  # fmt: skip
 def test_every_form_is_written_once_beside_the_catalog(
     demo: tuple[Project, str], form: list[str], expected: list[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from morpho_assets.errors import LakeError
+from morpho_assets.compute import Progress
+from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.export.about import About
 from morpho_assets.gallery.source import AboutConfig
 from morpho_assets.gallery.store import GALLERY, Store
@@ -73,6 +74,11 @@ class Plate:
         rows = self.tables.read("masks", self.name).iter_rows(named=True)
         return {(row["Metadata_Well"], row["Metadata_Site"]): row for row in rows}
 
+    @property
+    def segmentable(self) -> bool:
+        """Whether it has label images at all."""
+        return self.tables.has("masks", self.name)
+
     def segmented(self) -> list[Site]:
         """The sites that have label images. Raises LakeError for a plate that has none, saying why."""
         found = [site for site in self.sites if (site.well, site.site) in self.masks]
@@ -124,6 +130,19 @@ class Plate:
         """The measurements of a cell, in the order of the file."""
         names = self.tables.scan("single_cells", [self.name]).collect_schema().names()
         return [name for name in names if name not in KEYS]
+
+
+def each_site(sites: Sequence[Site], label: str, progress: Progress, function: Callable[[Site], None]) -> list[str]:
+    """Call a function for each site; returns a sentence for every site whose images cannot be used."""
+    failed = []
+    progress(label, 0, len(sites))
+    for done, site in enumerate(sites, start=1):
+        try:
+            function(site)
+        except ImageError as error:
+            failed.append(f"{site.key}: {error}")
+        progress(label, done, len(sites))
+    return failed
 
 
 def stream(tables: Snapshot, name: str, key: str, rows: int = ROWS) -> Iterator[pl.DataFrame]:
