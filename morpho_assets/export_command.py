@@ -44,6 +44,15 @@ def add_export_command(command: Command) -> None:
     zarr = form("ome-zarr", "OME-Zarr 0.5 plates: images and label images, for napari and other viewers")
     zarr.add_argument("--corrected", action="store_true", help="divide images by the illumination functions")
 
+    crops = form("crops", "single cells cut out as TIFF, a folder for each class, for training elsewhere")
+    crops.add_argument("--by", default="Metadata_Perturbation", help="column of `wells` with the class (%(default)s)")
+    crops.add_argument("--size", type=int, default=128, help="side of a window, px (default: %(default)s)")
+    crops.add_argument("--most", type=int, help="cells of a class at most (default: all)")
+    crops.add_argument("--alone", action="store_true", help="black out the neighbours")
+    crops.add_argument("--raw", action="store_true", help="do not divide by the illumination functions")
+    form("cytotable", "single cells in Parquet as CytoTable writes them, for pycytominer")
+    form("labels", "a label image for each compartment as TIFF, with a load_data, for CellProfiler")
+
 
 def _export(options: argparse.Namespace) -> None:
     from morpho_assets.export.written import Written
@@ -119,6 +128,25 @@ def _ome_zarr(plate: Plate, out: Written, options: argparse.Namespace, progress:
     _tell(plate, export_plate(plate, out, options.corrected, progress)[1])
 
 
+def _crops(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
+    from morpho_assets.export.crops import Windows, export_crops
+
+    windows = Windows(options.by, options.size, options.most, options.alone, not options.raw)
+    _tell(plate, export_crops(plate, out, windows, progress))
+
+
+def _cytotable(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
+    from morpho_assets.export.cytotable import export_cytotable
+
+    export_cytotable(plate, out, progress)
+
+
+def _labels(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
+    from morpho_assets.export.labels import export_labels
+
+    _tell(plate, export_labels(plate, out, progress))
+
+
 def _tell(plate: Plate, failed: Sequence[str]) -> None:
     """Say which sites were left out, and why."""
     for text in failed:
@@ -128,4 +156,7 @@ def _tell(plate: Plate, failed: Sequence[str]) -> None:
 _PLATES: dict[str, Callable[[Plate, Written, argparse.Namespace, Progress], None]] = {
     "anndata": _anndata,
     "ome-zarr": _ome_zarr,
+    "crops": _crops,
+    "cytotable": _cytotable,
+    "labels": _labels,
 }

@@ -39,8 +39,11 @@ def test_nothing_named_and_a_plate_that_nobody_has_are_one_message(
     ("form", "expected"),
     [(["anndata", "--study", "demo"], [f"{PLATE}.cells.h5ad", f"{PLATE}.wells.h5ad", "demo.treatments.h5ad",
                                        "demo.wells.h5ad"]),
-     (["ome-zarr"], [f"{PLATE}.ome.zarr"])],
-    ids=["anndata", "ome-zarr"],
+     (["ome-zarr"], [f"{PLATE}.ome.zarr"]),
+     (["crops", "--by", "Metadata_moa", "--size", "32", "--most", "5"], [f"{PLATE}.crops.csv", f"{PLATE}.about.json"]),
+     (["cytotable"], [f"{PLATE}.parquet"]),
+     (["labels"], [PLATE])],
+    ids=lambda value: value[0],
 )  # fmt: skip
 def test_every_form_is_written_once_beside_the_catalog(
     demo: tuple[Project, str], form: list[str], expected: list[str]

@@ -81,3 +81,33 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path, place: str, messag
     where = place if "://" in place else tmp_path / place
     with pytest.raises(InputError, match=message), Written.opened(where):
         pass
+
+
+def test_a_set_of_files_is_whole_or_made_again_and_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
+    def both(path: Path) -> None:
+        for name in ("x", "y"):
+            (path / name).mkdir()
+            (path / name / "a").write_text(name)
+
+    def one(path: Path) -> None:
+        (path / "x").mkdir()
+        (path / "x/a").write_text("new")
+
+    with Written.opened(tmp_path) as out:
+        assert out.put_all("site", [1], both)
+        assert not out.put_all("site", [1], one)
+        assert out.files("site") == ["x/a", "y/a"]
+        (tmp_path / "y/a").unlink()
+        assert out.put_all("site", [1], both)
+    with Written.opened(tmp_path) as out:
+        assert out.put_all("site", [2], one)
+        assert out.files("site") == ["x/a"]
+        assert out.files("another") == []
+    assert (tmp_path / "x/a").read_text() == "new"
+    assert not (tmp_path / "y/a").exists()
+
+
+def test_a_set_without_files_is_whole_too(tmp_path: Path) -> None:
+    for made in (True, False):
+        with Written.opened(tmp_path) as out:
+            assert out.put_all("empty", [1], lambda path: None) is made
