@@ -51,6 +51,8 @@ def add_export_command(command: Command) -> None:
     crops.add_argument("--alone", action="store_true", help="black out the neighbours")
     crops.add_argument("--raw", action="store_true", help="do not divide by the illumination functions")
     form("cytotable", "single cells in Parquet as CytoTable writes them, for pycytominer")
+    gallery = form("gallery", "the Gallery's folders: load_data, platemap, CellProfiler's tables, backend, profiles")
+    gallery.add_argument("--project", default="exported", help="name of the project's folder (default: %(default)s)")
     form("labels", "a label image for each compartment as TIFF, with a load_data, for CellProfiler")
 
 
@@ -141,6 +143,12 @@ def _cytotable(plate: Plate, out: Written, options: argparse.Namespace, progress
     export_cytotable(plate, out, progress)
 
 
+def _gallery(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
+    from morpho_assets.export.gallery_layout import export_gallery
+
+    export_gallery(plate, out, options.project, progress)
+
+
 def _labels(plate: Plate, out: Written, options: argparse.Namespace, progress: Progress) -> None:
     from morpho_assets.export.labels import export_labels
 
@@ -158,5 +166,6 @@ _PLATES: dict[str, Callable[[Plate, Written, argparse.Namespace, Progress], None
     "ome-zarr": _ome_zarr,
     "crops": _crops,
     "cytotable": _cytotable,
+    "gallery": _gallery,
     "labels": _labels,
 }

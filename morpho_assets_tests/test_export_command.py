@@ -42,6 +42,7 @@ def test_nothing_named_and_a_plate_that_nobody_has_are_one_message(
      (["ome-zarr"], [f"{PLATE}.ome.zarr"]),
      (["crops", "--by", "Metadata_moa", "--size", "32", "--most", "5"], [f"{PLATE}.crops.csv", f"{PLATE}.about.json"]),
      (["cytotable"], [f"{PLATE}.parquet"]),
+     (["gallery"], ["exported"]),
      (["labels"], [PLATE])],
     ids=lambda value: value[0],
 )  # fmt: skip
