@@ -242,12 +242,10 @@ def _write_sqlite(
     plate: Plate, images: pl.DataFrame, objects: dict[str, list[str]], progress: Progress, path: Path
 ) -> None:
     numbers = images.select("ImageNumber", *SITE)
-    keys = ["TableNumber", "ImageNumber"]
     done, total = 0, plate.measured.height
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA journal_mode = OFF")  # a file that is not whole never gets its name
-        named = images.rename(lambda column: column if column in keys else f"Image_{column}")
-        _insert(connection, "Image", named.with_columns(pl.lit(1).alias("TableNumber")))
+        _insert(connection, "Image", images.select(pl.lit(1).alias("TableNumber"), pl.all()))
         for cells in plate.cells():
             image = pl.lit(numbers.filter(**{key: cells[key][0] for key in SITE})["ImageNumber"][0])
             place = [pl.lit(1).alias("TableNumber"), image.alias("ImageNumber")]

@@ -83,12 +83,10 @@ def test_pycytominer_reads_backend_and_profiles(written: Path) -> None:
     from pycytominer.cyto_utils.cells import SingleCells
 
     file = written / WORKSPACE / "backend/batch_1/P1/P1.sqlite"
-    names = {"strata": ["Image_Metadata_Plate", "Image_Metadata_Well"], "fields_of_view_feature": "Image_Metadata_Site"}
-    image_cols = ["TableNumber", "ImageNumber", "Image_Metadata_Site"]
-    cells = SingleCells(f"sqlite:///{file}", image_cols=image_cols, **names)
+    cells = SingleCells(f"sqlite:///{file}")
     wells = cells.aggregate_profiles()
     assert wells["Cells_AreaShape_Area"].tolist() == [576.5]
-    assert wells["Image_Metadata_Well"].tolist() == ["A01"]
+    assert wells["Metadata_Well"].tolist() == ["A01"]
     profiles = str(written / WORKSPACE / "profiles/batch_1/P1/P1_augmented.csv.gz")
     units = normalize(profiles, features="infer", method="standardize")
     assert [name for name in units.columns if not name.startswith("Metadata_")] == [
