@@ -61,8 +61,8 @@ class Refit:
             marks = np.zeros(self.start.height, dtype=bool)
             marks[self.rows[held_out]] = True
             made = self._run(marks)
-            values = to_matrix(made.profiles, made.features)[self.rows]
-            values = values[:, ~np.isnan(values).any(axis=0)].astype(np.float32)
+            every = to_matrix(made.profiles, made.features)[self.rows]
+            values = every[:, ~np.isnan(every).any(axis=0)].astype(np.float32)
             if (len(self._made) + 1) * values.nbytes > KEPT_BYTES:
                 self._made.clear()
             self._made[key] = values
