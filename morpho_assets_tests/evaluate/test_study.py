@@ -95,6 +95,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     assert dict(kinds.iter_rows()) == {
         "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
+        "classification": ["balanced_accuracy"],
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
         "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
         "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
