@@ -64,7 +64,7 @@ def _lesson(
     plates: Mapping[str, PlateWindows], allowed: pl.DataFrame, config: EncoderConfig, label: str
 ) -> tuple[Cells, list[str], list[str]]:
     """Windows drawn evenly from the allowed wells of these plates, and of each its well and its treatment."""
-    wells = sum(plate.rows(allowed).select(WELL).n_unique() for plate in plates.values())
+    wells = pl.concat(plate.rows(allowed).select(WELL).unique() for plate in plates.values())
     parts, names = [], []
     for plate in plates.values():
         rows = drawn(plate.rows(allowed), config.max_cells, config.seed, wells)
@@ -83,7 +83,7 @@ def _controls(
 ) -> tuple[list[NDArray[np.float32]], list[str]]:
     """The embeddings of windows of all plates' negative controls by each fold, and the well of each window."""
     controls = {key: plate.rows(controls_of(plate.inputs, key)) for key, plate in plates.items()}
-    wells = sum(rows.select(WELL).n_unique() for rows in controls.values())
+    wells = pl.concat(rows.select(WELL).unique() for rows in controls.values())
     found: list[list[NDArray[np.float32]]] = [[np.empty((0, fold.card.numbers), np.float32)] for fold in folds]
     names: list[str] = []
     for key, plate in plates.items():

@@ -174,9 +174,14 @@ def controls_of(inputs: Snapshot, plate: str) -> pl.DataFrame:
     return inputs.read("wells", plate).filter(Metadata_control_type="negcon").select(WELL)
 
 
-def drawn(rows: pl.DataFrame, most: int, seed: int, wells: int | None = None) -> pl.DataFrame:
-    """At most `most` of these rows and those of other plates, evenly from the `wells` of all (None: of these)."""
-    share = max(1, most // max(1, rows.select(WELL).n_unique() if wells is None else wells))
+def drawn(rows: pl.DataFrame, most: int, seed: int, wells: pl.DataFrame | None = None) -> pl.DataFrame:
+    """At most `most` of these rows and those of other plates, evenly from the `wells` of all (None: of these), or from
+    as many of these as rows are wanted, whatever the study holds."""
+    wells = rows.select(WELL).unique() if wells is None else wells
+    if wells.height > most:
+        chosen = wells.sort(WELL).sample(most, seed=seed, shuffle=True)
+        rows = rows.join(chosen, on=WELL, how="semi", maintain_order="left")
+    share = max(1, most // max(1, wells.height))
     return rows.filter(pl.int_range(pl.len()).shuffle(seed=seed).over(WELL) < share)
 
 

@@ -226,6 +226,25 @@ def test_windows_come_in_parts_and_none_is_lost(lake, tmp_path, monkeypatch):
     assert len(crops[0]) == 2 * 5 * 9
 
 
+def test_more_wells_than_windows_are_wanted_are_drawn_from():
+    rows = pl.DataFrame(
+        {"Metadata_Plate": "P", "Metadata_Well": [f"W{i // 3}" for i in range(300)], "number": range(300)}
+    )
+    found = windows.drawn(rows, 40, seed=0)
+    assert found.height == found["Metadata_Well"].n_unique() == 40
+    assert (
+        windows.drawn(rows.reverse(), 40, seed=0)["Metadata_Well"]
+        .unique()
+        .sort()
+        .equals(found["Metadata_Well"].unique().sort())
+    )
+    of_two_plates = pl.concat([rows.select("Metadata_Plate", "Metadata_Well").unique()] * 2).with_columns(
+        Metadata_Plate=pl.Series(["P"] * 100 + ["Q"] * 100)
+    )
+    assert windows.drawn(rows, 400, 0, of_two_plates).height == 200  # two of each well
+    assert windows.drawn(rows.clear(), 40, 0).is_empty()
+
+
 def test_wells_give_evenly(lake, tmp_path):
     sources = write_plates(tmp_path, lake, PLATES[:2], sites=2)
     [row] = train(lake, asked(max_cells=40), "net", sources).to_dicts()
