@@ -373,18 +373,19 @@ _STAGES = (
             Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="2",
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="3",
         sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
         "embeddings", "plate", "learned", embed_plate,
-        "Every cell's embedding by an encoder: a row per cell and encoder. Studies ask for it, plate by plate.",
-        ("embeddings",),
+        "The embedding of every cell, tile or site by an encoder: a row of each and encoder. Studies ask for it, plate "
+        "by plate.",
+        ("embeddings", "tile_embeddings"),
         (
             _WELLS, _IMAGES, Input("illumination", ("illumination_functions",)), Input("masks", ("masks", "objects")),
             Input("encoder", ("encoders",), "encoder"),
         ),
-        code_version="2",
+        code_version="3",
         parts=lambda study: [f"{study.name}/{name}" for name in study.encoders], pool="gpu",
         kinds=frozenset({"torch", "parquet"}),
     ),
@@ -397,7 +398,10 @@ _STAGES = (
         ("profiles", "site_profiles", "space_steps", "feature_selection", "correction_notes"),
         (
             Input("well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells"), "plates"),
-            Input("embeddings", ("embeddings",), "plates", asked=True, needed=_for_spaces("embeddings")),
+            Input(
+                "embeddings", ("embeddings", "tile_embeddings"), "plates", asked=True,
+                needed=_for_spaces("embeddings", "tile_embeddings"),
+            ),
             Input("single_cells", ("single_cells",), "plates", needed=_for_spaces("single_cells")),
             Input("image_quality", ("image_quality",), "plates", needed=_for_spaces("image_quality")),
             Input("plate_manifest", ("sites",), "plates", needed=_for_spaces("sites")),

@@ -94,6 +94,7 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     kinds = scores.group_by("evaluator").agg(pl.col("score").unique().sort())
     assert dict(kinds.iter_rows()) == {
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
+        "classification": ["balanced_accuracy"],
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
         "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
         "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
@@ -250,7 +251,8 @@ def test_learning_is_compared_with_its_twin_and_what_an_encoder_saw_stands_in_ev
     keys = annotated.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias("key"))
     controls = keys.filter(Metadata_control_type="negcon")["key"].to_list()
     for name, seen in {"deep": keys["key"].to_list(), "deep_untrained": controls}.items():
-        row = {"study": "s", "encoder": name, "wells": [seen], "labels": [["t01"] if name == "deep" else []]}
+        labels = [["t01"] if name == "deep" else []]
+        row = {"study": "s", "encoder": name, "fold": 0, "plates": [[]], "wells": [seen], "labels": labels}
         commit_tables(lake, "encoder", study("s", name), {"encoders": pl.DataFrame(row)})
     vae = {"kind": "vae", "crop_size": 64}
     config = {"name": "s", "title": "Twins", "encoders": {"deep": vae}, "spaces": {"deep": {"of": "embedding"}}}
