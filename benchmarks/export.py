@@ -262,7 +262,7 @@ def main() -> None:
         fill(Path(root), **sizes)
         for form in FORMS:
             command = [sys.executable, "-m", "benchmarks.export", "--of", root, "--form", form]
-            said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             megabytes = sum(path.stat().st_size for path in (Path(root) / form).rglob("*") if path.is_file()) / 1e6
             note = f"{said['seconds']:.1f} s, {megabytes:.0f} MB; written again: {said['again']}"
             figures.add(f"{form}_cells_per_s", total / said["seconds"], "cells/s", note)
