@@ -24,6 +24,7 @@ FLOORS = (
     ("measure",),
     ("profiles",),
     ("learn",),
+    ("predict",),
     ("evaluate",),
     ("settings",),
     ("studies",),
