@@ -47,9 +47,9 @@ class Fits:
 
 
 def fit_elastic_nets(
-    x: ArrayLike, codes: ArrayLike, classes: int, C: ArrayLike, l1_ratio: ArrayLike, row_weights: ArrayLike | None = None,
-    start: Fits | None = None, tolerance: float = 1e-4, most: int = 3000, precision: str = "float32",
-    device: str = "cpu", reach: ArrayLike | None = None,
+    x: ArrayLike, codes: ArrayLike, classes: int, C: ArrayLike, l1_ratio: ArrayLike,
+    row_weights: ArrayLike | None = None, start: Fits | None = None, tolerance: float = 1e-4, most: int = 3000,
+    precision: str = "float32", device: str = "cpu", reach: ArrayLike | None = None,
 ) -> Fits:  # fmt: skip
     """Solve b problems on the rows of `x` (n, d) of classes `codes` (n,) in 0 … classes - 1.
 
