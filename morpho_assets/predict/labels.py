@@ -75,6 +75,7 @@ class MetadataLabels(_Labels):
 
     of: Literal["metadata"]
     column: str = Field(description="column such as Metadata_moa")
+    cells: int = Field(default=100, ge=1, description="most cells of a well that are drawn")
 
 
 LabelsConfig = Annotated[PointLabels | TruthLabels | MetadataLabels, Field(discriminator="of")]

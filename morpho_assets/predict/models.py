@@ -21,7 +21,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.predict.classifiers.common import Arrays, ClassifierConfig, Codes, Floats, log_softmax
 from morpho_assets.predict.classifiers.kinds import KINDS, ModelConfig
 from morpho_assets.predict.classifiers.linear import ElasticNetConfig, choose_elastic_net
-from morpho_assets.predict.scores import scores_of
+from morpho_assets.predict.scores import overall_scores
 from morpho_assets.predict.splits import By, Fold, Splits, inner_folds
 
 FORMAT: Literal["morpho-assets model 1"] = "morpho-assets model 1"
@@ -75,8 +75,8 @@ class Model:
             raise ValueError(f"{values.shape} values for {len(self.card.features)} features")
         if not len(values):
             return np.empty((0, len(self.card.classes)))
-        prepared = _prepared(self.config, self.arrays, values)
-        found = KINDS[self.card.config["kind"]].log_probabilities(_own(self.arrays), prepared)
+        rows = _prepared(self.config, self.arrays, values)
+        found = KINDS[self.card.config["kind"]].log_probabilities(_own(self.arrays), rows)
         probability = np.exp(log_softmax(found / self.card.temperature))
         probability[~np.isfinite(values).any(axis=1)] = np.nan
         return probability
@@ -140,10 +140,12 @@ def fit_model(
     codes = np.searchsorted(names, truth)
     whole = np.arange(len(truth)).astype(str) if units is None else np.asarray(units, dtype=str)
     prepare = _fit_preparation(config, values, features)
-    prepared = _prepared(config, prepare, values)
+    rows = _prepared(config, prepare, values)
     folds, note = _folds(config, truth, whole, by)
-    chosen, temperature, notes = _chosen(config, prepared, codes, len(names), folds)
-    arrays = KINDS[_kind(config)].fit(chosen, prepared, codes, len(names))
+    chosen, temperature, notes = _chosen(config, rows, codes, len(names), folds)
+    arrays = KINDS[_kind(config)].fit(chosen, rows, codes, len(names))
+    if "gap" in arrays and float(arrays["gap"][0]) > getattr(chosen, "tolerance", 0):
+        notes = [*notes, f"stopped with a duality gap of {float(arrays['gap'][0]):.1%} of the objective"]
     counts = np.bincount(codes, minlength=len(names))
     card = Card(
         config=chosen.model_dump(mode="json"), features=tuple(features), classes=tuple(names), rows=len(truth),
@@ -192,6 +194,11 @@ def predict_held_out(
     return HeldOut(names, probability, number_of, tuple(chosen))
 
 
+def prepared(model: Model, x: NDArray[np.floating]) -> Floats:
+    """(n, e) what the classifier of a model sees of rows of its features: scaled, filled, cut, its components."""
+    return _prepared(model.config, model.arrays, np.asarray(x, dtype=float))
+
+
 # Below: how
 
 
@@ -225,14 +232,13 @@ def _chosen(
     """(the config with the best of its choices, its temperature, what is worth knowing)."""
     candidates = config.candidates
     chosen = candidates[0]
-    names = [str(code) for code in range(classes)]
     if len(candidates) > 1 and isinstance(config, ElasticNetConfig):
         chosen, _ = choose_elastic_net(config, x, codes, classes, folds)
     elif len(candidates) > 1:
         values = [
             np.mean([
-                scores_of(codes[fold.test], np.exp(_fold_logs(each, x, codes, classes, fold)), names)
-                .overall[config.choose_by] for fold in folds
+                overall_scores(codes[fold.test], np.exp(_fold_logs(each, x, codes, classes, fold)), classes)
+                [config.choose_by] for fold in folds
             ])
             for each in candidates
         ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -56,16 +57,20 @@ def scores_of(truth: Codes, probability: Floats, names: Sequence[str], top: int 
     `top_<k>` (the true class is among the k most probable).
     """
     k = len(names)
-    unknown = np.isnan(probability).any(axis=1)
-    guess = np.where(unknown, -1, np.nan_to_num(probability, nan=-1.0).argmax(axis=1))
-    counts = confusion_counts(truth, guess, k)
-    support = np.bincount(truth, minlength=k)
-    f1 = f1_scores(counts, support)
-    there = support > 0
-    recall = np.divide(np.diag(counts), support, out=np.full(k, np.nan), where=there)
+    counts, support, f1, recall = _counted(truth, probability, k)
     called = counts.sum(0)
     precision = np.divide(np.diag(counts), called, out=np.full(k, np.nan), where=called > 0)
-    ranks = true_class_ranks(truth, probability)
+    each = pl.DataFrame({
+        "class": list(names), "n": support, "precision": precision, "recall": recall, "F1": f1,
+        "average_precision": [average_precision(truth == code, probability[:, code]) for code in range(k)],
+    })  # fmt: skip
+    return Scores(overall_scores(truth, probability, k, top), each, counts)
+
+
+def overall_scores(truth: Codes, probability: Floats, k: int, top: int = 5) -> dict[str, float]:
+    """`Scores.overall` of rows of `k` classes."""
+    counts, support, f1, recall = _counted(truth, probability, k)
+    there = support > 0
     overall = {
         "weighted_F1": weighted_f1(counts, support),
         "macro_F1": float(f1[there].mean()) if there.any() else np.nan,
@@ -73,12 +78,19 @@ def scores_of(truth: Codes, probability: Floats, names: Sequence[str], top: int 
         "accuracy": float(np.diag(counts).sum() / len(truth)) if len(truth) else np.nan,
     }
     if k > top:
+        ranks = true_class_ranks(truth, probability)
         overall[f"top_{top}"] = float((ranks <= top).mean()) if len(truth) else np.nan
-    each = pl.DataFrame({
-        "class": list(names), "n": support, "precision": precision, "recall": recall, "F1": f1,
-        "average_precision": [average_precision(truth == code, probability[:, code]) for code in range(k)],
-    })  # fmt: skip
-    return Scores(overall, each, counts)
+    return overall
+
+
+def _counted(truth: Codes, probability: Floats, k: int) -> tuple[NDArray[np.int64], Codes, Floats, Floats]:
+    """(confusion counts, rows of each class, F1s, recalls)."""
+    unknown = np.isnan(probability).any(axis=1)
+    guess = np.where(unknown, -1, np.nan_to_num(probability, nan=-1.0).argmax(axis=1))
+    counts = confusion_counts(truth, guess, k)
+    support = np.bincount(truth, minlength=k)
+    recall = np.divide(np.diag(counts), support, out=np.full(k, np.nan), where=support > 0)
+    return counts, support, f1_scores(counts, support), recall
 
 
 def average_precision(positive: NDArray[np.bool_], score: Floats) -> float:
@@ -94,11 +106,12 @@ def precision_recall(positive: NDArray[np.bool_], score: Floats) -> tuple[Floats
         return np.empty(0), np.empty(0), np.empty(0)
     value = np.where(np.isnan(score), -np.inf, score)
     order = np.argsort(-value, kind="stable")
-    last = np.flatnonzero(np.r_[np.diff(value[order]) != 0, True])
+    placed = value[order]
+    last = np.flatnonzero(np.r_[placed[1:] != placed[:-1], True])
     right = np.cumsum(positive[order])[last]
     all_positive = positive.sum()
     recall = right / all_positive if all_positive else np.full(len(last), np.nan)
-    return value[order][last], right / (last + 1), recall
+    return placed[last], right / (last + 1), recall
 
 
 def true_class_ranks(truth: Codes, probability: Floats) -> Floats:
@@ -120,6 +133,15 @@ def rank_shares(of_images: pl.DataFrame) -> dict[str, float]:
     """`rank_1` and `rank_2`: the share of images and classes whose mean rank is at most 1 and 2."""
     ranks = of_images["rank"].drop_nulls().drop_nans()
     return {f"rank_{most}": float((ranks <= most).mean()) if len(ranks) else np.nan for most in (1, 2)}  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def rank_chance(n: int, classes: int, most: int) -> float:
+    """The chance that the mean of `n` random ranks among `classes` is at most `most`."""
+    above = np.ones(1)  # how often the ranks are together so far above n
+    for _ in range(n):
+        above = np.convolve(above, np.full(classes, 1 / classes))[: (most - 1) * n + 1]
+    return float(min(1.0, above.sum()))
 
 
 def trivial_scores(truth: Codes, train: Codes, classes: int, top: int = 5) -> dict[str, dict[str, float]]:
@@ -161,6 +183,6 @@ def resampled(
     for _ in range(draws):
         chosen = rng.integers(len(known), size=len(known))
         rows = np.concatenate([order[starts[unit] : starts[unit + 1]] for unit in chosen])
-        values.append(scores_of(truth[rows], probability[rows], names, top).overall[score])
+        values.append(overall_scores(truth[rows], probability[rows], len(names), top)[score])
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -81,10 +81,10 @@ class Splits:
 def split_rows(table: pl.DataFrame, classes: Sequence[str], config: SplitConfig, least: int = 2) -> Splits:
     """The folds of `table` (n rows) whose rows are of `classes` (n,).
 
-    Folds keep the share of the classes as far as whole units allow (`sklearn.model_selection.StratifiedGroupKFold`;
-    of random rows `StratifiedKFold`). A class in fewer than `least` units is `apart`. Where fewer than two classes are
-    left, the split is impossible: InputError, or with `fall_back` the folds by image, called `within well` (of images
-    that hold one class each, random rows, called `within image`). InputError for a column that is not there.
+    Folds keep the share of the classes as far as whole units allow. A class in fewer than `least` units is `apart`.
+    Where fewer than two classes are left, the split is impossible: InputError, or with `fall_back` the folds by image,
+    called `within well` (of images that hold one class each, random rows, called `within image`). InputError for a
+    column that is not there.
     """
     truth = np.asarray(classes, dtype=str)
     if len(truth) != table.height:
@@ -150,32 +150,65 @@ def _apart(truth: NDArray[np.str_], units: NDArray[np.str_], least: int) -> list
 
 
 def _folds(rows: Rows, truth: NDArray[np.str_], units: NDArray[np.str_], config: SplitConfig) -> Iterator[Fold]:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit
-
     names, members = np.unique(units[rows], return_inverse=True)
     if config.folds == "each" and config.by != "random":
         for number in range(len(names)):
             yield _fold(rows, members == number)
         return
+    rng = np.random.default_rng(config.seed)
+    _, codes = np.unique(truth[rows], return_inverse=True)
     if config.by == "random" and config.share is not None:
-        once = StratifiedShuffleSplit(1, test_size=config.share, random_state=config.seed)
-        for train, test in once.split(rows, truth[rows]):
-            yield Fold(np.sort(rows[train]), np.sort(rows[test]))
+        yield _fold(rows, _drawn(codes, config.share, rng))
         return
     wanted = max(2, round(1 / config.share)) if config.share is not None else config.folds
     number = min(len(names), len(names) if wanted == "each" else max(2, int(wanted)))
-    if config.by == "random":
-        fewest = np.unique(truth[rows], return_counts=True)[1].min()
-        folder = StratifiedKFold(max(2, min(number, int(fewest))), shuffle=True, random_state=config.seed)
-        parts = folder.split(rows, truth[rows])
-    else:
-        parts = StratifiedGroupKFold(number, shuffle=True, random_state=config.seed).split(rows, truth[rows], members)
-    for train, test in parts:
-        if not len(test):
-            continue  # more folds than units that could be dealt
-        yield Fold(np.sort(rows[train]), np.sort(rows[test]))
+    dealt = _dealt_rows(codes, number, rng) if config.by == "random" else _dealt_units(codes, members, number, rng)
+    for fold in range(number):
+        held = dealt == fold
+        if held.any():
+            yield _fold(rows, held)
         if config.share is not None:
             return
+
+
+def _drawn(codes: Rows, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n,) rows that are held out: of each class its share, but one at least and never all."""
+    held = np.zeros(len(codes), bool)
+    for code in range(codes.max() + 1):
+        own = rng.permutation(np.flatnonzero(codes == code))
+        held[own[: int(np.clip(round(share * len(own)), 1, max(1, len(own) - 1)))]] = True
+    return held
+
+
+def _dealt_rows(codes: Rows, number: int, rng: np.random.Generator) -> Rows:
+    """(n,) fold of each row: the rows of each class dealt in turn, the next class beginning where the last ended."""
+    order = rng.permutation(len(codes))
+    order = order[np.argsort(codes[order], kind="stable")]
+    dealt = np.empty(len(codes), np.int64)
+    dealt[order] = np.arange(len(codes)) % number
+    return dealt
+
+
+def _dealt_units(codes: Rows, members: Rows, number: int, rng: np.random.Generator) -> Rows:
+    """(n,) fold of each row, whole units together. Units whose classes are most uneven come first (in the drawn order
+    where they are equal), each to the fold that leaves the classes most even over the folds; of equal folds to the one
+    with fewest rows, then to the first."""
+    counts = np.zeros((members.max() + 1, codes.max() + 1))
+    np.add.at(counts, (members, codes), 1)
+    total = counts.sum(axis=0)
+    order = rng.permutation(len(counts))
+    order = order[np.argsort(-counts[order].std(axis=1), kind="stable")]
+    folds, place = np.zeros((number, counts.shape[1])), np.empty(len(counts), np.int64)
+    for unit in order:
+        spread = np.empty(number)
+        for fold in range(number):
+            folds[fold] += counts[unit]
+            spread[fold] = (folds / total).std(axis=0).mean()
+            folds[fold] -= counts[unit]
+        best = min(range(number), key=lambda fold: (round(float(spread[fold]), 12), folds[fold].sum(), fold))
+        folds[best] += counts[unit]
+        place[unit] = best
+    return place[members]
 
 
 def _fold(rows: Rows, held: NDArray[np.bool_]) -> Fold:

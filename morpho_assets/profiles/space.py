@@ -181,6 +181,15 @@ class TableSpace(_Space):
     )
 
 
+class PhenotypesSpace(_Space):
+    """The probabilities of a phenotype's classes by well: table `phenotype_profiles`."""
+
+    of: Literal["phenotypes"] = Field(description="the source")
+    phenotype: str | None = Field(
+        default=None, description="name of the study's phenotype; null: that of the space's name"
+    )
+
+
 class OtherSpace(_Space):
     """Another space of the study, before the study's corrections."""
 
@@ -194,7 +203,7 @@ class OtherSpace(_Space):
 
 SpaceConfig = Annotated[
     CellsSpace | WellsSpace | NormalizedSpace | ImagesSpace | PixelsSpace | EmbeddingSpace | CellCountSpace
-    | TableSpace | OtherSpace,
+    | TableSpace | PhenotypesSpace | OtherSpace,
     Field(discriminator="of"),
 ]  # fmt: skip
 """A feature space of a study; `of` names its source."""
@@ -216,6 +225,7 @@ SOURCES: dict[str, Source] = {
     "embedding": Source("cell", ("embeddings",)),
     "cell_count": Source("well"),
     "table": Source("well"),
+    "phenotypes": Source("well", ("phenotype_profiles",)),
     "space": Source("well"),  # or the level of the other space
 }
 STREAMED = ("subset", "normalize", "select", "reduce", "aggregate")
@@ -241,7 +251,7 @@ def ordered(spaces: Mapping[str, SpaceConfig]) -> list[str]:
         if name in found:
             return
         for other in spaces[name].of_spaces:
-            _require_known(f"spaces.{name}", other, list(spaces), "space")
+            require_known(f"spaces.{name}", other, list(spaces), "space")
             if other in (*on_the_way, name):
                 raise InputError("study", f"spaces.{name}", f"{' from '.join((*on_the_way, name, other))}",
                                  "spaces that are not made from themselves", "Break the circle.")  # fmt: skip
@@ -305,10 +315,18 @@ def require_encoders(spaces: Mapping[str, SpaceConfig], encoders: Sequence[str])
     """InputError for the space of an embedding whose encoder the study does not have."""
     for name, space in spaces.items():
         if isinstance(space, EmbeddingSpace):
-            _require_known(f"spaces.{name}", space.encoder or name, encoders, "encoder")
+            require_known(f"spaces.{name}", space.encoder or name, encoders, "encoder")
 
 
-def _require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:
+def require_phenotypes(spaces: Mapping[str, SpaceConfig], phenotypes: Sequence[str]) -> None:
+    """InputError for the space of a phenotype that the study does not have."""
+    for name, space in spaces.items():
+        if isinstance(space, PhenotypesSpace):
+            require_known(f"spaces.{name}", space.phenotype or name, phenotypes, "phenotype")
+
+
+def require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:
+    """InputError for a name that is none of the known, with the nearest of them."""
     if name not in known:
         near = get_close_matches(name, known, 1)
         todo = f"Did you mean {near[0]}?" if near else f"Add the {kind}, or name another."

@@ -1,5 +1,7 @@
 """Scores: against scikit-learn, by hand, and exactly the published tables of phenotype models."""
 
+from itertools import product
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from morpho_assets.predict.scores import (
     confusion_counts,
     f1_scores,
     image_ranks,
+    rank_chance,
     rank_shares,
     resampled,
     scores_of,
@@ -83,6 +86,12 @@ def test_ranks_and_ties_by_hand():
     of_images = image_ranks(["i", "i", "j"], ["a", "a", "a"], np.array([1.0, 2.0, 1.0]))
     assert of_images.rows() == [("i", "a", 1.5, 2), ("j", "a", 1.0, 1)]
     assert rank_shares(of_images) == {"rank_1": 0.5, "rank_2": 1.0}
+
+
+@pytest.mark.parametrize(("n", "classes", "most"), [(1, 15, 1), (2, 3, 2), (3, 4, 2), (2, 2, 2)])
+def test_chance_of_mean_ranks_by_listing_them_all(n, classes, most):
+    every = [np.mean(ranks) <= most for ranks in product(range(1, classes + 1), repeat=n)]
+    assert rank_chance(n, classes, most) == pytest.approx(np.mean(every))
 
 
 def test_intervals_resample_whole_units():
