@@ -513,13 +513,19 @@ _STAGES = (
                 ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
             ),
             Input("projections", ("projections",)),
+            Input(
+                "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
+            ),
+            Input("predictions", ("predictions",), needed=_with_phenotypes),
+            Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
             _PLATES_MASKS, _PLATES_PROFILES,
         ),
         code_version="2",
-        settings=lambda target: target.study, options=lambda target: target.settings, sources=_page_now,
+        settings=lambda target: target.study, before={"phenotypes": {}},
+        options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from morpho_assets.evaluate.asked import Asked
 from morpho_assets.evaluate.average_precision import RetrievalConfig
+from morpho_assets.evaluate.classification import ClassificationConfig
 from morpho_assets.evaluate.evaluators import evaluate
 from morpho_assets.evaluate.grit import GritConfig
 from morpho_assets.evaluate.intervals import mean_interval
@@ -26,6 +27,7 @@ APART = (
     "rows are images, and images of one well are no replicates: partners are of other wells, and no p-value is given, "
     "since images of one well depend on each other"
 )
+SPLIT = "rows are images; those of one well stay on one side unless the scope says `within well`"
 AS_WELLS = "rows are images, and images of one well are no replicates: here each well is the median of its images"
 
 
@@ -34,11 +36,13 @@ def evaluate_sites(
 ) -> tuple[Evaluation, str]:
     """(`evaluate` of profiles of sites, the sentence that has to stand beside its numbers).
 
-    Retrieval, near_far, replicability and grit see images with partners of other wells alone; all other evaluators see
-    wells. Of images there are no p-values and no fraction retrieved: exchanging single images would count each well
-    several times.
+    Classification sees images, split by what its config keeps whole. Retrieval, near_far, replicability and grit see
+    images with partners of other wells alone; all other evaluators see wells. Of images there are no p-values and no
+    fraction retrieved: exchanging single images would count each well several times.
     """
     sites = sites.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias(WELL))
+    if isinstance(config, ClassificationConfig):
+        return evaluate(sites, features, config, seed, refit), SPLIT
     apart = _apart(config)
     if isinstance(apart, RetrievalConfig):
         return _retrieval(sites, features, apart, seed, refit), APART

@@ -180,3 +180,14 @@ def test_labels_of_wells_learn_treatments(project):
     labels = tables.read("labels", "wells")
     assert labels.group_by("Metadata_Plate", "Metadata_Well").len()["len"].max() <= 5
     assert tables.read("models", "wells").height == 2
+
+
+@pytest.mark.slow
+def test_the_report_has_a_chapter_on_them(project):
+    rest = ("corrected_profiles", "treatment_profiles", "projections", "evaluation", "report")
+    made(project, stages=(*STAGES, *rest))
+    page = (project.folder / "data/reports/states/report.html").read_text()
+    assert "Phenotypes: state" in page
+    assert "plates without training labels" in page
+    assert "state, shuffled features" in page
+    assert page.count("data:image/webp") >= 6
