@@ -36,7 +36,7 @@ FLOORS = (
     ("workspace",),
     ("runs", "publication", "status"),
     ("reference", "check", "init"),
-    ("input_commands", "design_command"),
+    ("input_commands", "design_command", "place_command"),
     ("assets", "definitions"),
     ("cli",),
 )

@@ -303,25 +303,26 @@ def crops_as_plate(
     well = [
         f"{letters[n // columns >= 26]}{chr(65 + n // columns % 26)}{n % columns + 1:02d}" for n in range(len(names))
     ]
-    place = pl.DataFrame({wells: names, "well": well})
+    place = pl.DataFrame({wells: names, "well of it": well})
     rows = crops.join(place, on=wells, how="left", maintain_order="left")
-    rows = rows.with_columns(site=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("well"))
+    rows = rows.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("well of it").alias("site of it"))
     paths = [str(root / path) for path in rows["path"]]
     sizes = []
     for path in paths:
         with Image.open(path) as image:
             sizes.append(image.size)
-    sheet = rows.select(
-        pl.lit(channel).alias("channel"), pl.Series("path", paths), pl.lit(plate).alias("plate"), "well", "site",
-        pl.col(wells).alias("Metadata_Perturbation"),
-    )  # fmt: skip
-    named = [pl.concat_str([pl.col(name).cast(pl.String) for name in images], separator=" ").alias("image")]
-    points = rows.select(
-        pl.lit(plate).alias("plate"), "well", "site",
+    where = rows.select(pl.lit(plate).alias("plate"), well="well of it", site="site of it")
+    sheet = where.with_columns(
+        pl.lit(channel).alias("channel"), pl.Series("path", paths), rows[wells].alias("Metadata_Perturbation")
+    )
+    points = where.with_columns(
         pl.Series("x", [(width - 1) / 2 for width, _ in sizes]),
         pl.Series("y", [(height - 1) / 2 for _, height in sizes]),
-        pl.col(LABEL).alias("class"), *(named if images else []),
-    )  # fmt: skip
+        rows[LABEL].alias("class"),
+    )
+    if images:
+        named = rows.select(pl.concat_str([pl.col(name).cast(pl.String) for name in images], separator=" "))
+        points = points.with_columns(named.to_series().alias("image"))
     return sheet, points
 
 

@@ -142,7 +142,8 @@ def test_a_folder_of_crops_becomes_a_plate(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 10), number, np.uint8)).save(path)
         rows.append(f"{path.relative_to(tmp_path)},movie {number // 2},{number}")
-    (tmp_path / "index.csv").write_text("path,movie,frame\n" + "\n".join(rows) + "\n")
+    rows = [f"{row},P0025" for row in rows]  # a place of its own naming, which is no well
+    (tmp_path / "index.csv").write_text("path,movie,frame,well\n" + "\n".join(rows) + "\n")
     crops = read_crops(tmp_path)
     assert crops[LABEL].to_list() == ["Grape", "Grape", "Large"]
     sheet, points = crops_as_plate(crops, tmp_path, "crops", "DNA", "movie", ["movie", "frame"])
