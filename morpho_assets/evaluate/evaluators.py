@@ -23,6 +23,7 @@ from morpho_assets.evaluate.mp_value import MpValueConfig, mp_value
 from morpho_assets.evaluate.near_far import NearFarConfig, near_far
 from morpho_assets.evaluate.nsc import NscConfig, nsc
 from morpho_assets.evaluate.potency import PotencyConfig, potency
+from morpho_assets.evaluate.prediction import PredictionConfig, prediction
 from morpho_assets.evaluate.relationships import RelationshipsConfig, relationships
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import retrieval
@@ -86,6 +87,7 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "hierarchy": (HierarchyConfig, hierarchy),
     "potency": (PotencyConfig, potency),
     "classification": (ClassificationConfig, classification),
+    "prediction": (PredictionConfig, prediction),
 }
 RANKING: dict[str, RankingEvaluator] = {
     "retrieval": retrieval, "consistency": consistency, "near_far": near_far, "potency": potency,

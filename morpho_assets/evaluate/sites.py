@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from morpho_assets.evaluate.asked import Asked
 from morpho_assets.evaluate.average_precision import RetrievalConfig
-from morpho_assets.evaluate.classification import ClassificationConfig
 from morpho_assets.evaluate.evaluators import evaluate
 from morpho_assets.evaluate.grit import GritConfig
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask, scores_frame
 from morpho_assets.evaluate.near_far import NearFarConfig
+from morpho_assets.evaluate.prediction import PredictionConfig
 from morpho_assets.evaluate.replicability import ReplicabilityConfig
 from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.study import as_wells, space_features
@@ -36,12 +36,12 @@ def evaluate_sites(
 ) -> tuple[Evaluation, str]:
     """(`evaluate` of profiles of sites, the sentence that has to stand beside its numbers).
 
-    Classification sees images, split by what its config keeps whole. Retrieval, near_far, replicability and grit see
+    Prediction sees images, split by what its config keeps whole. Retrieval, near_far, replicability and grit see
     images with partners of other wells alone; all other evaluators see wells. Of images there are no p-values and no
     fraction retrieved: exchanging single images would count each well several times.
     """
     sites = sites.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias(WELL))
-    if isinstance(config, ClassificationConfig):
+    if isinstance(config, PredictionConfig):
         return evaluate(sites, features, config, seed, refit), SPLIT
     apart = _apart(config)
     if isinstance(apart, RetrievalConfig):

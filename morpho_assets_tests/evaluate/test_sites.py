@@ -71,7 +71,7 @@ def test_every_evaluator_takes_sites_and_says_so(name: str) -> None:
     config = EVALUATORS[name][0].model_validate(settings)
     found, note = evaluate_sites(frame, FEATURES, config)
     apart = dict.fromkeys(("retrieval", "near_far", "replicability", "grit"), APART)
-    assert note == {**apart, "classification": SPLIT}.get(name, AS_WELLS)
+    assert note == {**apart, "prediction": SPLIT}.get(name, AS_WELLS)
     assert found.metrics.filter(scope="overall")["n"].max() > 0  # type: ignore[operator]
 
 
