@@ -299,8 +299,10 @@ def apply_figures(figures: Figures, folder: Path, share: float) -> None:
     queue: Any = context.Queue()
     worker = context.Process(target=_apply, args=(str(folder), file, wells, queue))
     worker.start()
-    cells, seconds, peak = queue.get()
     worker.join()
+    if worker.exitcode:
+        raise SystemExit(f"the process that applies ended with {worker.exitcode}")
+    cells, seconds, peak = queue.get()
     note = f"{cells:,} cells, {FEATURES} features, 15 classes, scaled by the plate's controls, rows written"
     figures.add("cells_per_second", cells / seconds, "cells/s", note, at_least=100_000)
     figures.add("apply_peak_mb", peak, "MB", "peak of the process that applies", at_most=1000)

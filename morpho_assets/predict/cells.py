@@ -80,7 +80,10 @@ class CellReader:
         keys, values = self._read(wells, features, cells)
         if self.config.scale == "controls" and len(values):
             centre, spread = self._scale(features)
-            values = (values - centre) / spread
+            if not values.flags.writeable:
+                values = values.copy()
+            values -= centre
+            values /= spread
         return keys, values
 
     def _read(
@@ -97,17 +100,26 @@ class CellReader:
             vectors = self._some(rows, cells)
             frame = vectors if frame is None else frame.join(vectors, on=CELL, how="inner", maintain_order="left")
         assert frame is not None
-        place = {name: number for number, name in enumerate(features)}
-        values = np.full((frame.height, len(features)), np.nan)
-        for name in measured:
-            values[:, place[name]] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        wanted = [name for name in features if name in measured]
+        # column after column, as the table has them: nothing is turned round on the way to a product with them
+        found = frame.select(pl.col(wanted).cast(pl.Float64)).to_numpy(order="fortran") if wanted else None
+        if found is not None and len(wanted) == len(features):
+            values = found
+        else:
+            place = {name: number for number, name in enumerate(features)}
+            values = np.full((frame.height, len(features)), np.nan)
+            if found is not None:
+                values[:, [place[name] for name in wanted]] = found
         for encoder, length in self.lengths.items():
+            place = {name: number for number, name in enumerate(features)}
             columns = [place.get(f"Embedding_{encoder}_{i}", -1) for i in range(length)]
             kept = [i for i, column in enumerate(columns) if column >= 0]
             if kept and frame.height:
                 vectors_of = np.array(frame[f"of {encoder}"].to_list(), dtype=float)
                 values[:, [columns[i] for i in kept]] = vectors_of[:, kept]
-        values[~np.isfinite(values)] = np.nan
+        known = np.isfinite(values)
+        if not known.all():
+            values = np.where(known, values, np.nan)
         return frame.select(CELL), values
 
     def _scale(self, features: Sequence[str]) -> tuple[Floats, Floats]:

@@ -77,8 +77,13 @@ class Model:
             return np.empty((0, len(self.card.classes)))
         rows = _prepared(self.config, self.arrays, values)
         found = KINDS[self.card.config["kind"]].log_probabilities(_own(self.arrays), rows)
-        probability = np.exp(log_softmax(found / self.card.temperature))
-        probability[~np.isfinite(values).any(axis=1)] = np.nan
+        if self.card.temperature != 1:
+            found = found / self.card.temperature
+        probability = np.exp(log_softmax(found))
+        unknown = ~np.isfinite(values[:, 0]) if values.shape[1] else np.ones(len(values), bool)
+        if unknown.any():  # rows without any value: those that lack the first are looked at whole
+            some = np.flatnonzero(unknown)
+            probability[some[~np.isfinite(values[some]).any(axis=1)]] = np.nan
         return probability
 
     def predict_named(self, x: NDArray[np.floating], names: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
@@ -272,7 +277,7 @@ def fit_temperature(log_probabilities: Floats, codes: Codes) -> float:
 def _fit_preparation(config: ClassifierConfig, x: Floats, features: Sequence[str]) -> Arrays:
     """Centre, spread and weight of each feature over the training rows, and components where they are asked for.
     A feature without spread or without values weighs nothing."""
-    values = _logged(config, x)
+    values = _logged(config, np.where(np.isfinite(x), x, np.nan))
     known = np.isfinite(values)
     count = known.sum(axis=0)
     centre = np.divide(np.where(known, values, 0).sum(axis=0), count, out=np.zeros(x.shape[1]), where=count > 0)
@@ -310,11 +315,16 @@ def _prepared(config: ClassifierConfig, arrays: Mapping[str, NDArray[Any]], x: F
 
 
 def _scaled(config: ClassifierConfig, arrays: Mapping[str, NDArray[Any]], x: Floats) -> Floats:
-    rows = (_logged(config, x) - arrays["centre"]) / arrays["spread"]
-    rows = np.clip(np.where(np.isfinite(rows), rows, 0.0), -config.clip, config.clip)
-    return np.asarray(rows * arrays["weight"])
+    rows = _logged(config, x)
+    rows = rows - arrays["centre"]
+    rows /= arrays["spread"]
+    known = np.isfinite(rows)
+    if not known.all():
+        rows[~known] = 0.0
+    np.clip(rows, -config.clip, config.clip, out=rows)
+    rows *= arrays["weight"]
+    return np.asarray(rows)
 
 
 def _logged(config: ClassifierConfig, x: Floats) -> Floats:
-    values = np.where(np.isfinite(x), x, np.nan)
-    return np.sign(values) * np.log1p(np.abs(values)) if config.log else values
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x))) if config.log else x
