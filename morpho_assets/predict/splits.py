@@ -30,8 +30,6 @@ UNITS: dict[By, tuple[tuple[str, ...], ...]] = {
     "batch": (("Metadata_Batch",),),
 }
 """The columns that name what is kept whole; the first set of which a table has all."""
-WITHIN = {"image": "within well", "random": "within image"}
-"""What a result is called whose split stayed below the unit that was asked for."""
 
 
 class SplitConfig(BaseModel):
@@ -83,8 +81,8 @@ def split_rows(table: pl.DataFrame, classes: Sequence[str], config: SplitConfig,
 
     Folds keep the share of the classes as far as whole units allow. A class in fewer than `least` units is `apart`.
     Where fewer than two classes are left, the split is impossible: InputError, or with `fall_back` the folds by image,
-    called `within well` (of images that hold one class each, random rows, called `within image`). InputError for a
-    column that is not there.
+    called `within well` (of images that hold one class each, random rows, called `within image`; of wells, which have
+    no images, random rows, called within what was asked for). InputError for a column that is not there.
     """
     truth = np.asarray(classes, dtype=str)
     if len(truth) != table.height:
@@ -100,9 +98,11 @@ def split_rows(table: pl.DataFrame, classes: Sequence[str], config: SplitConfig,
         raise InputError("split", f"by: {config.by}", found, "at least two classes",
                          "Label more of them, split by something smaller, or set `fall_back: true`, which calls the "
                          "result `within well`.")  # fmt: skip
-    finer: By = "image" if config.by != "image" else "random"
+    images = any(set(columns) <= set(table.columns) for columns in UNITS["image"])
+    finer: By = "image" if images and config.by != "image" else "random"
     inner = split_rows(table, classes, config.model_copy(update={"by": finer, "column": None}), least)
-    note = inner.note or f"{WITHIN[inner.by]}: a split by {config.by} is impossible ({found})"
+    within = "within well" if finer == "image" else "within image" if images else f"within {_words(config)}"
+    note = inner.note or f"{within}: a split by {config.by} is impossible ({found})"
     return Splits(inner.folds, inner.by, inner.units, inner.apart, note)
 
 
@@ -216,4 +216,4 @@ def _fold(rows: Rows, held: NDArray[np.bool_]) -> Fold:
 
 
 def _words(config: SplitConfig) -> str:
-    return f"{config.by} ({config.column})" if config.column else config.by
+    return config.column.removeprefix("Metadata_") if config.column else config.by

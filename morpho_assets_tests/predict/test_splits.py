@@ -101,6 +101,15 @@ def test_falling_back_is_asked_for_and_names_the_result():
         split_rows(table, classes, SplitConfig(by="well", fall_back=True))
 
 
+def test_wells_without_images_fall_back_to_themselves():
+    table = pl.DataFrame({"Metadata_Plate": ["P1", "P1", "P2", "P2"], "Metadata_Well": ["A01", "A02", "A01", "A02"],
+                          "Metadata_Perturbation": ["a", "b", "a", "b"]})  # fmt: skip
+    config = SplitConfig(by="well", column="Metadata_Perturbation", fall_back=True, folds=2)
+    splits = split_rows(table, ["a", "b", "a", "b"], config)
+    assert splits.by == "random"
+    assert splits.note.startswith("within Perturbation: ")
+
+
 def test_a_column_that_is_not_there_is_named():
     table, classes = one_well_each()
     with pytest.raises(InputError, match="no column Metadata_scaffold"):

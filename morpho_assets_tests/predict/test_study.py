@@ -191,3 +191,20 @@ def test_the_report_has_a_chapter_on_them(project):
     assert "plates without training labels" in page
     assert "state, shuffled features" in page
     assert page.count("data:image/webp") >= 6
+
+
+@pytest.mark.slow
+def test_the_shipped_studies_of_synthetic_plates_are_made(project):
+    workspace = project.workspace
+    for study, stages in (
+        ("phenotypes_demo", STAGES), ("treatments_demo", ("feature_space", "corrected_profiles", "evaluation")),
+    ):  # fmt: skip
+        run = Run(workspace)
+        for stage in (*STAGES[:3], *stages):
+            run.make(stage, Partition("study", study))
+    metrics = project.tables("treatments_demo").read("metrics", "treatments_demo")
+    within = metrics.filter(evaluator="within_well", metric="accuracy")
+    assert set(within["scope"]) == {"within well", "within Perturbation"}
+    by_plate = metrics.filter(evaluator="by_plate", metric="balanced_accuracy", scope="overall", variant="cellprofiler")
+    assert by_plate["value"][0] > by_plate["chance"][0]
+    assert project.tables("phenotypes_demo").read("phenotype_calls", "phenotypes_demo").height
