@@ -592,7 +592,8 @@ _TABLES = (
     Table(
         "treatment_scores",
         "study",
-        "One row per treatment (or label), variant, evaluator and score: which ones replicate, or stand out.",
+        "One row per treatment (or label), variant, evaluator and score: which ones replicate, or stand out. What "
+        "retrieval finds of a treatment stands in `treatments`.",
         ("study", "variant", "evaluator", "treatment", "score"),
         (
             STUDY,
@@ -674,7 +675,7 @@ _TABLES = (
             Column(
                 "scope",
                 pl.String,
-                "overall; the plate, treatment or channel the score is about; or `against` and the variant before the "
+                "overall; the plate or channel the score is about; or `against` and the variant before the "
                 "step, where it is the mean difference over treatments",
             ),
             Column("metric", pl.String, "the score"),

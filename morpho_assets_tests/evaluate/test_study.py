@@ -93,7 +93,6 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     assert replicating["treatment"].sort().to_list() == [f"t{i:02d}" for i in range(24)]
     kinds = scores.group_by("evaluator").agg(pl.col("score").unique().sort())
     assert dict(kinds.iter_rows()) == {
-        "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
         "classification": ["balanced_accuracy"],
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
@@ -102,6 +101,10 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
         "potency": ["potent"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
+    retrieved = last(lake, "evaluation", "treatments", "s")  # in columns, and nowhere else
+    assert set(retrieved["evaluator"]) == {"retrieval", "consistency"}
+    scopes = last(lake, "evaluation", "metrics", "s").filter(evaluator="retrieval", variant="cells")["scope"]
+    assert set(scopes) == {"overall"}
 
 
 def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake]) -> None:
