@@ -131,7 +131,8 @@ def check_index(python: Path) -> None:
     """Raise Unfit where pip gets no answer from its index, with what may be the reason."""
     pin = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("six=="))
     command = [str(python), "-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed", "--no-cache-dir"]
-    command += ["--retries", "0", "--timeout", "15", "--only-binary", ":all:", "--disable-pip-version-check", pin]
+    command += ["--retries", "1", "--timeout", "10", "--only-binary", ":all:", "--disable-pip-version-check", pin]
+    # The reason is in what pip says of a second try.
     asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
     if asked.returncode:
         raise Unfit(why_no_answer(asked.stdout))

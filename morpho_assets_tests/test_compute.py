@@ -80,6 +80,7 @@ def test_processes_of_every_start_method_share_what_the_first_compiled(tmp_path)
 def test_cores_are_counted_where_the_system_tells_no_affinity(monkeypatch):
     """As on macOS."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert 1 <= ComputeConfig().processes <= os.cpu_count()
 
 
