@@ -70,7 +70,6 @@ def first_run(figures: Figures, python: str, size: str, torch_index: str) -> str
         torch = folder / ".venv/lib" / f"python{short}" / "site-packages/torch/version.py"
         cuda = "without CUDA" if re.search(r"cuda.* = None", torch.read_text()) else "with CUDA"
         figures.add(f"{short}.environment", gigabytes(folder / ".venv"), "GB", f"Python {version}, torch {cuda}")
-        figures.add(f"{short}.fetched", gigabytes(Path(name) / "cache"), "GB", "pip's cache")
         busy = f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
         wall, processor = timed([".venv/bin/morpho", "demo", "--size", size], folder, environment)
         figures.add(f"{short}.demo", wall, "s", f"size {size}; {processor:.0f} s of processor; {busy}")
