@@ -19,7 +19,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.request import getproxies
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 14)
@@ -135,16 +137,18 @@ def check_index(python: Path) -> None:
     # The reason is in what pip says of a second try.
     asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
     if asked.returncode:
-        raise Unfit(why_no_answer(asked.stdout))
+        raise Unfit(why_no_answer(asked.stdout, getproxies()))
 
 
-def why_no_answer(output: str) -> str:
-    """The sentence for what pip printed when its index gave no answer."""
+def why_no_answer(output: str, proxies: Mapping[str, str]) -> str:
+    """The sentence for what pip printed when its index gave no answer; `proxies` as the environment names them."""
     words = output.lower()
-    if "proxy" in words or "407" in words:
+    proxy = proxies.get("https") or proxies.get("all") or proxies.get("http")
+    if "proxy" in words or "407" in words or (proxy and "connect" in words):
+        which = proxy or "that pip is told of"
         return (
-            "the package index cannot be reached through the proxy that is set: correct HTTPS_PROXY "
-            f"(or `pip config set global.proxy …`), or unset it. {AGAIN}"
+            f"the package index cannot be reached through the proxy {which}: correct HTTPS_PROXY (or "
+            f"`pip config set global.proxy …`), or unset it. {AGAIN}"
         )
     if "certificate" in words or "sslerror" in words:
         return f"the package index's certificate is not trusted: set PIP_CERT to your network's certificates. {AGAIN}"

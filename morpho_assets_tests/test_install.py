@@ -77,7 +77,11 @@ def test_only_linux_without_an_index_of_its_own_brings_cuda() -> None:
         ({"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}, "cannot be reached: set HTTPS_PROXY where a proxy is needed"),
         (
             {"PIP_INDEX_URL": "https://example.invalid/simple", "PIP_PROXY": "http://127.0.0.1:9"},
-            "through the proxy that is set: correct HTTPS_PROXY",
+            "through the proxy that pip is told of: correct HTTPS_PROXY",
+        ),
+        (
+            {"PIP_INDEX_URL": "https://example.invalid/simple", "HTTPS_PROXY": "http://127.0.0.1:9"},
+            "through the proxy http://127.0.0.1:9: correct HTTPS_PROXY",
         ),
     ],
 )
@@ -98,10 +102,18 @@ def test_an_index_that_does_not_answer_is_told_in_seconds(
         install.check_index(Path(sys.executable))
 
 
-def test_words_of_pip_lead_to_what_can_be_done() -> None:
-    assert "PIP_CERT" in install.why_no_answer("SSLError(SSLCertVerificationError(1, 'certificate verify failed'))")
-    assert "through the proxy" in install.why_no_answer("ProxyError('Tunnel connection failed: 407')")
-    assert "PIP_INDEX_URL names" in install.why_no_answer("ERROR: No matching distribution found for six==1.17.0")
+@pytest.mark.parametrize(
+    ("said", "proxies", "sentence"),
+    [
+        ("SSLError(SSLCertVerificationError(1, 'certificate verify failed'))", {}, "PIP_CERT"),
+        ("ProxyError('Tunnel connection failed: 407')", {}, "through the proxy that pip is told of"),
+        ("Failed to connect", {"https": "http://p:1"}, "through the proxy http://p:1"),
+        ("Failed to connect", {}, "set HTTPS_PROXY where a proxy is needed"),
+        ("ERROR: No matching distribution found for six==1.17.0", {}, "PIP_INDEX_URL names"),
+    ],
+)
+def test_words_of_pip_lead_to_what_can_be_done(said: str, proxies: dict[str, str], sentence: str) -> None:
+    assert sentence in install.why_no_answer(said, proxies)
 
 
 def test_what_an_interrupted_pip_left_half_written_is_written_again(tmp_path: Path) -> None:
