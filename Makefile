@@ -16,7 +16,7 @@ export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
 define python_is_there
-$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { \
+test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { \
   echo "morpho-assets: Python 3.11 to 3.14 is needed, and $(or $(PYTHON),python3) is \
 $$($(or $(PYTHON),python3) --version 2>/dev/null || echo not there): install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
 endef

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import namedtuple
@@ -157,3 +158,15 @@ def test_make_names_an_interpreter_that_is_wrong_before_any_work(python: str, tm
     assert made.returncode != 0
     assert f"Python 3.11 to 3.14 is needed, and {python} is {found}: install one, or name it" in made.stdout
     assert not (tmp_path / "environment").exists()
+
+
+def test_make_without_any_interpreter_says_which_are_needed(tmp_path: Path) -> None:
+    """On a path with nothing on it but what make itself starts."""
+    make = shutil.which("make")
+    assert make is not None
+    made = subprocess.run(
+        [make, "demo", "SHELL=/bin/sh", f"VENV={tmp_path / 'environment'}"],
+        cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode != 0
+    assert "Python 3.11 to 3.14 is needed, and python3 is not there: install one" in made.stdout
