@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 11), (3, 14)
 GIGABYTE = 1e9
 # Gigabytes: the environment as it ends, and what pip holds besides while it works (docs/benchmarks.md, install).
-NEEDS = {"cpu": (2.5, 1.5), "cuda": (6.5, 4.5)}
+NEEDS = {"cpu": (2.5, 1.5), "cuda": (7.0, 4.5)}
 CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 AGAIN = "Run the same command again when that is mended: it goes on from there."
 
