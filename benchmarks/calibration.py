@@ -64,14 +64,14 @@ class Design:
 
 NOISE = {  # with the runs that each gets: a run of the long recipes takes ten times that of a scale
     Design("demo", 1, 4, 16, 1000): 40,
-    Design("demo", 4, 1, 6, 1000): 60,
+    Design("demo", 4, 1, 6, 1000): 200,
     Design("demo", 1, 4, 64, 20): 60,
     Design("pycytominer", 1, 4, 6, 300): 60,
     Design("pycytominer", 4, 1, 16, 100): 100,
-    Design("cpjump1_compounds", 3, 1, 64, 300, treatments=48): 30,
-    Design("jump_compound", 4, 1, 16, 100): 24,
-    Design("jump_orf", 4, 1, 32, 100): 24,
-    Design("jump_crispr", 4, 1, 64, 20, treatments=48): 24,
+    Design("cpjump1_compounds", 3, 1, 64, 300, treatments=48): 40,
+    Design("jump_compound", 4, 1, 16, 100): 60,
+    Design("jump_orf", 4, 1, 32, 100): 60,
+    Design("jump_crispr", 4, 1, 64, 20, treatments=48): 40,
 }
 PLANTED = {Design("demo", 1, 4, 16, 300): 30, Design("demo", 4, 1, 16, 300): 60, Design("jump_orf", 4, 1, 32, 100): 10}
 COVERED = {

@@ -164,8 +164,11 @@ def _profiles(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadat
 
 
 def _encoder(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
-    row = tables.read("encoders", commit.partition.key).row(0, named=True)
-    shown: Metadata = {name: row[name] for name in ("encoder", "cells", "best_epoch", "split", "sha256")}
+    rows = tables.read("encoders", commit.partition.key).sort("fold")
+    row = rows.row(0, named=True)
+    shown: Metadata = {name: row[name] for name in ("encoder", "unit", "cells", "best_epoch", "split", "sha256")}
+    if rows.height > 1:
+        shown["folds"] = small_table(rows.select("fold", "cells", "best_epoch", "agreement"))
     if row["train_loss"]:
         from morpho_assets.report.figures import loss_curve
 

@@ -62,8 +62,11 @@ class RetrievalConfig(BaseModel):
     plate: tuple[str, ...] = Field(
         default=("Metadata_Plate",), description="columns that name a plate, for `pairing: matched`; none: all is one"
     )
-    folds: int = Field(
-        default=4, ge=2, description="parts of a plate's controls that rank in turn, where they were fitted on"
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="parts of a plate's controls that rank in turn, where they were fitted on; null: 4 to 8, as few as "
+        "leave a dozen controls to fit on without two of them",
     )
     position: PositionRule | None = Field(default=None, description="restrict candidates by distance on the plate")
     similarity: Literal["cosine", "abs_cosine", "correlation", "euclidean"] = Field(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
+from morpho_assets.evaluate.classification import ClassificationConfig, classification
 from morpho_assets.evaluate.cluster_validation import ClusterValidationConfig, cluster_validation
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
 from morpho_assets.evaluate.energy_distance import EnergyDistanceConfig, energy_distance
@@ -74,6 +75,7 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "replicability": (ReplicabilityConfig, replicability),
     "enrichment": (EnrichmentConfig, enrichment),
     "nsc": (NscConfig, nsc),
+    "classification": (ClassificationConfig, classification),
     "grit": (GritConfig, grit),
     "silhouette": (SilhouetteConfig, silhouette),
     "cluster_validation": (ClusterValidationConfig, cluster_validation),

@@ -17,6 +17,8 @@ from morpho_assets.profiles.rows import first_of_well, rows_where
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.floating]
+ENOUGH = 12  # controls that the default scale of a plate needs (`NormalizeConfig`)
+PARTS = 4, 8  # least and most folds
 PLACE = ("Metadata_Plate", "Metadata_Well", "Metadata_Row", "Metadata_Col", "Metadata_Site")
 
 
@@ -106,8 +108,18 @@ def drawn_folds(
         return None, False
     everywhere = any(unfair[:1]) or (refit is not None and refit.together and bool(rivals.any()))
     made_by = refit if any(rows.any() for rows in used) else None
-    number = _drawn(profiles, controls, plate_codes(profiles, config), config.folds, seed)
-    return Folds(matrix, made_by, number, controls, config.folds, everywhere), any(unfair) or everywhere
+    plate = plate_codes(profiles, config)
+    count = config.folds or _parts(plate[controls & (first_of_well(profiles) == np.arange(profiles.height))])
+    number = _drawn(profiles, controls, plate, count, seed)
+    return Folds(matrix, made_by, number, controls, count, everywhere), any(unfair) or everywhere
+
+
+def _parts(plates: npt.NDArray[np.int64]) -> int:
+    """Folds for controls on these plates (one code each): pairs are compared without two folds, and fewer than ENOUGH
+    controls make a noisy scale, which hides effects. Every part more costs time, and rivals of a fold."""
+    fewest = int(np.unique(plates, return_counts=True)[1].min())
+    wanted = fewest if fewest <= ENOUGH else np.ceil(2 * fewest / (fewest - ENOUGH))
+    return int(np.clip(wanted, *PARTS))
 
 
 def _drawn(

@@ -20,7 +20,6 @@ from morpho_assets.evaluate.metrics import (
     metrics_frame,
     nothing_to_ask,
     scores_frame,
-    treatment_names,
 )
 from morpho_assets.evaluate.significance import treatment_nulls
 from morpho_assets.profiles.refit import Refit
@@ -109,12 +108,7 @@ def retrieval(
         return nothing_to_ask(name, OVERALL)
     table = found.table
     keys = table.select(asked.group)
-    rows = [
-        metric_row(name, f"treatment:{scope}", "mAP", value, n, chance, p_value=p)
-        for scope, value, chance, p, n in zip(
-            treatment_names(keys), *table.select("mAP", "chance", "p_value", "n_profiles").iter_columns(), strict=True
-        )
-    ]
+    rows = []
     shared = _shared_variances(asked, found)
     parts = asked.folds.count if asked.folds is not None else 0
     for metric, column, chance in (("mAP", "mAP", table["chance"].to_numpy().mean()), ("normalised_AP",) * 2 + (0.0,)):

@@ -46,6 +46,7 @@ from morpho_assets.profiles.tuning import is_reported, reported
 
 Made = tuple[pl.DataFrame, tuple[str, ...], Refit | None]
 """Profiles, their features, and how they came to be."""
+RETRIEVAL = ["variant", "evaluator"]  # of rows whose scores `treatments` has, in columns
 TRUTH = "truth"  # the variant of what is compared with what was planted
 COMMON = "common"  # the recipe of the common post-processing
 PROCESSED = "common post-processing"
@@ -134,7 +135,7 @@ def evaluate_study(work: Work) -> None:
     work.write("clusters", pl.concat(clusters) if clusters else table("clusters").empty())
     of_treatments = pl.concat(treatments) if treatments else table("treatments").empty()
     work.write("treatments", _marked(of_treatments, saw))
-    work.write("treatment_scores", _marked(scored, saw))
+    work.write("treatment_scores", _marked(scored.join(of_treatments, on=RETRIEVAL, how="anti"), saw))
     for name, frames in of_doses.items():
         work.write(name, pl.concat(frames) if frames else table(name).empty())
     work.write("planted_and_found", pl.concat(points) if points else table("planted_and_found").empty())

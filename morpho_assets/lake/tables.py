@@ -128,6 +128,7 @@ SITE = Column("Metadata_Site", pl.Int32, "field of view within the well")
 CHANNEL = Column("channel", pl.String, "stain: DNA, ER, RNA, AGP, Mito or any other")
 SERIES = Column("series", pl.Int32, "image within a file that holds several, from 0; null: the only one")
 FRAME = Column("frame", pl.Int32, "page or plane of the file that shows the channel, from 0; null: the only one")
+TILE = Column("Metadata_Tile", pl.Int32, "tile of the site, row by row from 1; 0: the whole site")
 OBJECT = Column("ObjectNumber", pl.Int32, "label of the cell in its site's label images, from 1")
 STUDY = Column("study", pl.String, "name of the study")
 ENCODER_SAW = Column(
@@ -184,6 +185,7 @@ SPACE_FEATURES = (
     Family("ImageQuality_", pl.Float32, "measurement of a whole image, its channel at the end; docs/quality.md"),
     Family("Field_", pl.Float32, "how a channel lies on the site's other channels, its channel at the end; likewise"),
     Family("Pixel_", pl.Float32, "pixel of a resized image: channel, row, column"),
+    Family("Noise_", pl.Float32, "drawn at random: what joining something that knows nothing does"),
     Family("Joined_", pl.Float32, "feature of a joined space: the space, then the feature"),
 )
 """What a feature space may hold."""
@@ -390,18 +392,31 @@ _TABLES = (
     Table(
         "encoders",
         "study",
-        "One row per encoder of a study: its card and weights, what it has seen, and how its training went.",
-        ("study", "encoder"),
+        "One row per encoder of a study (cross-fitted: and fold): its card and weights, what it has seen, and how its "
+        "training went.",
+        ("study", "encoder", "fold"),
         (
             STUDY,
             Column("encoder", pl.String, "name of the encoder"),
+            Column("fold", pl.Int32, "number of the fold, from 0, of a cross-fitted encoder; else 0"),
+            Column("plates", pl.List(pl.String), "plates that it embeds and has not seen; fold 0 also any of no fold"),
             Column("kind", pl.String, "imagenet, patches, file or vae"),
             Column("untrained", pl.Boolean, "whether its weights are as drawn: what learning adds is the difference"),
             Column("path", pl.String, "its card (JSON), relative to the lake's root", is_file=True),
             Column("weights", pl.String, "its weights (safetensors), likewise", is_file=True),
             Column("sha256", pl.String, "hash of weights, inputs and settings: equal for equal encoders"),
             Column("numbers", pl.Int32, "length of an embedding"),
-            Column("cells", pl.Int32, "cells that weights, scaling or components were made from", "cells"),
+            Column("unit", pl.String, "what it embeds: cell, tile or site"),
+            Column("pixel_size", pl.Float64, "pixel of the windows it is given; null: nobody said", "µm"),
+            Column("window_size", pl.Float64, "side of such a window; likewise", "µm"),
+            Column(
+                "cells", pl.Int32, "cells (tiles, sites) that weights, scaling or components were made from", "cells"
+            ),
+            Column(
+                "agreement",
+                pl.Float64,
+                "of a further fold: share of the variation of controls on which it and the first fold agree",
+            ),
             Column("wells", pl.List(pl.String), "their wells: plate and well, with a blank between"),
             Column("labels", pl.List(pl.String), "treatments that it was told"),
             Column("licence", pl.String, "terms of the weights"),
@@ -423,6 +438,24 @@ _TABLES = (
             WELL,
             SITE,
             OBJECT,
+            Column("embedding", pl.List(pl.Float32), "the embedding vector"),
+        ),
+        native=False,
+    ),
+    Table(
+        "tile_embeddings",
+        "plate",
+        "One row per tile of a site, or whole site, and encoder: its learned embedding.",
+        ("study", "encoder", "Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_Tile"),
+        (
+            STUDY,
+            Column("encoder", pl.String, "name of the encoder"),
+            PLATE,
+            WELL,
+            SITE,
+            TILE,
+            Column("first_row", pl.Int32, "row of the tile's upper left pixel in the site image, from 0", "pixels"),
+            Column("first_column", pl.Int32, "column of it", "pixels"),
             Column("embedding", pl.List(pl.Float32), "the embedding vector"),
         ),
         native=False,
@@ -559,7 +592,8 @@ _TABLES = (
     Table(
         "treatment_scores",
         "study",
-        "One row per treatment (or label), variant, evaluator and score: which ones replicate, or stand out.",
+        "One row per treatment (or label), variant, evaluator and score: which ones replicate, or stand out. What "
+        "retrieval finds of a treatment stands in `treatments`.",
         ("study", "variant", "evaluator", "treatment", "score"),
         (
             STUDY,
@@ -641,7 +675,7 @@ _TABLES = (
             Column(
                 "scope",
                 pl.String,
-                "overall; the plate, treatment or channel the score is about; or `against` and the variant before the "
+                "overall; the plate or channel the score is about; or `against` and the variant before the "
                 "step, where it is the mean difference over treatments",
             ),
             Column("metric", pl.String, "the score"),

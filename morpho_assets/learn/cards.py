@@ -13,9 +13,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets import __version__
+from morpho_assets.learn.config import Unit
 from morpho_assets.learn.kinds import EncoderConfig
 
-FORMAT: Literal["morpho-assets encoder 2"] = "morpho-assets encoder 2"
+FORMAT: Literal["morpho-assets encoder 3"] = "morpho-assets encoder 3"
 
 
 class _Model(BaseModel):
@@ -23,11 +24,16 @@ class _Model(BaseModel):
 
 
 class Inputs(_Model):
-    """What the encoder must be given: windows around cells, and how their intensities become 0 to 1."""
+    """What the encoder must be given: windows of which unit and size, and how their intensities become 0 to 1."""
 
+    unit: Unit
     channels: tuple[str, ...]
     crop_size: int
     shrink: int
+    pixel_size: float | None
+    """Width of a pixel of the windows as they are given, µm; null where neither settings nor images say it."""
+    window_size: float | None
+    """Side of such a window, µm."""
     own_pixels: bool
     neighbours: str
     scaling: Literal["controls", "training", "image"]
@@ -58,10 +64,21 @@ class Losses(_Model):
     best_epoch: int
 
 
+class Alignment(_Model):
+    """How the axes of a fold of a cross-fitted encoder were turned onto those of the first fold."""
+
+    onto: str
+    """Hash of the first fold."""
+    windows: int
+    """Windows of negative controls that the turn was fitted on."""
+    agreement: float
+    """Share of the variation of controls, of wells that had no part in a turn, on which both folds then agree."""
+
+
 class Card(_Model):
     """All that is known of an encoder beside its weights."""
 
-    format: Literal["morpho-assets encoder 2"] = FORMAT
+    format: Literal["morpho-assets encoder 3"] = FORMAT
     kind: str
     architecture: str
     numbers: int = Field(description="length of an embedding")
@@ -69,6 +86,7 @@ class Card(_Model):
     config: EncoderConfig
     seen: Seen
     losses: Losses
+    alignment: Alignment | None = None
     drawn_seed: int | None
     """Of an untrained one: the seed, of three, whose embeddings tell wells apart best."""
     licence: str

@@ -1,4 +1,4 @@
-"""Cells as an encoder gets them: windows with named channels, and what is known of each."""
+"""Cells (or tiles, or whole sites) as an encoder gets them: windows with named channels, and what is known of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from morpho_assets.errors import InputError
 
 @dataclass(frozen=True)
 class Cells:
-    """Windows around n cells.
+    """Windows around n cells, or of n tiles or sites.
 
     `crops` (n, C, S, S) float32 raw intensities; `channels` names the C. `own` (n, S, S) bool says which pixels are the
-    cell's own, where an encoder wants to know. `plates` (n,) names the plate of each, where there are several.
+    cell's own (of a tile or site, any cell's), where an encoder wants to know. `plates` (n,) names the plate of each,
+    where there are several.
     """
 
     crops: NDArray[np.float32]

@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Unit = Literal["cell", "tile", "site"]
+"""What an encoder is shown: a window around a cell, a tile of a site, or a whole site."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,13 +26,26 @@ class TrainsOn(_Model):
 
 
 class CellEncoderConfig(_Model):
-    """Settings that every encoder of cells has."""
+    """Settings that every encoder has."""
 
+    unit: Unit = Field(
+        "cell",
+        description="what is embedded: a window around each cell, tiles that lie side by side over a site, or whole "
+        "sites, resized",
+    )
     channels: tuple[str, ...] | None = Field(
         None, min_length=1, description="channels that the network sees, in its order; null: all, in the plates' order"
     )
-    crop_size: int = Field(96, ge=8, description="side of the window cut around a cell, in pixels of the site image")
+    crop_size: int = Field(
+        96,
+        ge=8,
+        description="side of the window cut around a cell, or of a tile, in pixels of the site image; of whole sites "
+        "the side that they are resized to, times `shrink`",
+    )
     shrink: int = Field(1, ge=1, description="pixels averaged along each side of the window")
+    pixel_size: float | None = Field(
+        None, gt=0, description="width of a pixel of the site images, µm; null: what the image files say, if they do"
+    )
     neighbours: Literal["keep", "dim", "mask"] = Field(
         "keep", description="pixels of other cells in a window: as they are, at 30 %, or 0"
     )
@@ -43,7 +59,15 @@ class CellEncoderConfig(_Model):
         64, ge=1, description="principal components of the training cells that are kept; null: the numbers as they come"
     )
     trains_on: TrainsOn = Field(TrainsOn(), description="the wells it may see")
-    max_cells: int = Field(2_000, ge=2, description="cells it learns from at most, drawn evenly from these wells")
+    cross_fit: int | None = Field(
+        None,
+        ge=2,
+        description="so many groups of these plates, each embedded by an encoder that was fitted on the others; their "
+        "axes are turned onto each other by negative controls. Null: one encoder",
+    )
+    max_cells: int = Field(
+        2_000, ge=2, description="cells (tiles, sites) it learns from at most, drawn evenly from these wells"
+    )
     validation: float = Field(0.2, gt=0, lt=1, description="share of these wells held out whole, to stop and to choose")
     untrained: bool = Field(False, description="leave the network as it is drawn: what learning adds is the difference")
     twin: bool = Field(
@@ -58,6 +82,8 @@ class CellEncoderConfig(_Model):
     def _fits(self) -> Self:
         if self.crop_size % self.shrink:
             raise ValueError(f"crop_size {self.crop_size} must be a multiple of shrink {self.shrink}")
+        if self.unit != "cell" and self.neighbours != "keep":
+            raise ValueError(f"neighbours: {self.neighbours} is of cells; a {self.unit} has none: leave it out")
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles {low}, {high} must rise within 0 to 100")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ CELLS_AT_ONCE = 256
 SMALLEST_SPREAD = 1e-4
 """Relative to the most spread of an embedding's numbers: below it there is rounding, which one scale would blow up."""
 _CENTRE, _LOADINGS = "components.centre", "components.loadings"
+TURN, SHIFT = "alignment.turn", "alignment.shift"
+"""Weights by which the embeddings of a fold of a cross-fitted encoder are turned onto the axes of the first."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Trained:
             crops = _scaled(part.crops, config, scaling)
             unknown = np.isnan(crops).any(axis=(1, 2, 3))
             crops[unknown] = 0
-            found = _reduced(self.forward(crops, part.own), self.weights)
+            found = _turned(_reduced(self.forward(crops, part.own), self.weights), self.weights)
             found[unknown] = np.nan
             vectors[start : start + CELLS_AT_ONCE] = found
         return vectors
@@ -71,13 +73,16 @@ def fit_encoder(
     split: Split | None = None,
     scalings: Mapping[str, Scaling] | None = None,
     progress: Progress | None = None,
+    pixel_size: float | None = None,
+    draw: int | None = None,
 ) -> Trained:
     """Fit the encoder that `config` describes on cells of raw intensities.
 
     `groups` (n,) names the well of each cell ("plate well"): whole wells validate, unless `split` says which rows do.
     `labels` (n,) names treatments; an encoder that is told none does not get them. `scalings` holds each plate's
     scaling for `scaling: controls`. Only training rows fit scaling and components. An untrained encoder is the best of
-    three seeds, by how well halves of the training wells recognise each other. `progress` is called after every epoch.
+    three seeds, by how well halves of the training wells recognise each other, unless `draw` is its seed. `progress` is
+    called after every epoch; `pixel_size`, µm of a pixel of the windows, stands in the card.
     Raises InputError for fewer than two cells, windows that do not fit, labels that are needed and absent, an absent
     GPU.
     """
@@ -97,6 +102,7 @@ def fit_encoder(
     crops = _scaled_by_plate(cells, config, own_scaling, scalings)
     lesson = Lesson(crops, cells.own, _conditions(config, cells, told), split)
     seeds = range(config.seed, config.seed + (SEEDS_OF_UNTRAINED if config.untrained else 1))
+    seeds = seeds if draw is None else range(draw, draw + 1)
     kind, best = kind_of(config), -1.0
     for seed in seeds:
         learned = kind.learn(config, lesson, seed, device, progress)
@@ -107,7 +113,9 @@ def fit_encoder(
             best, chosen, made = score, seed, (learned, forward, components, vectors.shape[1])
     learned, forward, components, numbers = made
     inputs = Inputs(
-        channels=cells.channels, crop_size=config.crop_size, shrink=config.shrink, own_pixels=config.sees_own_pixels,
+        unit=config.unit, channels=cells.channels, crop_size=config.crop_size, shrink=config.shrink,
+        pixel_size=pixel_size, window_size=None if pixel_size is None else config.side * pixel_size,
+        own_pixels=config.sees_own_pixels,
         neighbours=config.neighbours, scaling=config.scaling, percentiles=config.percentiles,
         low=own_scaling.low if own_scaling else None, high=own_scaling.high if own_scaling else None,
     )  # fmt: skip
@@ -161,13 +169,20 @@ def load_encoder(
     found = digest_of(weights, read.inputs, read.config)
     if found != read.sha256:
         raise InputError(file, "sha256", found[:12], f"{read.sha256[:12]}, as recorded", "Fetch or fit it again.")
-    own = {name: array for name, array in arrays.items() if name not in (_CENTRE, _LOADINGS)}
+    own = {name: array for name, array in arrays.items() if name not in (_CENTRE, _LOADINGS, TURN, SHIFT)}
     channels = len(read.inputs.channels)
     try:
         forward = kind_of(read.config).forward(read.config, own, channels, device_named(device))
     except (RuntimeError, KeyError) as error:
         raise InputError(file, "weights", f"weights that do not fit ({_first_line(error)})", expected, do) from error
     return Trained(read, arrays, forward)
+
+
+def with_weights(trained: Trained, weights: Weights) -> Trained:
+    """The encoder with further arrays beside its weights, under a card that names them."""
+    card = trained.card
+    digest = digest_of(_weights_file(weights), card.inputs, card.config)
+    return replace(trained, weights=weights, card=card.model_copy(update={"sha256": digest}))
 
 
 def recognised(vectors: NDArray[np.floating], groups: NDArray[np.str_] | None) -> float:
@@ -254,6 +269,13 @@ def _reduced(vectors: NDArray[np.floating], weights: Weights) -> NDArray[np.floa
         return np.asarray(vectors, np.float32)
     centre, loadings = (np.asarray(weights[name], np.float32) for name in (_CENTRE, _LOADINGS))
     return np.asarray((vectors - centre) @ loadings.T, np.float32)
+
+
+def _turned(vectors: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
+    if TURN not in weights:
+        return vectors
+    turn, shift = (np.asarray(weights[name], np.float32) for name in (TURN, SHIFT))
+    return np.asarray(vectors @ turn + shift, np.float32)
 
 
 def _weights_file(weights: Weights) -> bytes:

@@ -17,9 +17,8 @@ from morpho_assets.profiles.recipe import Recipe, Step, apply_recipe
 from morpho_assets.profiles.rows import CONDITIONS, groups_of, rows_where
 
 HELD_OUT = "Metadata_held_out"
-KEPT = 16  # results that are remembered: all of four folds and their pairs
 LEAST = 3  # rows that a correction of a batch is fitted on
-KEPT_BYTES = 500_000_000  # of what is remembered before the first step that reads treatments
+KEPT_BYTES = 500_000_000  # of results that are remembered, and of what comes before a step that reads treatments
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,14 @@ class Refit:
         wells, and a correction of such a batch fitted on all; a feature without a value somewhere is left out."""
         key = held_out.tobytes()
         if key not in self._made:
-            if len(self._made) >= KEPT:
-                self._made.clear()
             marks = np.zeros(self.start.height, dtype=bool)
             marks[self.rows[held_out]] = True
             made = self._run(marks)
-            values = to_matrix(made.profiles, made.features)[self.rows]
-            self._made[key] = values[:, ~np.isnan(values).any(axis=0)].astype(np.float32)
+            every = to_matrix(made.profiles, made.features)[self.rows]
+            values = every[:, ~np.isnan(every).any(axis=0)].astype(np.float32)
+            if (len(self._made) + 1) * values.nbytes > KEPT_BYTES:
+                self._made.clear()
+            self._made[key] = values
         return self._made[key]
 
     def relabelled(self, start: pl.DataFrame) -> Refit:
@@ -91,8 +91,7 @@ class Refit:
         if state is None:
             frame = self.start.with_columns(pl.Series(HELD_OUT, held_out))
             state = _applied(Corrected(frame, self.features), steps[:first], self.seed)
-            size = len(self._before) * state.profiles.estimated_size()
-            if self.reads_labels and len(self._before) < KEPT and size < KEPT_BYTES:
+            if self.reads_labels and (len(self._before) + 1) * state.profiles.estimated_size() < KEPT_BYTES:
                 self._before[held_out.tobytes()] = state
         return _applied(_annotated(state, self.start), steps[first:], self.seed)
 

@@ -13,16 +13,17 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
-from morpho_assets.lake.tables import OBJECT, PLATE, SITE, WELL
+from morpho_assets.lake.tables import OBJECT, PLATE, SITE, TILE, WELL
 from morpho_assets.profiles.aggregate import AggregateConfig
 from morpho_assets.profiles.normalize import NormalizeConfig
 from morpho_assets.profiles.recipe import Step
 from morpho_assets.profiles.select import SelectConfig
 
-Level = Literal["cell", "site", "well", "treatment"]
+Level = Literal["cell", "tile", "site", "well", "treatment"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 KEYS: dict[Level, list[str]] = {
     "cell": [PLATE.name, WELL.name, SITE.name, OBJECT.name],
+    "tile": [PLATE.name, WELL.name, SITE.name, TILE.name],
     "site": [PLATE.name, WELL.name, SITE.name],
     "well": [PLATE.name, WELL.name],
 }
@@ -137,17 +138,26 @@ class PixelsSpace(_Space):
 
 
 class EmbeddingSpace(_Space):
-    """An encoder's embedding of single cells. Without `steps` it is the short form of aggregating, as `aggregate` says,
-    and normalising, as `normalize` says; with a `recipe` of aggregating alone."""
+    """An encoder's embedding of cells, tiles or sites, as its `unit` says. Without `steps` it is the short form of
+    aggregating to wells, as `aggregate` says, and normalising, as `normalize` says; with a `recipe` of aggregating
+    alone."""
 
     of: Literal["embedding"] = Field(description="the source")
     encoder: str | None = Field(default=None, description="name of the study's encoder; null: that of the space's name")
+    unit: Literal["cell", "tile", "site"] = Field(
+        default="cell", description="what its rows are: filled in from the encoder, and need not be given"
+    )
     aggregate: AggregateConfig = Field(
-        default=AggregateConfig(prefixes=("Embedding_",)), description="without `steps`: cells to wells"
+        default=AggregateConfig(prefixes=("Embedding_",)), description="without `steps`: cells, tiles or sites to wells"
     )
     normalize: NormalizeConfig = Field(
         default=NormalizeConfig(prefixes=("Embedding_",)), description="without `steps`: the scale of each plate"
     )
+
+    @property
+    def source(self) -> str:
+        """The source of its rows."""
+        return "embedding" if self.unit == "cell" else f"{self.unit}_embedding"
 
     @property
     def as_steps(self) -> tuple[SpaceStep, ...]:
@@ -168,6 +178,14 @@ class CellCountSpace(BaseModel):
     recipe: ClassVar[None] = None
 
     of: Literal["cell_count"] = Field(description="the source")
+
+
+class NoiseSpace(_Space):
+    """Numbers drawn at random for each well: what a space that knows nothing scores, and adds where it is joined."""
+
+    of: Literal["noise"] = Field(description="the source")
+    numbers: int = Field(default=64, ge=1, description="numbers of each well")
+    seed: int = Field(default=0, ge=0, description="seed of the draw; a well has the same numbers in every study")
 
 
 class TableSpace(_Space):
@@ -194,7 +212,7 @@ class OtherSpace(_Space):
 
 SpaceConfig = Annotated[
     CellsSpace | WellsSpace | NormalizedSpace | ImagesSpace | PixelsSpace | EmbeddingSpace | CellCountSpace
-    | TableSpace | OtherSpace,
+    | NoiseSpace | TableSpace | OtherSpace,
     Field(discriminator="of"),
 ]  # fmt: skip
 """A feature space of a study; `of` names its source."""
@@ -214,12 +232,17 @@ SOURCES: dict[str, Source] = {
     "images": Source("site", ("image_quality",)),
     "pixels": Source("site", ("sites", "image_files", "illumination_functions")),
     "embedding": Source("cell", ("embeddings",)),
+    "tile_embedding": Source("tile", ("tile_embeddings",)),
+    "site_embedding": Source("site", ("tile_embeddings",)),
+    "noise": Source("well"),
     "cell_count": Source("well"),
     "table": Source("well"),
     "space": Source("well"),  # or the level of the other space
 }
 STREAMED = ("subset", "normalize", "select", "reduce", "aggregate")
-"""Steps that see cells: one plate at a time, or a sample, or sums over plates."""
+"""Steps that see cells and tiles: one plate at a time, or a sample, or sums over plates."""
+FINE = ("cell", "tile")
+"""Levels whose rows are streamed, and are never scored."""
 
 
 def tables_of(spaces: Iterable[SpaceConfig]) -> set[str]:
@@ -229,7 +252,7 @@ def tables_of(spaces: Iterable[SpaceConfig]) -> set[str]:
 
 def source_of(space: SpaceConfig) -> str:
     """The source that the rows of a space come from."""
-    return space.source if isinstance(space, CellsSpace) else space.of
+    return space.source if isinstance(space, CellsSpace | EmbeddingSpace) else space.of
 
 
 def ordered(spaces: Mapping[str, SpaceConfig]) -> list[str]:
@@ -262,8 +285,8 @@ def space_levels(spaces: Mapping[str, SpaceConfig]) -> dict[str, Level]:
         level = levels[space.space] if isinstance(space, OtherSpace) else SOURCES[source_of(space)].level
         for number, step in enumerate(space.as_steps, start=1):
             level = _after(f"spaces.{name}, step {number}", level, step, levels, number == len(space.as_steps))
-        if level == "cell":
-            raise InputError("study", f"spaces.{name}", "a list that ends with cells", "a list that comes to wells",
+        if level in FINE:
+            raise InputError("study", f"spaces.{name}", f"a list that ends with {level}s", "a list that comes to wells",
                              "Add `- aggregate: {to: well}` (or `to: site`).")  # fmt: skip
         if level == "site" and space.recipe is not None:
             raise InputError("study", f"spaces.{name}", f"the recipe {space.recipe} of sites", "a recipe of wells",
@@ -288,8 +311,8 @@ def _after(where: str, level: Level, step: SpaceStep, levels: Mapping[str, Level
             raise InputError("study", where, f"aggregate to {to} of {level}s", "a level above the one there is",
                              "Leave the step out.")  # fmt: skip
         return to
-    if level == "cell" and step.kind not in STREAMED:
-        raise InputError("study", where, f"{step.name} of cells, which are streamed plate by plate",
+    if level in FINE and step.kind not in STREAMED:
+        raise InputError("study", where, f"{step.name} of {level}s, which are streamed plate by plate",
                          f"one of {', '.join(STREAMED)}", "Aggregate to sites or wells before it.")  # fmt: skip
     if step.correct is not None and step.correct.sweep is not None:
         raise InputError("study", where, "a sweep", "a corrector as it is", "Put it under `corrections` of the study, "
@@ -301,11 +324,16 @@ def _after(where: str, level: Level, step: SpaceStep, levels: Mapping[str, Level
     return level
 
 
-def require_encoders(spaces: Mapping[str, SpaceConfig], encoders: Sequence[str]) -> None:
-    """InputError for the space of an embedding whose encoder the study does not have."""
+def require_encoders(spaces: Mapping[str, SpaceConfig], units: Mapping[str, str]) -> None:
+    """InputError for the space of an embedding whose encoder the study does not have, or whose unit is another; `units`
+    are those of the study's encoders."""
     for name, space in spaces.items():
         if isinstance(space, EmbeddingSpace):
-            _require_known(f"spaces.{name}", space.encoder or name, encoders, "encoder")
+            encoder = space.encoder or name
+            _require_known(f"spaces.{name}", encoder, list(units), "encoder")
+            if space.unit != units[encoder]:
+                raise InputError("study", f"spaces.{name}, unit", space.unit, f"{units[encoder]}, as of the encoder "
+                                 f"{encoder}", "Leave `unit` of the space out.")  # fmt: skip
 
 
 def _require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:

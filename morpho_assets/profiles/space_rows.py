@@ -23,11 +23,13 @@ from morpho_assets.profiles.aggregate import CELL_COUNT
 from morpho_assets.profiles.features import COMPARTMENTS, FEATURES, feature_columns
 from morpho_assets.profiles.normalize import NORMALIZED_ON, NormalizeConfig, normalize
 from morpho_assets.profiles.space import (
+    FINE,
     KEYS,
     SOURCES,
     CellsSpace,
     EmbeddingSpace,
     Level,
+    NoiseSpace,
     OtherSpace,
     PixelsSpace,
     SpaceConfig,
@@ -39,7 +41,7 @@ SPACE_PREFIXES = (*FEATURES, *(family.prefix for family in table("profiles").fam
 """Starts of every kind of feature that a space may have."""
 COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")
 
-STREAMED_SOURCES = ("cells", "embedding", "pixels")
+STREAMED_SOURCES = ("cells", "embedding", "tile_embedding", "pixels")
 
 Rows = Callable[[str], pl.LazyFrame]
 
@@ -87,7 +89,7 @@ def read_rows(work: Work, name: str, config: SpaceConfig, made: Mapping[str, Spa
     source = source_of(config)
     rows, features, notes = READERS[source](work, config, name)
     level = SOURCES[source].level
-    found = rows if level == "cell" else lambda plate: annotated(rows(plate), wells)
+    found = rows if level in FINE else lambda plate: annotated(rows(plate), wells)
     return SpaceRows(level, plates, found, tuple(features), wells, tuple(notes), source in STREAMED_SOURCES)
 
 
@@ -202,16 +204,31 @@ def _resized(reader: SiteReader, channels: tuple[str, ...], size: int, site: Sit
 
 def _embedding(work: Work, config: EmbeddingSpace, name: str) -> Found:
     encoder = config.encoder or name
+    source = SOURCES[source_of(config)]
 
     def vectors(plate: str) -> pl.LazyFrame:
-        rows = work.inputs.scan("embeddings", [plate])
+        rows = work.inputs.scan(source.tables[0], [plate])
         return rows.filter(pl.col("study") == work.key, pl.col("encoder") == encoder)
 
     first = pl.concat([vectors(plate).select("embedding").head(1) for plate in work.source]).head(1).collect()
     size = len(first["embedding"][0]) if first.height else 0
     features = [f"Embedding_{i}" for i in range(size)]
     columns = [pl.col("embedding").list.get(i).alias(each) for i, each in enumerate(features)]
-    return lambda plate: vectors(plate).select(*KEYS["cell"], *columns), features, []
+    rows = lambda plate: vectors(plate).select(*KEYS[source.level], *columns)  # noqa: E731
+    if source.level in FINE:
+        return rows, features, []
+    return _by_plate(pl.concat([rows(plate) for plate in work.source]).collect(), features)
+
+
+def _noise(work: Work, config: NoiseSpace, name: str) -> Found:
+    wells = work.inputs.scan("normalized_profiles", list(work.source)).select(KEYS["well"]).collect()
+    features = [f"Noise_{number}" for number in range(config.numbers)]
+    draws = [
+        np.random.default_rng([config.seed, *"/".join(well).encode()]).normal(size=config.numbers)
+        for well in wells.iter_rows()
+    ]
+    numbers = pl.DataFrame(np.reshape(draws, (-1, config.numbers)), schema=_floats(features), orient="row")
+    return _by_plate(wells.hstack(numbers), features)
 
 
 def _cell_count(work: Work, config: SpaceConfig, name: str) -> Found:
@@ -250,6 +267,9 @@ READERS: dict[str, Callable[..., Found]] = {
     "images": _images,
     "pixels": _pixels,
     "embedding": _embedding,
+    "tile_embedding": _embedding,
+    "site_embedding": _embedding,
+    "noise": _noise,
     "cell_count": _cell_count,
     "table": _table,
 }

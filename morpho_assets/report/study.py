@@ -352,7 +352,20 @@ def _encoders(results: _Results) -> list[Section]:
         for row in results.encoders.iter_rows(named=True)
         if row["train_loss"]
     ]
-    columns = ["encoder", "kind", "untrained", "numbers", "cells", "best_epoch", "split", "licence", "sha256"]
+    columns = [
+        "encoder",
+        "kind",
+        "unit",
+        "untrained",
+        "fold",
+        "agreement",
+        "numbers",
+        "cells",
+        "best_epoch",
+        "split",
+        "licence",
+        "sha256",
+    ]
     table = frame_table(results.encoders.select(columns), "Encoders of the study")
     told = results.encoders.filter(pl.col("labels").list.len() > 0)["encoder"].to_list()
     caption = " ".join([*_added(results), *_told(told)])

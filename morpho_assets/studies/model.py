@@ -6,6 +6,7 @@ ones of the same name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +70,7 @@ class Study(_Model):
     @classmethod
     def _twins(cls, value: Any) -> Any:
         """Each encoder's untrained twin, and a space of it beside each space of the encoder: they need not be written.
+        Nor need the unit of a space's encoder.
 
         What is there under the name of a twin stays as it is.
         """
@@ -83,11 +85,11 @@ class Study(_Model):
                 encoders[f"{name}{UNTRAINED}"] = value["encoders"].get(f"{name}{UNTRAINED}", twin)
         spaces: dict[str, Any] = {}
         for name, space in (value.get("spaces") or {}).items():
-            spaces[name] = space
             plain = dict(space) if isinstance(space, BaseModel | dict) else {}
+            spaces[name] = _of_unit(name, space, encoders)
             twin_of = f"{plain.get('encoder') or name}{UNTRAINED}"
             if plain.get("of") == "embedding" and twin_of in encoders:
-                beside = {**plain, "encoder": twin_of}
+                beside = _of_unit(name, {**plain, "encoder": twin_of}, encoders)
                 spaces[f"{name}{UNTRAINED}"] = value["spaces"].get(f"{name}{UNTRAINED}", beside)
         return {**value, "encoders": encoders, "spaces": spaces}
 
@@ -106,8 +108,17 @@ class Study(_Model):
     @model_validator(mode="after")
     def _spaces_can_be_made(self) -> Study:
         space_levels(self.spaces)
-        require_encoders(self.spaces, list(self.encoders))
+        require_encoders(self.spaces, {name: encoder.unit for name, encoder in self.encoders.items()})
         return self
+
+
+def _of_unit(name: str, space: Any, encoders: Mapping[str, Any]) -> Any:
+    """A space of an embedding with the unit of its encoder, where it does not say one itself."""
+    if not isinstance(space, dict) or space.get("of") != "embedding" or "unit" in space:
+        return space
+    encoder = encoders.get(str(space.get("encoder") or name))
+    unit = encoder.get("unit") if isinstance(encoder, dict) else getattr(encoder, "unit", None)
+    return space if unit is None else {**space, "unit": unit}
 
 
 def study_files(folder: Path) -> dict[str, Path]:

@@ -24,6 +24,7 @@ PROFILE_EVALUATORS = (
     "replicability",
     "enrichment",
     "nsc",
+    "classification",
     "grit",
     "silhouette",
     "cluster_validation",

@@ -93,14 +93,18 @@ def test_which_treatments_replicate_can_be_asked(screened: Callable[..., Lake]) 
     assert replicating["treatment"].sort().to_list() == [f"t{i:02d}" for i in range(24)]
     kinds = scores.group_by("evaluator").agg(pl.col("score").unique().sort())
     assert dict(kinds.iter_rows()) == {
-        "retrieval": ["mAP", "normalised_AP", "retrieved"], "consistency": ["mAP", "normalised_AP", "retrieved"],
         "replicability": ["replicates", "similarity"], "enrichment": ["odds", "precision"], "nsc": ["NSC", "NSCB"],
+        "classification": ["balanced_accuracy"],
         "grit": ["grit"], "silhouette": ["silhouette"], "mp_value": ["mahalanobis", "told_apart"],
         "near_far": ["normalised_AP_far", "normalised_AP_near", "normalised_AP_pooled"],
         "energy_distance": ["energy_distance", "told_apart"], "relationships": ["recall", "recall_alike"],
         "potency": ["potent"],
     }  # fmt: skip
     assert scores["chance"].null_count() == 0
+    retrieved = last(lake, "evaluation", "treatments", "s")  # in columns, and nowhere else
+    assert set(retrieved["evaluator"]) == {"retrieval", "consistency"}
+    scopes = last(lake, "evaluation", "metrics", "s").filter(evaluator="retrieval", variant="cells")["scope"]
+    assert set(scopes) == {"overall"}
 
 
 def test_what_a_step_changes_is_paired_by_treatment(screened: Callable[..., Lake]) -> None:
@@ -247,7 +251,8 @@ def test_learning_is_compared_with_its_twin_and_what_an_encoder_saw_stands_in_ev
     keys = annotated.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias("key"))
     controls = keys.filter(Metadata_control_type="negcon")["key"].to_list()
     for name, seen in {"deep": keys["key"].to_list(), "deep_untrained": controls}.items():
-        row = {"study": "s", "encoder": name, "wells": [seen], "labels": [["t01"] if name == "deep" else []]}
+        labels = [["t01"] if name == "deep" else []]
+        row = {"study": "s", "encoder": name, "fold": 0, "plates": [[]], "wells": [seen], "labels": labels}
         commit_tables(lake, "encoder", study("s", name), {"encoders": pl.DataFrame(row)})
     vae = {"kind": "vae", "crop_size": 64}
     config = {"name": "s", "title": "Twins", "encoders": {"deep": vae}, "spaces": {"deep": {"of": "embedding"}}}

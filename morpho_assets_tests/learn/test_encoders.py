@@ -113,6 +113,27 @@ def test_permuted_labels_are_at_chance(config):
     assert 0.38 < separation(fitted(config), labels) < 0.62  # 200 cells: 0.5 +- 3.4 standard errors
 
 
+@pytest.mark.parametrize(("kind", "told"), [*((kind, {}) for kind in ENCODERS), ("vae", {"condition": "treatment"})])
+def test_permuted_treatments_are_at_chance_on_wells_held_out(kind, told, weights_file):
+    """Wells bear permuted treatments, which the encoder is given with all cells, those that are scored among them. A
+    classifier of half of the wells names the others' treatments by chance, unless labels leaked into the embeddings.
+    Over draws, for wells of one treatment are alike by chance."""
+    config = config_of(kind, **told, **({"path": weights_file} if kind == "file" else {}))
+    shares = []
+    for seed in range(6):
+        cells, _ = windows(120, seed=20 + seed)
+        wells = np.arange(120) % 24
+        treatment = np.random.default_rng(seed).permutation(np.arange(24) % 2)[wells]
+        encoder = fit_encoder(config, cells, [f"drug {each}" for each in treatment], [f"P1 {well}" for well in wells])
+        assert bool(encoder.card.seen.labels) == bool(told)
+        found = encoder.encode(cells)
+        scaled = (found - found.mean(axis=0)) / np.maximum(found.std(axis=0), 1e-6)
+        train = wells < 12
+        model = KNeighborsClassifier(5).fit(scaled[train], treatment[train])
+        shares.append(model.score(scaled[~train], treatment[~train]))
+    assert 0.35 < np.mean(shares) < 0.65  # 72 wells: 0.5 +- 2.5 standard errors
+
+
 def test_every_encoder_repeats_itself(config):
     cells, _ = windows(20, seed=6)
     first, again = fitted(config), fitted(config)

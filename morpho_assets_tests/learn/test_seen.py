@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
-from morpho_assets.learn.seen import encoders_of, what_was_seen
+from morpho_assets.learn.seen import encoder_of_plate, encoders_of, what_was_seen
 from morpho_assets.profiles.space import SpaceConfig
 
 WELLS = pl.DataFrame({
@@ -18,9 +18,13 @@ WELLS = pl.DataFrame({
 })  # fmt: skip
 
 
-def encoder(wells: list[str], labels: list[str] | None = None) -> pl.DataFrame:
-    schema = {"encoder": pl.String, "wells": pl.List(pl.String), "labels": pl.List(pl.String)}
-    return pl.DataFrame({"encoder": ["e"], "wells": [wells], "labels": [labels or []]}, schema=schema)
+def encoder(
+    wells: list[str], labels: list[str] | None = None, fold: int = 0, plates: tuple[str, ...] = (), name: str = "e"
+) -> pl.DataFrame:
+    texts = pl.List(pl.String)
+    schema = {"encoder": pl.String, "fold": pl.Int32, "plates": texts, "wells": texts, "labels": texts}
+    row = {"encoder": name, "fold": fold, "plates": list(plates), "wells": wells, "labels": labels or []}
+    return pl.DataFrame([row], schema=schema)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +44,19 @@ def test_cases(wells, labels, plate, saw):
 
 
 def test_two_encoders_saw_what_either_saw_and_none_is_null():
-    both = pl.concat([encoder(["P1 A02"]), encoder(["P1 A03"], ["drug@5"])])
+    both = pl.concat([encoder(["P1 A02"]), encoder(["P1 A03"], ["drug@5"], name="f")])
     assert what_was_seen(both, WELLS, WELLS.filter(Metadata_Plate="P2")) == "treatments, compounds, labels"
     assert what_was_seen(both.clear(), WELLS, WELLS) is None
+
+
+def test_each_plate_is_asked_of_the_fold_that_embeds_it():
+    folds = pl.concat([encoder(["P2 A02"], fold=0, plates=("P1",)), encoder(["P1 A04"], fold=1, plates=("P2",))])
+    both = pl.concat([encoder(["P2 A02", "P1 A04"])])  # one encoder that saw the same wells
+    assert what_was_seen(both, WELLS, WELLS) == "wells, treatments, compounds"
+    assert what_was_seen(folds, WELLS, WELLS) == "treatments, compounds"  # of other plates
+    assert what_was_seen(folds, WELLS, WELLS.filter(Metadata_Plate="P2")) == "nothing"
+    assert encoder_of_plate(folds, "P2")["fold"] == 1
+    assert encoder_of_plate(folds, "P3")["fold"] == 0
 
 
 def test_encoders_behind_a_space_are_found_through_other_spaces():

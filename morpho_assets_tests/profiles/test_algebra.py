@@ -348,6 +348,48 @@ def test_an_embedding_of_cells_through_a_list(lake: Lake) -> None:
     assert (space_features(mine), mine.height) == (["PC_0001", "PC_0002"], 22)
 
 
+def test_late_fusion_at_any_dimension_and_steps_after_it(lake: Lake) -> None:
+    """Components of one space joined with another, as published (3, 50), and the whole brought to components again."""
+    few = {"reduce": {"components": 3}}
+    spaces = {
+        "cells": {"of": "cells", "select": None},
+        "noise": {"of": "noise", "numbers": 5},
+        "late": {"of": "space", "space": "cells", "steps": [few, {"join": {"spaces": ["noise"]}}]},
+        "again": {"of": "space", "space": "late", "steps": [{"reduce": {"components": 4}}]},
+        "first": {"of": "space", "space": "cells", "steps": [{"join": {"spaces": ["noise"]}}, few]},
+    }
+    make(lake, study_of(spaces))
+    tables = tables_of(lake, "corrected_profiles")
+    found = {name: read_space(tables, "s", name, "selected") for name in spaces}
+    late = found["late"]
+    cells = [f"Joined_cells_PC_{number:04d}" for number in (1, 2, 3)]
+    noise = [f"Joined_noise_Noise_{number}" for number in range(5)]
+    assert sorted(space_features(late)) == sorted([*cells, *noise])
+    for block in (cells, noise):
+        assert (late.select(block).to_numpy() ** 2).sum(axis=1).mean() == pytest.approx(1, rel=1e-4)
+    assert space_features(found["again"]) == [f"PC_{number:04d}" for number in range(1, 5)]
+    assert space_features(found["first"]) == [f"PC_{number:04d}" for number in range(1, 4)]
+    assert {frame.height for name, frame in found.items() if name != "noise"} == {22}
+    steps = last(lake, "feature_space", "space_steps", "s").filter(space="late").sort("number")
+    assert steps["step"].to_list() == ["space", "reduce", "join"]
+    assert "cells: 3 features, weight 1; noise: 5 features, weight 1" in steps["note"][2]
+
+
+def test_noise_is_the_same_for_a_well_whatever_else_is_there_and_says_nothing(lake: Lake) -> None:
+    spaces = {"a": {"of": "noise"}, "b": {"of": "noise", "numbers": 3, "seed": 1}, "c": {"of": "noise", "numbers": 3}}
+    make(lake, study_of(spaces))
+    tables = tables_of(lake, "corrected_profiles")
+    a, b, c = (read_space(tables, "s", name, "selected") for name in "abc")
+    assert a.height == 24  # also the wells without cells
+    values = a.select(space_features(a)).to_numpy()
+    assert values.shape == (24, 64)
+    assert abs(values.mean()) < 0.1
+    assert values.std() == pytest.approx(1, abs=0.1)
+    assert np.abs(np.corrcoef(values) - np.eye(24)).max() < 0.6
+    np.testing.assert_array_equal(a.select(space_features(c)).to_numpy(), c.select(space_features(c)).to_numpy())
+    assert not np.allclose(b.select(space_features(b)).to_numpy(), c.select(space_features(c)).to_numpy())
+
+
 def test_the_spaces_of_the_page_on_profiles_are_made(lake: Lake) -> None:
     rng = np.random.default_rng(0)
     [text] = [each for each in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL) if "  fused:" in each]
