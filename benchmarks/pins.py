@@ -181,7 +181,10 @@ def ask(target: Target, wanted: Iterable[str], wait: float) -> tuple[list[str], 
                "--use-feature", "fast-deps", "--python-version", target.python, "--report", "-",
                *(part for tag in target.tags for part in ("--platform", tag))]  # fmt: skip
     while left:
-        asked = subprocess.run([*command, *left], capture_output=True, text=True, timeout=wait, check=False)
+        try:
+            asked = subprocess.run([*command, *left], capture_output=True, text=True, timeout=wait, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"pip took over {wait:g} s for Python {target.python}, {target.name}") from error
         if asked.returncode == 0:
             return missing, json.loads(asked.stdout)["install"]
         absent = _ABSENT.search(asked.stderr)
