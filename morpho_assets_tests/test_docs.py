@@ -43,7 +43,7 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", blocks("sh", "README.md", "planning.md"))
+@pytest.mark.parametrize("script", blocks("sh", "README.md", "export.md", "planning.md"))
 def test_every_command_runs(demo, script):
     for line in script.strip().splitlines():
         program, *arguments = shlex.split(line, comments=True)
@@ -55,7 +55,7 @@ def test_every_command_runs(demo, script):
 
 
 SETTINGS_PAGES = (
-    "README.md", "configuration.md", "deployment.md", "encoders.md", "inputs.md", "phenotypes.md",
+    "README.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
     "planning.md", "profiles.md",
 )  # fmt: skip
 
