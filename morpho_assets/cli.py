@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from morpho_assets.design_command import add_design_command
 from morpho_assets.errors import InputError, MorphoError
+from morpho_assets.export_command import add_export_command
 from morpho_assets.input_commands import add_input_commands
+from morpho_assets.lineage_command import add_lineage_command
+from morpho_assets.place_command import add_place_command
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -89,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("--reason", required=True, help="why; it is kept beside the commit")
     add_input_commands(command)
     add_design_command(command)
+    add_export_command(command)
+    add_lineage_command(command)
+    add_place_command(command)
     command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
     clean = command("clean", _clean, "remove files that no commit names any more")
     clean.add_argument("--days", type=float, default=1.0, help="only those older than this (default: %(default)s)")

@@ -43,7 +43,7 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", blocks("sh", "README.md", "planning.md"))
+@pytest.mark.parametrize("script", blocks("sh", "README.md", "export.md", "planning.md"))
 def test_every_command_runs(demo, script):
     for line in script.strip().splitlines():
         program, *arguments = shlex.split(line, comments=True)
@@ -55,14 +55,15 @@ def test_every_command_runs(demo, script):
 
 
 SETTINGS_PAGES = (
-    "README.md", "configuration.md", "deployment.md", "encoders.md", "inputs.md", "planning.md", "profiles.md",
+    "README.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
+    "planning.md", "profiles.md",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    part = {"corrections", "encoders", "spaces"} & set(content)
+    part = {"corrections", "encoders", "phenotypes", "spaces"} & set(content)
     if "name" not in content and part:  # a part of a study
         content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings

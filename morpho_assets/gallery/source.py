@@ -62,6 +62,9 @@ class PlateSource(Protocol):
     def manifest(self, plate: str) -> Manifest:
         """Everything its files say of a plate, validated. Raises InputError for the first defect."""
 
+    def described(self) -> AboutConfig:
+        """What is known of its images beside their pixels."""
+
     def measurements(self, plate: str) -> tuple[str, ...]:
         """Paths and patterns of the files with its cells or profiles, where it was measured elsewhere; else none."""
 
@@ -73,6 +76,19 @@ class PlateSource(Protocol):
 
     def profiles(self, plate: str, account: Account | None = None) -> pl.DataFrame | None:
         """Its profiles, where they were published."""
+
+
+class AboutConfig(BaseModel):
+    """What is known of a source's images beside their pixels. It travels with every export, and changes no value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pixel_size: float | None = Field(None, gt=0, description="width of a pixel, µm; default: what the images say")
+    objective: str | None = Field(None, description="such as 20x/1.0 water")
+    stains: dict[str, str] = Field(default_factory=dict, description="channel: its stain, such as DNA: Hoechst 33342")
+    licence: str | None = Field(
+        None, description="terms of the images; default: CC0-1.0 of the Gallery's bucket, else none"
+    )
 
 
 class SourceModel(BaseModel):
@@ -95,6 +111,10 @@ class SourceModel(BaseModel):
         ("DMSO",), description="treatments that are negative controls, in any case and percentage; []: there are none"
     )
     wells: Literal[6, 12, 24, 48, 96, 384, 1536] | None = Field(None, description="wells of a plate; default: any")
+    about: AboutConfig = Field(AboutConfig(), description="what exports say of the images")
+
+    def described(self) -> AboutConfig:
+        return self.about
 
     def measurements(self, plate: str) -> tuple[str, ...]:
         return ()
@@ -109,8 +129,9 @@ class SourceModel(BaseModel):
         return None
 
     def contents(self) -> dict[str, Any]:
-        """All settings but those that only say how files are fetched and which other plates there are."""
-        return self.model_dump(mode="json", exclude={"retries", "anonymous", "batches"})
+        """All settings but those that only say how files are fetched, which other plates there are, and what exports
+        say."""
+        return self.model_dump(mode="json", exclude={"retries", "anonymous", "batches", "about"})
 
     def annotated(self, wells: pl.DataFrame, file: str) -> pl.DataFrame:
         """The wells with their treatments and controls. Raises InputError where these are not understood."""

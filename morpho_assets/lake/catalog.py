@@ -23,7 +23,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Commit, Output, Partition, State
 from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
 
-FORM = "3"
+FORM = "4"
 """Raised when the database is laid out in another way: an older one is then made anew."""
 BLOATED = 1.4
 """Times its size when it was dense from which on the database is written anew, without what is dead and free in it."""
@@ -207,6 +207,7 @@ def _draft(
     if grows:
         copy_file(now.target, aside)
     with Draft.opened(aside, lake, now.target) as draft:
+        draft.drop_macros()
         changed = {name: draft.bring_up_to_date(TABLES[name], found) for name, found in outputs.items()}
         draft.replace(PARTITIONS.name, _partitions(commits))
         draft.replace(CHECKS.name, _checks([each.commit for each in commits if each.left_out is None], state))
@@ -219,6 +220,7 @@ def _draft(
             made, expansion = dense, draft.bytes(dense) / copied
         elif before is not None and grows:
             expansion = min(expansion, before.expansion)
+        draft.define_macros()
         draft.replace("publication.place", pl.DataFrame([replace(now, expansion=expansion)]))
     return changed, made
 

@@ -20,7 +20,8 @@ import polars as pl
 
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Output
-from morpho_assets.lake.tables import Table, has_prefix
+from morpho_assets.lake.macros import macros
+from morpho_assets.lake.tables import TABLES, Table, has_prefix
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
 _PIECE = 8 * 2**20  # bytes that are copied at once
@@ -107,6 +108,19 @@ class Draft:
                 if said != meaning:
                     where = f'"{table.name}".{_identifier(column)}'
                     self.connection.execute(f"COMMENT ON COLUMN {where} IS {quoted(meaning)}")
+
+    def define_macros(self) -> None:
+        """Have the macros, with what they give as comments."""
+        features = [name for name in self._described('"treatment_profiles"') if not name.startswith("Metadata_")]
+        declared = {column.name for column in TABLES["treatment_profiles"].columns}
+        for macro in macros(has_features=bool(set(features) - declared)):
+            self.connection.execute(macro.statement)
+            self.connection.execute(f'COMMENT ON MACRO TABLE "{macro.name}" IS {quoted(macro.about)}')
+
+    def drop_macros(self) -> None:
+        """Without them a database can be copied in any order of its parts, and columns of tables may go."""
+        for macro in macros(has_features=False):
+            self.connection.execute(f'DROP MACRO TABLE IF EXISTS "{macro.name}"')
 
     def bytes(self, path: str) -> int:
         """The bytes of the database, which lies at `path`, with all that was done."""

@@ -225,6 +225,13 @@ class Snapshot:
         """The plates or studies that have a table, sorted."""
         return sorted(self._outputs(name))
 
+    def paths(self, name: str, key: str) -> list[str]:
+        """The files of one plate's or study's rows. Raises LakeError where the commits do not have the table."""
+        outputs = self._outputs(name)
+        if key not in outputs:
+            raise LakeError(f"table {name} of {declared(name).partition} {key} is not there; materialise it first")
+        return [file.path for output in outputs[key] for file in output.files]
+
     def commit(self, stage: str, partition: Partition) -> Commit:
         """The commit of a stage. Raises LakeError where there is none."""
         try:
