@@ -137,7 +137,8 @@ def check_index(python: Path) -> None:
     # The reason is in what pip says of a second try.
     asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment())
     if asked.returncode:
-        raise Unfit(why_no_answer(asked.stdout, getproxies()))
+        ours = {"https": os.environ["PIP_PROXY"]} if "PIP_PROXY" in os.environ else {}
+        raise Unfit(why_no_answer(asked.stdout, {**getproxies(), **ours}))
 
 
 def why_no_answer(output: str, proxies: Mapping[str, str]) -> str:

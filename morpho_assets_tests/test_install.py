@@ -78,7 +78,7 @@ def test_only_linux_without_an_index_of_its_own_brings_cuda() -> None:
         ({"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}, "cannot be reached: set HTTPS_PROXY where a proxy is needed"),
         (
             {"PIP_INDEX_URL": "https://example.invalid/simple", "PIP_PROXY": "http://127.0.0.1:9"},
-            "through the proxy that pip is told of: correct HTTPS_PROXY",
+            "through the proxy http://127.0.0.1:9: correct HTTPS_PROXY",
         ),
         (
             {"PIP_INDEX_URL": "https://example.invalid/simple", "HTTPS_PROXY": "http://127.0.0.1:9"},
