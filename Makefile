@@ -1,7 +1,10 @@
 # Everything a person or CI does here. `make demo`, `make ui`, `make test` set up what they need by themselves.
-PYTHON ?= python3
+# The first Python of 3.11 to 3.14 on the path; `make demo PYTHON=/path/to/python3.12` names another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
 # CPU builds of torch: TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu" make demo
 TORCH_INDEX ?=
+export TORCH_INDEX
 VENV := .venv
 BIN := $(VENV)/bin
 # The Dagster instance of this folder: its settings are dagster.yaml, its state lies in data/.
@@ -12,19 +15,25 @@ export OMP_WAIT_POLICY = passive
 export MALLOC_MMAP_THRESHOLD_ = 4294967296
 export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
-.PHONY: demo ui test quick check format docs clean help
+define python_is_there
+test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { \
+  echo "morpho-assets: Python 3.11 to 3.14 is needed, and $(or $(PYTHON),python3) is \
+$$($(or $(PYTHON),python3) --version 2>/dev/null || echo not there): install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
+endef
+
+.PHONY: demo ui test quick check check-pins format docs clean remove help
 help:            ## list the commands
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
-$(VENV)/run: constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH_INDEX) torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
-	touch $@
+$(VENV)/run: constraints.txt pyproject.toml install.py
+	@$(python_is_there)
+	@$(PYTHON) install.py --environment $(VENV)
+	@touch $@
 
-$(VENV)/dev: $(VENV)/run
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .[dev]
-	touch $@
+$(VENV)/dev: constraints.txt constraints-dev.txt pyproject.toml install.py
+	@$(python_is_there)
+	@$(PYTHON) install.py --environment $(VENV) --tests
+	@touch $(VENV)/run $@
 
 demo: $(VENV)/run  ## a synthetic gallery through every asset, to a report and a database
 	$(BIN)/morpho demo
@@ -45,6 +54,9 @@ check: $(VENV)/dev ## lint, format, types, definitions
 	$(BIN)/mypy
 	$(BIN)/dg check defs
 
+check-pins: $(VENV)/dev ## ask the index for a wheel of every pin, on every Python and platform
+	$(BIN)/python -m benchmarks.pins
+
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -53,8 +65,12 @@ docs: $(VENV)/dev  ## the reference pages, from the code and its tests
 	$(BIN)/python -m morpho_assets.reference
 	$(BIN)/python -m morpho_assets_tests.gallery.kinds
 
-bench-%: $(VENV)/dev ## one benchmark: calibration, export, inputs, ledger, measure, memory, profiles, representations, segmentation, simulator or truth
+bench-%: $(VENV)/dev ## one benchmark: calibration, export, first_run, inputs, ledger, measure, memory, predict, profiles, representations, segmentation, simulator or truth
 	$(BIN)/python -m benchmarks.$*
+
+remove: clean    ## also the environment: what is left is the clone
+	rm -rf $(VENV) *.egg-info build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean:           ## forget data and state; the environment stays
 	rm -rf data/lake data/gallery data/images data/reports data/dagster data/morpho.duckdb

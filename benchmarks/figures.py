@@ -39,12 +39,17 @@ class Figures:
                 note = f"goal: {words} {goal:.4g}" + (f"; {note}" if note else "")
         self.rows.append((f"{self.section}.{name}", value, unit, note))
 
-    def publish(self, text: str = "") -> None:
-        """Rewrite this benchmark's section of docs/benchmarks.md; `text` follows the table (what limits the figure)."""
+    def publish(self, text: str = "", command: str = "") -> None:
+        """Rewrite this benchmark's section of docs/benchmarks.md; `text` follows the table (what limits the figure).
+
+        `command` makes it; without one that is `make bench-<section>`.
+        """
         begin, end = f"<!-- begin {self.section} -->", f"<!-- end {self.section} -->"
         table = ["| figure | value | unit | note |", "|---|---|---|---|"]
         table += [f"| `{name}` | {value:.4g} | {unit} | {note} |" for name, value, unit, note in self.rows]
-        machine = f"Python {platform.python_version()}, {platform.machine()}; `make bench-{self.section}`."
+        machine = (
+            f"Python {platform.python_version()}, {platform.machine()}; `{command or f'make bench-{self.section}'}`."
+        )
         body = [
             begin,
             f"## {self.section}",

@@ -15,6 +15,7 @@ from morpho_assets.errors import InputError, MorphoError
 from morpho_assets.export_command import add_export_command
 from morpho_assets.input_commands import add_input_commands
 from morpho_assets.lineage_command import add_lineage_command
+from morpho_assets.place_command import add_place_command
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_design_command(command)
     add_export_command(command)
     add_lineage_command(command)
+    add_place_command(command)
     command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
     clean = command("clean", _clean, "remove files that no commit names any more")
     clean.add_argument("--days", type=float, default=1.0, help="only those older than this (default: %(default)s)")
@@ -120,21 +122,30 @@ def _workspace() -> Workspace:
 
 def _instance() -> dg.DagsterInstance:
     from morpho_assets.assets.launching import open_instance
+    from morpho_assets.init import start_instance
 
-    state = Path(os.environ["MORPHO_STATE_DIR"])
+    state, home = Path(os.environ["MORPHO_STATE_DIR"]), Path(os.environ["DAGSTER_HOME"])
     state.mkdir(parents=True, exist_ok=True)
-    return open_instance(Path(os.environ["DAGSTER_HOME"]), state)
+    if home == Path(os.environ["MORPHO_SETTINGS"]).parent:
+        start_instance(home)
+    return open_instance(home, state)
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from morpho_assets.init import start
     from morpho_assets.simulator import write_gallery
     from morpho_assets.terminal import TerminalProgress
 
+    file = Path(os.environ["MORPHO_SETTINGS"])
+    if not file.exists():
+        print("\n".join(f"wrote {path}" for path in start(file)))
     workspace = _workspace()
     source = next((s for s in workspace.settings.sources if s.name == "demo" and s.kind == "gallery"), None)
     if source is None:
         found = ", ".join(s.name for s in workspace.settings.sources) or "none"
-        raise InputError(options.settings, "sources", found, "a source named demo", "Restore it from the repository.")
+        raise InputError(
+            options.settings, "sources", found, "a source named demo", "`morpho init` in an empty folder writes one."
+        )
     with TerminalProgress() as progress:
         plates = write_gallery(
             source.root,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ COMMENTS = {
     "platemaps": "barcode_platemap and the platemaps it names",
     "content": "profiles, analysis (CellProfiler's CSVs), sqlite or cytotable",
 }
+START = Path(__file__).parent / "start"
+"""What a folder begins with: the settings of the demo, and of Dagster's instance. The repository's own are the same."""
 _MAPS = ("", "/platemaps", "/metadata/platemaps", "/platemaps/{batch}")
 _FOUND = ("gallery", "phenix", "sheet", "measured", "images")
 
@@ -94,6 +97,24 @@ def write_settings(proposal: Proposal, file: Path) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return list(files)
+
+
+def start(file: Path) -> list[Path]:
+    """Write the demo's settings as `file`, and Dagster's beside it, each where there is none; the files written."""
+    return [*_begun(file, "morpho.yaml"), *start_instance(file.parent)]
+
+
+def start_instance(folder: Path) -> list[Path]:
+    """Write the settings of Dagster's instance into a folder that has none; the files written."""
+    return _begun(folder / "dagster.yaml", "dagster.yaml")
+
+
+def _begun(file: Path, name: str) -> list[Path]:
+    if file.exists():
+        return []
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(START / name, file)
+    return [file]
 
 
 def _gallery(place: str, store: Store) -> Proposal | None:

@@ -18,8 +18,10 @@ def add_input_commands(command: Command) -> None:
     check = command("check", _check, "say what a run would find: settings, sources, platemaps, images, studies")
     check.add_argument("--plate", action="append", default=[], help="a barcode; may be repeated")
     check.add_argument("--all", action="store_true", help="every plate; else the first of each source")
-    init = command("init", _init, "write a commented settings file for a folder or a bucket")
-    init.add_argument("place", nargs="?", help="folder, samplesheet or s3://bucket/prefix; asked for if left out")
+    init = command("init", _init, "write a commented settings file for a folder or a bucket, or the demo's")
+    init.add_argument(
+        "place", nargs="?", help="folder, samplesheet or s3://bucket/prefix; else it is asked for, or the demo's"
+    )
     init.add_argument("--name", default="lab", help="short name of the source (default: %(default)s)")
     _add_store(init)
     sheet = command("samplesheet", _samplesheet, "understand the images of a folder by their names, and list them")
@@ -51,12 +53,20 @@ def _check(options: argparse.Namespace) -> int:
 
 def _init(options: argparse.Namespace) -> None:
     from morpho_assets.gallery.store import Store
-    from morpho_assets.init import first_fault, propose, write_settings
+    from morpho_assets.init import first_fault, propose, start, write_settings
 
-    place = options.place or _asked("Where do the images, or the tables of measurements, lie? Folder or s3://… ")
+    file = Path(options.settings).expanduser().resolve()
+    place = options.place or _asked(
+        "Where do the images, or the tables of measurements, lie? Folder or s3://…; nothing for the demo: "
+    )
+    if not place:
+        if file.exists():
+            raise InputError(file, "", "a file that is there already", "no such file", "Name another, or remove it.")
+        written = start(file)
+        print("\n".join([*(f"wrote     {path}" for path in written), "next: morpho demo"]))
+        return
     store = Store(endpoint_url=options.endpoint_url, anonymous=not options.credentials)
     proposal = propose(place, store, options.name)
-    file = Path(options.settings).expanduser().resolve()
     written = write_settings(proposal, file)
     print("\n".join([*proposal.seen, *(f"wrote     {path}" for path in written)]))
     fault = first_fault(proposal, file.parent)
@@ -96,7 +106,5 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _asked(question: str) -> str:
-    """The answer of a person at the terminal. Raises InputError where nobody is there to ask."""
-    if not sys.stdin.isatty():
-        raise InputError("morpho init", "", "no place and nobody to ask", "a folder or a bucket", "Name one.")
-    return input(question).strip()
+    """The answer of a person at the terminal; nothing where nobody is there to ask."""
+    return input(question).strip() if sys.stdin.isatty() else ""

@@ -34,6 +34,8 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
+from morpho_assets.predict.labels import PointLabels, TruthLabels
+from morpho_assets.predict.study import learn_phenotypes, phenotypes_of_study, predict_cells
 from morpho_assets.profiles.checks import (
     every_well_has_a_profile,
     finite_features,
@@ -250,12 +252,26 @@ def _evaluation_now(look: Look) -> dict[str, str]:
     return {**_truth_now(look), **_stamps(files)}
 
 
+def _labels_of_study_now(look: Look) -> dict[str, str]:
+    """How files of labels look, and the truth of simulated plates where it is the labels."""
+    assert look.target.study is not None
+    labels = [phenotype.labels for phenotype in look.target.study.phenotypes.values()]
+    found = _stamps({each.file for each in labels if isinstance(each, PointLabels)})
+    if any(isinstance(each, TruthLabels) for each in labels):
+        found |= _truth_stamps(look, "cells.parquet")
+    return found
+
+
 def _truth_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     if not any(each["evaluator"] in TRUTH_EVALUATORS for each in look.target.study.evaluators.values()):
         return {}
+    return _truth_stamps(look, "*.parquet")
+
+
+def _truth_stamps(look: Look, names: str) -> dict[str, str]:
     folders = truth_folders(look.inputs, look.target.sources)
-    stamps = {plate: folder.store.stamps(f"{folder.path}/*.parquet") for plate, folder in folders.items()}
+    stamps = {plate: folder.store.stamps(f"{folder.path}/{names}") for plate, folder in folders.items()}
     return {"truth": digest(stamps)} if any(stamps.values()) else {}
 
 
@@ -285,6 +301,18 @@ def _for_spaces(*tables: str) -> Callable[[Study], bool]:
     """Whether a space of the study reads any of these tables."""
     return lambda study: bool(tables_of(study.spaces.values()) & set(tables))
 
+
+def _with_phenotypes(study: Study) -> bool:
+    return bool(study.phenotypes)
+
+
+def _with_embedded_phenotypes(study: Study) -> bool:
+    return any(phenotype.features.encoders for phenotype in study.phenotypes.values())
+
+
+_CELLS_OF_PLATES = Input("single_cells", ("single_cells",), "plates", needed=_with_phenotypes)
+_VECTORS_OF_PLATES = Input("embeddings", ("embeddings",), "plates", asked=True, needed=_with_embedded_phenotypes)
+_WELLS_OF_PLATES = Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_phenotypes)
 
 _FEW_FAILED = check(few_failed_sites, blocking=True, judged_by=("failed_sites",))
 
@@ -390,6 +418,35 @@ _STAGES = (
         kinds=frozenset({"torch", "parquet"}),
     ),
     Stage(
+        "models", "study", "phenotypes", learn_phenotypes,
+        "Models of cells, learned from labels and tested on images, wells or plates that they did not see.\n\n"
+        "Tables `labels` (which cell each label means), `models`, `predictions` (of labelled cells, by models of "
+        "others), `feature_shifts`, and `metrics`, beside what knows nothing.",
+        ("labels", "models", "predictions", "metrics", "feature_shifts"),
+        (
+            _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
+            Input("masks", ("masks",), "plates", needed=_with_phenotypes),
+        ),
+        settings=_study("phenotypes"), sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+    ),
+    Stage(
+        "predictions", "study", "phenotypes", predict_cells,
+        "Every cell of the study's plates by the models of its phenotypes; a cell that was in training is marked.",
+        ("predictions",),
+        (
+            Input("models", ("models", "labels")), _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
+        ),
+        settings=_study("phenotypes"), kinds=frozenset({"parquet"}),
+    ),
+    Stage(
+        "phenotypes", "study", "phenotypes", phenotypes_of_study,
+        "The probability of each phenotype in every well, and which treatments make it more or fewer: wells against "
+        "their plate's controls.",
+        ("phenotype_profiles", "enrichments", "phenotype_calls"),
+        (Input("predictions", ("predictions",)), _WELLS_OF_PLATES),
+        settings=_study("phenotypes"), kinds=frozenset({"parquet"}),
+    ),
+    Stage(
         "feature_space", "study", "spaces", build_spaces,
         "The spaces in which the study compares wells: cells, images, pixels, embeddings or a table of one's own, "
         "through each space's list of steps.\n\n"
@@ -407,6 +464,7 @@ _STAGES = (
             Input("plate_manifest", ("sites",), "plates", needed=_for_spaces("sites")),
             Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
             Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
+            Input("phenotypes", ("phenotype_profiles",), needed=_for_spaces("phenotype_profiles")),
         ),
         settings=_spaces, code_version="6", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
@@ -459,13 +517,19 @@ _STAGES = (
                 ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
             ),
             Input("projections", ("projections",)),
+            Input(
+                "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
+            ),
+            Input("predictions", ("predictions",), needed=_with_phenotypes),
+            Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
             _PLATES_MASKS, _PLATES_PROFILES,
         ),
         code_version="2",
-        settings=lambda target: target.study, options=lambda target: target.settings, sources=_page_now,
+        settings=lambda target: target.study, before={"phenotypes": {}},
+        options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),
     ),
 )  # fmt: skip

@@ -135,7 +135,8 @@ class Workspace:
             stage = STAGES[name]
             for each in stage.inputs:
                 if each.asked:
-                    asked = [partition for (asked, partition) in reads_of(stage, target) if asked == each.stage]
+                    there = {(before, of.partition) for before, of in found}
+                    asked = [key[1] for key in reads_of(stage, target) if key[0] == each.stage and key not in there]
                     found += [
                         (each.stage, Target(partition, self.settings, source=target.sources[partition.key]))
                         for partition in asked

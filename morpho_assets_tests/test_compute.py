@@ -1,11 +1,14 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from morpho_assets.compute import ComputeConfig, map_items
 from morpho_assets.errors import ImageError, MorphoError
+from morpho_assets_tests.project import ROOT
 
 
 def square(number):
@@ -36,12 +39,56 @@ def square_all(numbers):
     list(map_items(square, numbers, ComputeConfig(workers=2)))
 
 
-def test_a_child_process_ends_when_its_work_is_done():
+# macOS starts processes by spawn, Python 3.14 on Linux by forkserver: nothing may lean on what fork would have copied.
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_process_ends_when_its_work_is_done(method):
     """A step of a run is a child process: it must not wait until its idle workers give up, minutes later."""
-    child = multiprocessing.get_context("spawn").Process(target=square_all, args=([1, 2, 4],))
+    child = multiprocessing.get_context(method).Process(target=square_all, args=([1, 2, 4],))
     child.start()
     child.join(timeout=90)
     assert child.exitcode == 0
+
+
+KERNELS = """
+import multiprocessing, sys
+import numpy as np
+
+def use_kernels():
+    from morpho_assets.profiles.group_statistics import OVER_GROUPS
+    for kernel in OVER_GROUPS.values():
+        kernel(np.arange(6.0), np.array([3, 6]), False, 0.1, np.empty(2))
+    print(sum(sum(kernel.stats.cache_misses.values()) for kernel in OVER_GROUPS.values()), flush=True)
+
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver", "spawn"):
+        child = multiprocessing.get_context(method).Process(target=use_kernels)
+        child.start()
+        child.join()
+"""
+
+
+def test_processes_of_every_start_method_share_what_the_first_compiled(tmp_path):
+    script = tmp_path / "kernels.py"
+    script.write_text(KERNELS)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    first, *others = map(int, run.stdout.split())
+    assert first > 0
+    assert others == [0, 0]
+
+
+def test_cores_are_counted_where_the_system_tells_no_affinity(monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert 1 <= ComputeConfig().processes <= os.cpu_count()
+
+
+def test_nothing_asks_for_fork_or_for_affinity():
+    for file in [*(ROOT / "morpho_assets").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        text = file.read_text()
+        for name in ("sched_getaffinity", "os.fork", '"fork"', "set_start_method"):
+            assert name not in text, file
 
 
 def test_a_worker_that_is_killed_is_told_with_what_to_do():

@@ -24,6 +24,7 @@ FLOORS = (
     ("measure",),
     ("profiles",),
     ("learn",),
+    ("predict",),
     ("evaluate",),
     ("settings",),
     ("studies",),
@@ -35,7 +36,7 @@ FLOORS = (
     ("workspace",),
     ("runs", "publication", "status", "lineage"),
     ("reference", "check", "init"),
-    ("input_commands", "design_command", "export_command", "lineage_command"),
+    ("input_commands", "design_command", "export_command", "lineage_command", "place_command"),
     ("assets", "definitions"),
     ("cli",),
 )

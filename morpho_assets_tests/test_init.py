@@ -6,10 +6,11 @@ import pytest
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.store import Store
-from morpho_assets.init import first_fault, propose, settings_text, write_settings
+from morpho_assets.init import START, first_fault, propose, settings_text, start, write_settings
 from morpho_assets.settings import load_settings
 from morpho_assets_tests.factories import write, write_mirror
 from morpho_assets_tests.gallery.test_phenix import PLATE, index
+from morpho_assets_tests.project import ROOT
 
 MAPS = "Assay_Plate_Barcode,Plate_Map_Name\nP1,m\n"
 
@@ -123,3 +124,14 @@ def test_a_bucket_is_recognised_as_a_folder_is(tmp_path, object_store):
     place = {"root": "s3://init", "project": "cpg", "source": "source_1", "endpoint_url": object_store.url}
     assert proposal.source == {"name": "lab", "kind": "gallery", **place}
     assert first_fault(proposal, tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["morpho.yaml", "dagster.yaml"])
+def test_a_folder_begins_with_the_repository_s_own_settings(name):
+    assert (START / name).read_text() == (ROOT / name).read_text()
+
+
+def test_a_folder_s_own_settings_stay_when_it_is_begun(tmp_path):
+    mine = write(tmp_path / "morpho.yaml", "mine")
+    assert start(mine) == [tmp_path / "dagster.yaml"]
+    assert mine.read_text() == "mine"

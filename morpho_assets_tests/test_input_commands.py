@@ -56,12 +56,19 @@ def test_init_writes_settings_that_check_finds_good(tmp_path, capsys):
 
 
 def test_init_without_a_place_asks_where_somebody_is_there(tmp_path, capsys, monkeypatch):
-    assert morpho(tmp_path, "init") == 1
-    assert "found no place and nobody to ask" in capsys.readouterr().err
     write_mirror(tmp_path / "mirror", WELLS)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: f"{tmp_path}/mirror ")
     assert morpho(tmp_path, "init") == 0
+
+
+def test_init_without_a_place_and_anybody_to_ask_begins_with_the_demo(tmp_path, capsys):
+    assert morpho(tmp_path, "init") == 0
+    written = [f"wrote     {tmp_path}/{name}" for name in ("morpho.yaml", "dagster.yaml")]
+    assert capsys.readouterr().out.splitlines() == [*written, "next: morpho demo"]
+    assert files(tmp_path) == ["dagster.yaml", "morpho.yaml"]
+    assert morpho(tmp_path, "init") == 1
+    assert "a file that is there already" in capsys.readouterr().err
 
 
 def test_samplesheet_shows_what_it_understood_and_writes_where_it_is_told(tmp_path, capsys):

@@ -23,6 +23,7 @@ from morpho_assets.evaluate.mp_value import MpValueConfig, mp_value
 from morpho_assets.evaluate.near_far import NearFarConfig, near_far
 from morpho_assets.evaluate.nsc import NscConfig, nsc
 from morpho_assets.evaluate.potency import PotencyConfig, potency
+from morpho_assets.evaluate.prediction import PredictionConfig, prediction
 from morpho_assets.evaluate.relationships import RelationshipsConfig, relationships
 from morpho_assets.evaluate.replicability import ReplicabilityConfig, replicability
 from morpho_assets.evaluate.retrieval import retrieval
@@ -75,7 +76,6 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "replicability": (ReplicabilityConfig, replicability),
     "enrichment": (EnrichmentConfig, enrichment),
     "nsc": (NscConfig, nsc),
-    "classification": (ClassificationConfig, classification),
     "grit": (GritConfig, grit),
     "silhouette": (SilhouetteConfig, silhouette),
     "cluster_validation": (ClusterValidationConfig, cluster_validation),
@@ -86,6 +86,8 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "relationships": (RelationshipsConfig, relationships),
     "hierarchy": (HierarchyConfig, hierarchy),
     "potency": (PotencyConfig, potency),
+    "classification": (ClassificationConfig, classification),
+    "prediction": (PredictionConfig, prediction),
 }
 RANKING: dict[str, RankingEvaluator] = {
     "retrieval": retrieval, "consistency": consistency, "near_far": near_far, "potency": potency,

@@ -17,6 +17,7 @@ from morpho_assets.evaluate.grit import GritConfig
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask, scores_frame
 from morpho_assets.evaluate.near_far import NearFarConfig
+from morpho_assets.evaluate.prediction import PredictionConfig
 from morpho_assets.evaluate.replicability import ReplicabilityConfig
 from morpho_assets.profiles.refit import Refit
 from morpho_assets.profiles.study import as_wells, space_features
@@ -26,6 +27,7 @@ APART = (
     "rows are images, and images of one well are no replicates: partners are of other wells, and no p-value is given, "
     "since images of one well depend on each other"
 )
+SPLIT = "rows are images; those of one well stay on one side unless the scope says `within well`"
 AS_WELLS = "rows are images, and images of one well are no replicates: here each well is the median of its images"
 
 
@@ -34,11 +36,13 @@ def evaluate_sites(
 ) -> tuple[Evaluation, str]:
     """(`evaluate` of profiles of sites, the sentence that has to stand beside its numbers).
 
-    Retrieval, near_far, replicability and grit see images with partners of other wells alone; all other evaluators see
-    wells. Of images there are no p-values and no fraction retrieved: exchanging single images would count each well
-    several times.
+    Prediction sees images, split by what its config keeps whole. Retrieval, near_far, replicability and grit see
+    images with partners of other wells alone; all other evaluators see wells. Of images there are no p-values and no
+    fraction retrieved: exchanging single images would count each well several times.
     """
     sites = sites.with_columns(pl.concat_str("Metadata_Plate", "Metadata_Well", separator=" ").alias(WELL))
+    if isinstance(config, PredictionConfig):
+        return evaluate(sites, features, config, seed, refit), SPLIT
     apart = _apart(config)
     if isinstance(apart, RetrievalConfig):
         return _retrieval(sites, features, apart, seed, refit), APART

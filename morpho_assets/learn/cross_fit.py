@@ -2,11 +2,11 @@
 
 Encoders that were fitted apart have axes of their own: an angle between an embedding by one and an embedding by another
 means nothing. Two ways out are honest. Comparing within folds alone would leave hardly a pair: replicates lie on other
-plates. So each fold's axes are turned onto those of the first by windows that all folds embed, as a rigid turn
-(orthogonal Procrustes, Schoenemann 1966, 10.1007/BF02289451): it leaves every angle and distance within a fold as it
-is, and so can add no likeness there. These windows are of negative controls, so that no treated well has a part in it.
-What a turn cannot mend, folds that learned other things, lowers likeness across folds alone; `Alignment.agreement` says
-how much is shared.
+plates. So each fold's axes are turned onto those of the first by windows that all folds embed, as a rigid turn and one
+factor (orthogonal Procrustes, Schoenemann 1966, 10.1007/BF02289451): every angle, and the order of distances, within a
+fold stay as they are, so that no likeness is added there. These windows are of negative controls, so that no treated
+well has a part in it. What a turn cannot mend, folds that learned other things, lowers likeness across folds alone;
+`Alignment.agreement` says how much is shared.
 """
 
 from __future__ import annotations
@@ -62,22 +62,23 @@ def aligned(
         found = [_turned(folds[0], np.eye(width), np.zeros(width), None)]
     onto = found[0].card.sha256
     for fold, own in zip(folds[1:], wide[1:], strict=True):
-        turn, shift = rigid_turn(own, first)
-        shared = [agreement(*rigid_turn(own[half], first[half]), own[~half], first[~half]) for half in (odd, ~odd)]
+        turn, shift = turn_onto(own, first)
+        shared = [agreement(*turn_onto(own[half], first[half]), own[~half], first[~half]) for half in (odd, ~odd)]
         about = Alignment(onto=onto, windows=int(known.sum()), agreement=float(np.mean(shared)))
         found.append(_turned(fold, turn, shift, about))
     return found
 
 
-def rigid_turn(
-    own: NDArray[np.floating], onto: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(turn (d, d) orthogonal, shift (d,)) with own @ turn + shift nearest to `onto`, (n, d) both, by least squares."""
+def turn_onto(own: NDArray[np.floating], onto: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(turn (d, d), shift (d,)) with own @ turn + shift near `onto`, (n, d) both: the orthogonal matrix that is best by
+    least squares, times the factor that gives both one spread (1 where `own` has none). The factor of least squares
+    would shrink a fold by how little it agrees."""
     if not len(own):
         return np.eye(own.shape[1]), np.zeros(own.shape[1])
     centre, target = own.mean(axis=0), onto.mean(axis=0)
     left, _, right = np.linalg.svd((own - centre).T @ (onto - target))
-    turn = left @ right
+    spread, wanted = (float(np.sqrt(((each - each.mean(axis=0)) ** 2).sum())) for each in (own, onto))
+    turn = left @ right * (wanted / spread if spread > 0 and wanted > 0 else 1.0)
     return turn, target - centre @ turn
 
 

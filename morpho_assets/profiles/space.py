@@ -199,6 +199,15 @@ class TableSpace(_Space):
     )
 
 
+class PhenotypesSpace(_Space):
+    """The probabilities of a phenotype's classes by well: table `phenotype_profiles`."""
+
+    of: Literal["phenotypes"] = Field(description="the source")
+    phenotype: str | None = Field(
+        default=None, description="name of the study's phenotype; null: that of the space's name"
+    )
+
+
 class OtherSpace(_Space):
     """Another space of the study, before the study's corrections."""
 
@@ -212,7 +221,7 @@ class OtherSpace(_Space):
 
 SpaceConfig = Annotated[
     CellsSpace | WellsSpace | NormalizedSpace | ImagesSpace | PixelsSpace | EmbeddingSpace | CellCountSpace
-    | NoiseSpace | TableSpace | OtherSpace,
+    | NoiseSpace | TableSpace | PhenotypesSpace | OtherSpace,
     Field(discriminator="of"),
 ]  # fmt: skip
 """A feature space of a study; `of` names its source."""
@@ -237,6 +246,7 @@ SOURCES: dict[str, Source] = {
     "noise": Source("well"),
     "cell_count": Source("well"),
     "table": Source("well"),
+    "phenotypes": Source("well", ("phenotype_profiles",)),
     "space": Source("well"),  # or the level of the other space
 }
 STREAMED = ("subset", "normalize", "select", "reduce", "aggregate")
@@ -264,7 +274,7 @@ def ordered(spaces: Mapping[str, SpaceConfig]) -> list[str]:
         if name in found:
             return
         for other in spaces[name].of_spaces:
-            _require_known(f"spaces.{name}", other, list(spaces), "space")
+            require_known(f"spaces.{name}", other, list(spaces), "space")
             if other in (*on_the_way, name):
                 raise InputError("study", f"spaces.{name}", f"{' from '.join((*on_the_way, name, other))}",
                                  "spaces that are not made from themselves", "Break the circle.")  # fmt: skip
@@ -330,13 +340,21 @@ def require_encoders(spaces: Mapping[str, SpaceConfig], units: Mapping[str, str]
     for name, space in spaces.items():
         if isinstance(space, EmbeddingSpace):
             encoder = space.encoder or name
-            _require_known(f"spaces.{name}", encoder, list(units), "encoder")
+            require_known(f"spaces.{name}", encoder, list(units), "encoder")
             if space.unit != units[encoder]:
                 raise InputError("study", f"spaces.{name}, unit", space.unit, f"{units[encoder]}, as of the encoder "
                                  f"{encoder}", "Leave `unit` of the space out.")  # fmt: skip
 
 
-def _require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:
+def require_phenotypes(spaces: Mapping[str, SpaceConfig], phenotypes: Sequence[str]) -> None:
+    """InputError for the space of a phenotype that the study does not have."""
+    for name, space in spaces.items():
+        if isinstance(space, PhenotypesSpace):
+            require_known(f"spaces.{name}", space.phenotype or name, phenotypes, "phenotype")
+
+
+def require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:
+    """InputError for a name that is none of the known, with the nearest of them."""
     if name not in known:
         near = get_close_matches(name, known, 1)
         todo = f"Did you mean {near[0]}?" if near else f"Add the {kind}, or name another."

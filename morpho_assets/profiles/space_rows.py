@@ -1,7 +1,6 @@
 """Where the rows of a space come from: one reader per source, which gives the rows of one plate at a time.
 
-What belongs here: a source is a config model and an entry of SOURCES in `space.py`, and a reader here. Phenotype
-probabilities become one with the table that holds them.
+What belongs here: a source is a config model and an entry of SOURCES in `space.py`, and a reader here.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from morpho_assets.profiles.space import (
     Level,
     NoiseSpace,
     OtherSpace,
+    PhenotypesSpace,
     PixelsSpace,
     SpaceConfig,
     TableSpace,
@@ -260,6 +260,13 @@ def _table(work: Work, config: TableSpace, name: str) -> Found:
     return _by_plate(found, features)[0], features, notes
 
 
+def _phenotypes(work: Work, config: PhenotypesSpace, name: str) -> Found:
+    """Wells without a called cell have no place in the space."""
+    rows = work.inputs.read("phenotype_profiles", work.key).filter(pl.col("model") == (config.phenotype or name))
+    features = [each for each in feature_columns(rows, ("Phenotype_",)) if rows[each].count()]
+    return _by_plate(rows.select(*KEYS["well"], *features), features)
+
+
 READERS: dict[str, Callable[..., Found]] = {
     "cells": _cells,
     "wells": _wells,
@@ -272,6 +279,7 @@ READERS: dict[str, Callable[..., Found]] = {
     "noise": _noise,
     "cell_count": _cell_count,
     "table": _table,
+    "phenotypes": _phenotypes,
 }
 """The reader of each source of SOURCES but `space`: the work, the space and its name in; rows of each plate out."""
 

@@ -457,6 +457,67 @@ def similarity_tree(
         return chart_bytes(figure)
 
 
+def confusion_chart(counts: ArrayLike, labels: Sequence[str], title: str = "") -> bytes:
+    """Rows of each true class (down) by what they were called (across), as shares of the row; numbers in the cells
+    where up to 20 classes leave room. A class without rows is blank."""
+    given = np.asarray(counts, dtype=float)
+    with _drawing(WIDTH, 5.2) as figure:
+        if not given.size or not given.sum():
+            return _nothing(figure, f"{title}: nothing was called".lstrip(": "))
+        total = given.sum(axis=1, keepdims=True)
+        shares = np.divide(given, total, out=np.full(given.shape, np.nan), where=total > 0)
+        axes = figure.add_subplot()
+        shown = axes.imshow(np.ma.masked_invalid(shares), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_facecolor(GRID)
+        axes.spines[:].set_visible(False)
+        size = float(np.clip(220 / len(labels), 3.5, 8.5))
+        names = [_shortened(name, 22) for name in labels]
+        if len(labels) <= MOST_LABELS:
+            axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+            axes.set_yticks(range(len(names)), names, fontsize=size)
+        axes.tick_params(length=0)
+        axes.set(xlabel="called", ylabel="true", title=title)
+        for row, column in np.argwhere(given > 0) if len(labels) <= 20 else ():
+            colour = "black" if shares[row, column] > 0.6 else "white"
+            axes.text(column, row, f"{given[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=size)
+        bar = figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.02, aspect=26)
+        bar.outline.set_visible(False)
+        bar.set_label("share of the true class")
+        return chart_bytes(figure)
+
+
+def precision_recall_chart(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str = "") -> bytes:
+    """Precision over recall of each class: a small panel per class, (recall, precision) at falling thresholds."""
+    with _drawing(*_panel_size(max(1, len(curves)), 1.0)) as figure:
+        if not curves:
+            return _nothing(figure, f"{title}: no class was tested".lstrip(": "))
+        figure.suptitle(title, fontsize=9)
+        for axes, (name, (recall, precision)) in zip(_panels(figure, len(curves)), curves.items(), strict=True):
+            axes.step([0, *recall], [1 if not len(precision) else precision[0], *precision], where="pre", color=BLUE,
+                      linewidth=1.2)  # fmt: skip
+            axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xticks=[0, 1], yticks=[0, 1])
+            axes.set_axis_on()
+            axes.set_title(_shortened(name, 18), fontsize=7, pad=2)
+            axes.tick_params(labelsize=6, length=0)
+        return chart_bytes(figure)
+
+
+def cell_strips(strips: Sequence[Sequence[NDArray[np.floating]]]) -> bytes:
+    """Rows of cells, each a colour picture (s, s, 3) in [0, 1] of one size, with white gaps between."""
+    rows = [[np.asarray(cell, dtype=np.float32) for cell in strip] for strip in strips if len(strip)]
+    if not rows:
+        with _drawing(WIDTH, 1.4) as figure:
+            return _nothing(figure, "no cells")
+    side, longest = rows[0][0].shape[0], max(map(len, rows))
+    picture = np.ones((len(rows) * (side + 3) - 3, longest * (side + 3) - 3, 3), dtype=np.float32)
+    for down, strip in enumerate(rows):
+        for across, cell in enumerate(strip):
+            top, left = down * (side + 3), across * (side + 3)
+            picture[top : top + side, left : left + side] = cell
+    larger = max(1, round(1200 / picture.shape[1]))
+    return photo_bytes(picture.repeat(larger, axis=0).repeat(larger, axis=1))
+
+
 @contextmanager
 def _drawing(width: float, height: float) -> Iterator[Figure]:
     """An empty figure, `width` x `height` inches, in the style of the house while it is drawn."""

@@ -40,6 +40,7 @@ from morpho_assets.report.compared import compared_sections
 from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
 from morpho_assets.report.page import KeyFigure, Made, Picture, Query, Section, frame_table, number, render_report
+from morpho_assets.report.phenotypes import phenotype_sections
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
 from morpho_assets.report.potency import potency_sections
 from morpho_assets.report.spaces import made_section, processed_section, tree_sections
@@ -73,6 +74,7 @@ def report_study(work: Work) -> None:
         *potency_sections(results.metrics, *_of_doses(inputs, study), results.main),
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
         *_alike(inputs, study, results),
+        *phenotype_sections(inputs, study, readers, results.metrics),
         *_trees(inputs, study, results),
         made_section(
             inputs.read("space_steps", study.name), [name for name, level in levels.items() if level == "site"]

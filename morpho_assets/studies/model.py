@@ -15,10 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
+from morpho_assets.predict.config import PhenotypeConfig
+from morpho_assets.predict.labels import PointLabels
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
-from morpho_assets.profiles.space import SpaceConfig, TableSpace, require_encoders, space_levels
+from morpho_assets.profiles.space import (
+    SpaceConfig,
+    TableSpace,
+    require_encoders,
+    require_known,
+    require_phenotypes,
+    space_levels,
+)
 from morpho_assets.profiles.study import tuning_share
 from morpho_assets.settings import resolved
 from morpho_assets.yaml_files import read_yaml
@@ -48,6 +57,9 @@ class Study(_Model):
     plates: Literal["all"] | tuple[str, ...] = Field("all", description="barcodes, or all plates with profiles")
     encoders: dict[str, EncoderConfig] = Field(
         default_factory=dict, description="encoders by the name of their space; each gets an untrained twin beside it"
+    )
+    phenotypes: dict[str, PhenotypeConfig] = Field(
+        default_factory=dict, description="phenotypes of cells by name: models learned from labels"
     )
     spaces: dict[str, SpaceConfig] = Field(description="feature spaces by name")
     corrections: tuple[CorrectorConfig, ...] = Field((), description="correctors, each applied to what the last left")
@@ -108,7 +120,13 @@ class Study(_Model):
     @model_validator(mode="after")
     def _spaces_can_be_made(self) -> Study:
         space_levels(self.spaces)
-        require_encoders(self.spaces, {name: encoder.unit for name, encoder in self.encoders.items()})
+        units = {name: encoder.unit for name, encoder in self.encoders.items()}
+        require_encoders(self.spaces, units)
+        require_phenotypes(self.spaces, list(self.phenotypes))
+        of_cells = [name for name, unit in units.items() if unit == "cell"]
+        for name, phenotype in self.phenotypes.items():
+            for encoder in phenotype.features.encoders:
+                require_known(f"phenotypes.{name}.features.encoders", encoder, of_cells, "encoder of cells")
         return self
 
 
@@ -154,7 +172,16 @@ def _located(study: Study, root: Path) -> Study:
         for name, encoder in study.encoders.items()
     }
     spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
-    return study.model_copy(update={"evaluators": evaluators, "spaces": spaces, "encoders": encoders})
+    phenotypes = {name: _phenotype_located(phenotype, root) for name, phenotype in study.phenotypes.items()}
+    located = {"evaluators": evaluators, "spaces": spaces, "encoders": encoders, "phenotypes": phenotypes}
+    return study.model_copy(update=located)
+
+
+def _phenotype_located(phenotype: PhenotypeConfig, root: Path) -> PhenotypeConfig:
+    labels = phenotype.labels
+    if not isinstance(labels, PointLabels):
+        return phenotype
+    return phenotype.model_copy(update={"labels": labels.model_copy(update={"file": resolved(labels.file, root)})})
 
 
 def _evaluator_located(settings: dict[str, Any], root: Path) -> dict[str, Any]:

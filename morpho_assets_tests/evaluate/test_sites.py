@@ -11,7 +11,7 @@ from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.baselines import shuffled
 from morpho_assets.evaluate.evaluators import EVALUATORS, evaluate
 from morpho_assets.evaluate.pairs import PairRule
-from morpho_assets.evaluate.sites import APART, AS_WELLS, evaluate_sites
+from morpho_assets.evaluate.sites import APART, AS_WELLS, SPLIT, evaluate_sites
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.normalize import normalize
 from morpho_assets_tests.evaluate.conftest import screen, value
@@ -70,7 +70,8 @@ def test_every_evaluator_takes_sites_and_says_so(name: str) -> None:
     )
     config = EVALUATORS[name][0].model_validate(settings)
     found, note = evaluate_sites(frame, FEATURES, config)
-    assert note == (APART if name in ("retrieval", "near_far", "replicability", "grit") else AS_WELLS)
+    apart = dict.fromkeys(("retrieval", "near_far", "replicability", "grit"), APART)
+    assert note == {**apart, "prediction": SPLIT}.get(name, AS_WELLS)
     assert found.metrics.filter(scope="overall")["n"].max() > 0  # type: ignore[operator]
 
 
@@ -94,7 +95,7 @@ def test_the_images_of_a_control_well_rank_in_one_fold() -> None:
         frame.with_columns(fold=pl.Series(asked.folds.number)).group_by("Metadata_Well").agg(pl.col("fold").unique())
     )
     assert folds["fold"].list.len().unique().to_list() == [1]
-    assert sorted(folds["fold"].list.first().unique()) == [0, 1, 2, 3]
+    assert sorted(folds["fold"].list.first().unique()) == list(range(asked.folds.count))
 
 
 def test_shuffled_wells_keep_their_images() -> None:

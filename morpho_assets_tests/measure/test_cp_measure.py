@@ -14,6 +14,7 @@ from morpho_assets.measure.oracles import CHECKS
 from morpho_assets_tests.measure.agreement import disagreeing
 from morpho_assets_tests.measure.fields import CHANNELS, COMPARTMENTS, Labels, real_image, real_labels, synthetic
 
+pytest.importorskip("centrosome", reason="cp_measure's centrosome has no wheel here")
 # cp_measure's dependencies (centrosome, mahotas, scikit-image) warn about deprecations of numpy's and their own.
 pytestmark = pytest.mark.filterwarnings("ignore")
 

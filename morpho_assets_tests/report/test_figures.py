@@ -32,6 +32,14 @@ DOSED = ("a compound", [0.1, 1.0, 10.0], [0.0, 1.0, 4.0], [-1.0, 0.0, 3.0], [1.0
 POWER = {name: {"2": ([1.0, 2.0], [0.1, 0.8], [0.0, 0.7], [0.2, 0.9])} for name in ("a", "b")}
 
 CASES = {
+    "confusion": lambda: figures.confusion_chart(np.arange(9).reshape(3, 3), ["a", "b", "c"], "model"),
+    "confusion, a class without rows": lambda: figures.confusion_chart([[1, 0], [0, 0]], ["a", "b"]),
+    "confusion, none": lambda: figures.confusion_chart(np.zeros((2, 2)), ["a", "b"]),
+    "confusion, many": lambda: figures.confusion_chart(np.eye(60), [f"class {i}" for i in range(60)]),
+    "precision": lambda: figures.precision_recall_chart({"a": ([0.5, 1.0], [1.0, 0.7]), "b": ([], [])}, "model"),
+    "precision, none": lambda: figures.precision_recall_chart({}),
+    "cells": lambda: figures.cell_strips([[np.zeros((8, 8, 3))] * 3, [np.ones((8, 8, 3))]]),
+    "cells, none": lambda: figures.cell_strips([]),
     "plate": lambda: figures.plate_heatmap(WELLS_96, list(range(96)), "P1: cells", "cells"),
     "plate, no wells": lambda: figures.plate_heatmap([], [], "P1", "cells"),
     "plate, one well": lambda: figures.plate_heatmap(["B02"], [3.0], "P1", "cells"),

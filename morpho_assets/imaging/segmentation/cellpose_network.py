@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,20 @@ DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer: a firewall may drop packet
 LEAST_SIDE = 4  # pixels at the network's scale
 SCALE_OF_4 = 30.0  # pixels: the diameter to which cellpose 4 brings objects of a given diameter
 
+NEEDED_BY_3 = ("fastremap", "fill-voids", "natsort", "opencv-python-headless", "roifile", "tqdm")
+"""What cellpose 3 needs that this package does not; pyproject.toml's extra `cellpose` is the same."""
 _SETTINGS = "segmentation (cellpose)"
 _LEAST_PROBABILITY = 1e-9
 
 
 @dataclass(frozen=True)
 class CellposeSegmenter:
-    """See `CellposeConfig`. A path of weights is looked for when this is made: a missing one is an InputError."""
+    """See `CellposeConfig`. cellpose and a path of weights are looked for when this is made: InputError without."""
 
     config: CellposeConfig
 
     def __post_init__(self) -> None:
+        _installed()
         for network in self._networks:
             _own_file(network.model)
 
@@ -76,7 +79,7 @@ class CellposeSegmenter:
         """
         files = {network.model: _known_file(network.model) for network in self._networks}
         sums = {f"weights of {model}": file_sha256(path) for model, path in files.items() if path}
-        return {"cellpose": version("cellpose"), **sums}
+        return {"cellpose": _installed(), **sums}
 
     def maps(self, image: NDArray[np.float32], channels: Sequence[str]) -> Maps:
         """(C, H, W) in [0, 1] -> (3 or 6, H, W): row flow, column flow and probability of nuclei, then of cells."""
@@ -167,9 +170,22 @@ def _known_file(model: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def _installed() -> str:
+    """The version of cellpose. Raises InputError, which says what to install, where there is none."""
+    try:
+        return version("cellpose")
+    except PackageNotFoundError as error:
+        # cellpose 3 asks for numpy below 2.1, which Python 3.13 has not; it works with a newer one.
+        todo = (
+            f"Run `pip install {' '.join(NEEDED_BY_3)}` and `pip install --no-deps cellpose==3.1.1.3`; "
+            "method watershed needs none."
+        )
+        raise InputError(_SETTINGS, "package", "no cellpose", "cellpose 3 or 4", todo) from error
+
+
 def _models() -> Any:
     """The package's module of models. Raises InputError for a version that we do not know, or that does not import."""
-    installed = version("cellpose")
+    installed = _installed()
     _major(installed)
     try:
         from cellpose import models
@@ -230,7 +246,7 @@ def _loaded(path: Path, changed: int, name: str | None, device: str) -> Any:
     if device == "gpu" and not torch.cuda.is_available():
         raise InputError(_SETTINGS, "device", "gpu", "a GPU that torch sees", "Set device: cpu.")
     place = torch.device("cuda" if device == "gpu" else "cpu")
-    models, installed = _models(), _major(version("cellpose"))
+    models, installed = _models(), _major(_installed())
     weights = _weights(path, installed)
     try:
         if installed == 4:

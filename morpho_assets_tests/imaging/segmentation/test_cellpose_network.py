@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from morpho_assets.imaging.segmentation import CellposeConfig, fetch_weights, ma
 from morpho_assets.imaging.segmentation import cellpose_network as ours
 from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig
 from morpho_assets_tests.imaging.segmentation.test_segmenters import check_links, two_stains
+from morpho_assets_tests.project import ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -170,6 +173,20 @@ BROKEN = {
 def test_broken_weights_in_the_cache_are_named(cache: Path, broken, model: str, file: str) -> None:
     (cache / file).write_bytes(broken(ours.SHIPPED["small-nuclei"].read_bytes()))
     refused(model, f"{file}: found no cellpose 3 weights .*Restore the file")
+
+
+def test_without_cellpose_the_sentence_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(ours, "version", nothing)
+    with pytest.raises(InputError, match=r"found no cellpose; .* Run `pip install fastremap .*--no-deps cellpose==3"):
+        make_segmenter(config())
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["cellpose"]
+    assert tuple(extra) == ours.NEEDED_BY_3
+    pins = (ROOT / "constraints.txt").read_text().replace("_", "-").splitlines()
+    assert "cellpose==3.1.1.3" in pins  # as the sentence says
+    assert [name for name in extra if not any(pin.startswith(f"{name}==") for pin in pins)] == []
 
 
 def test_a_package_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

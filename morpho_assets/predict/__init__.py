@@ -1,0 +1,1 @@
+"""What is learned from labels, and applied: labels, splits, models, phenotypes and where they are enriched."""
