@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import platform
 import shlex
@@ -60,19 +61,21 @@ def install(environment: Path, tests: bool, torch_index: str) -> None:
     python = environment / "bin" / "python"
     if not _runs(python, "import pip"):
         check_venv({name for name in ("venv", "ensurepip") if importlib.util.find_spec(name)})
-        check_disk(environment.parent, Path(tempfile.gettempdir()), which_torch(sys.platform, torch_index))
+        check_disk(environment.parent, Path(tempfile.gettempdir()), "cpu")
         print(f"making {environment} with Python {platform.python_version()}", flush=True)
         _make(environment)
-    elif not _runs(python, "import torch"):
-        check_disk(environment.parent, Path(tempfile.gettempdir()), which_torch(sys.platform, torch_index))
     check_index(python)
     forget_half_installed(environment)
+    torch = [*shlex.split(torch_index), "--constraint", str(ROOT / "constraints.txt"), "torch"]
+    if not _runs(python, "import torch"):
+        build = which_torch(packages_of(python, torch))
+        check_disk(environment.parent, Path(tempfile.gettempdir()), build)
+        about = {"cpu": "0.2 GB", "cuda": "3 GB"}[build]
+        print(f"installing torch ({about} to fetch), then the other packages (0.6 GB): some minutes", flush=True)
     pins = ["--requirement", str(ROOT / "constraints.txt")]
     if tests:
         pins += ["--requirement", str(ROOT / "constraints-dev.txt")]
-    about = {"cpu": "0.2 GB", "cuda": "3 GB"}[which_torch(sys.platform, torch_index)]
-    print(f"installing torch (up to {about} to fetch), then the other packages (0.6 GB): some minutes", flush=True)
-    _pip(python, "--constraint", str(ROOT / "constraints.txt"), *shlex.split(torch_index), "torch")
+    _pip(python, *torch)
     # The pins are everything and fit each other, tested; two of them lie outside what another package asks for.
     _pip(python, "--no-deps", "--only-binary", ":all:", *pins)
     _pip(python, "--no-deps", "--editable", str(ROOT))
@@ -110,9 +113,21 @@ def check_venv(modules: set[str]) -> None:
         )
 
 
-def which_torch(system: str, torch_index: str) -> str:
-    """`cuda` where PyPI's torch brings NVIDIA's libraries, else `cpu`."""
-    return "cuda" if system == "linux" and not torch_index else "cpu"
+def packages_of(python: Path, requested: list[str]) -> list[str] | None:
+    """Names of all that `pip install` of these arguments would bring; None where pip cannot say."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run",
+               "--ignore-installed", "--report", "-", *requested]  # fmt: skip
+    found = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if found.returncode:
+        return None
+    return [str(each["metadata"]["name"]) for each in json.loads(found.stdout)["install"]]
+
+
+def which_torch(packages: list[str] | None) -> str:
+    """`cuda` where NVIDIA's libraries are among the packages that torch brings, or nobody knows; else `cpu`."""
+    if packages is None:
+        return "cuda"
+    return "cuda" if any(name.lower().startswith("nvidia") for name in packages) else "cpu"
 
 
 def check_disk(folder: Path, temporary: Path, torch: str) -> None:

@@ -67,9 +67,9 @@ def test_a_small_disk_is_told_with_how_to_need_less(monkeypatch: pytest.MonkeyPa
         install.check_disk(tmp_path, tmp_path, "cuda")
 
 
-def test_only_linux_without_an_index_of_its_own_brings_cuda() -> None:
-    assert install.which_torch("linux", "") == "cuda"
-    assert install.which_torch("linux", install.CPU_INDEX) == install.which_torch("darwin", "") == "cpu"
+def test_cuda_is_what_brings_the_libraries_of_nvidia() -> None:
+    assert install.which_torch(["torch", "nvidia-cublas", "sympy"]) == install.which_torch(None) == "cuda"
+    assert install.which_torch(["torch", "sympy"]) == "cpu"
 
 
 @pytest.mark.parametrize(
