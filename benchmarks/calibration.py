@@ -135,12 +135,18 @@ def study_of(design: Design) -> Study:
 
 
 def chain(study: Study) -> tuple[Step, ...]:
-    """The steps of a study's first space, from raw wells on."""
+    """The steps of a study's first space, from raw wells on. Layouts are drawn at random, and may repeat by chance."""
     space = next(iter(study.spaces.values()))
     if space.recipe is not None:
-        return load_recipe(space.recipe).steps
+        return tuple(_at_any_layout(step) for step in load_recipe(space.recipe).steps)
     selected = () if space.select is None else (Step(select=space.select),)
     return (Step.model_validate({"normalize": {}}), *selected, *(Step(correct=c) for c in study.corrections))
+
+
+def _at_any_layout(step: Step) -> Step:
+    if step.correct is None or step.correct.corrector != "well_position":
+        return step
+    return Step(correct=step.correct.model_copy(update={"most_fixed": 1.0}))
 
 
 def questions(study: Study, **settings: Any) -> dict[str, RetrievalConfig]:
