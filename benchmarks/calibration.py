@@ -139,7 +139,8 @@ def chain(study: Study) -> tuple[Step, ...]:
     space = next(iter(study.spaces.values()))
     if space.recipe is not None:
         return tuple(_at_any_layout(step) for step in load_recipe(space.recipe).steps)
-    selected = () if space.select is None else (Step(select=space.select),)
+    select = getattr(space, "select", None)
+    selected = () if select is None else (Step(select=select),)
     return (Step.model_validate({"normalize": {}}), *selected, *(Step(correct=c) for c in study.corrections))
 
 

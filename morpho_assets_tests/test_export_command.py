@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,8 @@ def test_every_form_is_written_once_beside_the_catalog(
     demo: tuple[Project, str], form: list[str], expected: list[str]
 ) -> None:
     project = demo[0]
-    assert "written:" in project.run("export", *form, "--plate", PLATE)
     folder = project.folder / "data/exports" / form[0]
+    shutil.rmtree(folder, ignore_errors=True)  # the documentation's commands may have been run there
+    assert "written:" in project.run("export", *form, "--plate", PLATE)
     assert {path.name for path in folder.iterdir()} >= set(expected)
     assert "\n0 written, " in "\n" + project.run("export", *form, "--plate", PLATE)

@@ -207,4 +207,4 @@ def test_the_shipped_studies_of_synthetic_plates_are_made(project):
     assert set(within["scope"]) == {"within well", "within Perturbation"}
     by_plate = metrics.filter(evaluator="by_plate", metric="balanced_accuracy", scope="overall", variant="cellprofiler")
     assert by_plate["value"][0] > by_plate["chance"][0]
-    assert project.tables("phenotypes_demo").read("phenotype_calls", "phenotypes_demo").height
+    assert project.tables("phenotypes_demo").read("phenotype_profiles", "phenotypes_demo").height
