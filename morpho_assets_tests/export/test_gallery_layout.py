@@ -85,6 +85,8 @@ def test_pycytominer_reads_backend_and_profiles(written: Path) -> None:
     file = written / WORKSPACE / "backend/batch_1/P1/P1.sqlite"
     cells = SingleCells(f"sqlite:///{file}")
     wells = cells.aggregate_profiles()
+    cells.conn.close()  # pycytominer leaves it open
+    cells.engine.dispose()
     assert wells["Cells_AreaShape_Area"].tolist() == [576.5]
     assert wells["Metadata_Well"].tolist() == ["A01"]
     profiles = str(written / WORKSPACE / "profiles/batch_1/P1/P1_augmented.csv.gz")
