@@ -73,7 +73,7 @@ def prediction(
     values = to_matrix(rows, features)
     metrics = []
     held = predict_held_out(config.model, values, truth, list(features), splits)
-    null = predict_held_out(config.model.candidates[0], values, truth, list(features), splits, shuffled=seed)
+    null = predict_held_out(config.model, values, truth, list(features), splits, shuffled=seed)
     tested = np.flatnonzero(held.fold >= 0)
     codes = np.searchsorted(held.classes, np.asarray(truth)[tested])
     scores = scores_of(codes, held.probability[tested], held.classes, config.top)
