@@ -34,7 +34,7 @@ FLOORS = (
     ("stages",),
     ("plan",),
     ("workspace",),
-    ("runs", "publication", "status", "lineage", "judging"),
+    ("runs", "publication", "status", "lineage", "judging", "exporting"),
     ("reference", "check", "init"),
     (
         "input_commands",

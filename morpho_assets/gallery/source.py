@@ -193,7 +193,7 @@ def check_braces(path: str, known: Sequence[str]) -> str:
 
 
 def found_plates(store: Store, files: str, plate: str, batch: str) -> list[tuple[str, str, str]]:
-    """Plate, path and batch of what lies where `files` says, of one plate or of all (`*`). `batch` where none is named."""
+    """Plate, path and batch (`batch` where none is named) of what lies where `files` says; `*` is every plate."""
     pattern = store.resolve(files)
     expression = re.escape(pattern).replace(re.escape("*"), "[^/]*")
     for word in ("plate", "batch"):
