@@ -35,7 +35,9 @@ from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
 from morpho_assets.predict.labels import PointLabels, TruthLabels
-from morpho_assets.predict.study import learn_phenotypes, phenotypes_of_study, predict_cells
+from morpho_assets.predict.learned import learn_phenotypes
+from morpho_assets.predict.phenotypes import phenotypes_of_study
+from morpho_assets.predict.predictions import predict_cells
 from morpho_assets.profiles.checks import (
     every_well_has_a_profile,
     finite_features,

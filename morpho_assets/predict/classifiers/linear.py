@@ -91,9 +91,13 @@ def choose_elastic_net(
     return config.model_copy(update=chosen), scores
 
 
-def leave_each_out(config: ElasticNetConfig, x: Floats, codes: Codes, classes: int, units: Codes) -> Floats:
+def leave_each_out(
+    config: ElasticNetConfig, x: Floats, codes: Codes, classes: int, units: Codes, tested: Floats | None = None
+) -> Floats:
     """(n, k) log-probabilities of each row by the model of all other units (0 … u - 1), with the first C and l1_ratio:
-    u models in one product, each begun from that of all rows."""
+    u models in one product, each begun from that of all rows. `tested` (n, d) are the rows as they are tested, where
+    they are others than those learned from (shuffled ones)."""
+    called = x if tested is None else tested
     whole = row_weights(codes, classes, config)
     number = int(units.max()) + 1 if len(units) else 0
     shared: dict[str, Any] = {"tolerance": config.tolerance, "most": config.most}
@@ -108,7 +112,7 @@ def leave_each_out(config: ElasticNetConfig, x: Floats, codes: Codes, classes: i
     found = np.empty((len(codes), classes))
     for unit in range(number):
         here = units == unit
-        found[here] = log_softmax(fits.logits(x[here], unit))
+        found[here] = log_softmax(fits.logits(called[here], unit))
     return found
 
 
