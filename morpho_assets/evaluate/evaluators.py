@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
-from morpho_assets.evaluate.classification import ClassificationConfig, classification
 from morpho_assets.evaluate.cluster_validation import ClusterValidationConfig, cluster_validation
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
 from morpho_assets.evaluate.energy_distance import EnergyDistanceConfig, energy_distance
@@ -86,7 +85,6 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "relationships": (RelationshipsConfig, relationships),
     "hierarchy": (HierarchyConfig, hierarchy),
     "potency": (PotencyConfig, potency),
-    "classification": (ClassificationConfig, classification),
     "prediction": (PredictionConfig, prediction),
 }
 RANKING: dict[str, RankingEvaluator] = {

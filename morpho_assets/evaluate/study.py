@@ -100,7 +100,8 @@ def evaluate_study(work: Work) -> None:
             for evaluator, evaluations in found.items():
                 if not evaluations:
                     continue
-                mean, note = averaged([evaluation for evaluation, _ in evaluations]), evaluations[0][1]
+                mean = averaged([evaluation for evaluation, _ in evaluations])
+                note = "; ".join(filter(None, (evaluations[0][1], mean.note))) or None
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
                 metrics.append(mean.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
                 scores.append(mean.scores.with_columns(**place))

@@ -178,10 +178,12 @@ def has_prefix(column: str, prefixes: Iterable[str]) -> bool:
     return column.startswith(prefixes) or (FURTHER.prefix in prefixes and _OTHER_OBJECT.match(column) is not None)
 
 
+PHENOTYPES = Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well")
 FEATURES = (
     *COMPARTMENTS,
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
     Family("PC_", pl.Float32, "one principal component, after a correction that rotates"),
+    PHENOTYPES,
 )
 SPACE_FEATURES = (
     *FEATURES,
@@ -191,7 +193,6 @@ SPACE_FEATURES = (
     Family("Pixel_", pl.Float32, "pixel of a resized image: channel, row, column"),
     Family("Noise_", pl.Float32, "drawn at random: what joining something that knows nothing does"),
     Family("Joined_", pl.Float32, "feature of a joined space: the space, then the feature"),
-    Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well"),
 )
 """What a feature space may hold."""
 WELL_COUNTS = (
@@ -576,7 +577,7 @@ _TABLES = (
             *WELL_ANNOTATION,
             Column("cells", pl.Int32, "cells behind it", "cells"),
         ),
-        (ANNOTATION, SPACE_FEATURES[-1]),
+        (ANNOTATION, PHENOTYPES),
     ),
     Table(
         "enrichments",

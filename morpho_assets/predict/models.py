@@ -30,6 +30,9 @@ BLOCKS = ("Embedding_", "Pixel_", "ImageQuality_", "Phenotype_", "Joined_")
 """Starts of features that make a block of their own beside CellProfiler's; blocks are brought to one length."""
 
 
+STOPPED = "stopped before the optimum, with a duality gap"
+
+
 class Card(BaseModel):
     """What a model is: its settings as they were chosen, its features in order, its classes, and what it saw."""
 
@@ -149,8 +152,9 @@ def fit_model(
     folds, note = _folds(config, truth, whole, by)
     chosen, temperature, notes = _chosen(config, rows, codes, len(names), folds)
     arrays = KINDS[_kind(config)].fit(chosen, rows, codes, len(names))
-    if "gap" in arrays and float(arrays["gap"][0]) > getattr(chosen, "tolerance", 0):
-        notes = [*notes, f"stopped with a duality gap of {float(arrays['gap'][0]):.1%} of the objective"]
+    made = {**prepare, **{f"model.{name}": np.asarray(value) for name, value in arrays.items()}}
+    if gap := _gap_left(chosen, made):
+        notes = [*notes, f"{STOPPED} of {gap:.1%} of the objective"]
     counts = np.bincount(codes, minlength=len(names))
     card = Card(
         config=chosen.model_dump(mode="json"), features=tuple(features), classes=tuple(names), rows=len(truth),
@@ -158,18 +162,19 @@ def fit_model(
         units=tuple(str(unit) for unit in np.unique(whole)) if units is not None else (), by=by, scale=scale,
         temperature=temperature, notes=tuple(note + notes),
     )  # fmt: skip
-    return Model(card, {**prepare, **{f"model.{name}": np.asarray(value) for name, value in arrays.items()}})
+    return Model(card, made)
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Predictions of rows by models that did not see them: `probability` (n, k) of `classes`, NaN for rows in no fold;
-    `fold` (n,), -1 likewise; `chosen` the settings of each fold's model."""
+    `fold` (n,), -1 likewise; `chosen` the settings of each fold's model; `notes` what is worth knowing of the fits."""
 
     classes: tuple[str, ...]
     probability: Floats
     fold: NDArray[np.int64]
     chosen: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
 
 def predict_held_out(
@@ -184,7 +189,9 @@ def predict_held_out(
     names = tuple(str(name) for name in np.unique(truth[np.asarray(kept, np.int64)]))
     place = {name: number for number, name in enumerate(names)}
     probability, number_of = np.full((len(truth), len(names)), np.nan), np.full(len(truth), -1)
-    chosen = []
+    chosen: list[dict[str, Any]] = []
+    gaps: list[float] = []
+    others: dict[str, None] = {}
     for number, fold in enumerate(splits):
         train = values[fold.train]
         if shuffled is not None:
@@ -196,7 +203,10 @@ def predict_held_out(
         probability[np.ix_(fold.test, columns)] = found
         number_of[fold.test] = number
         chosen.append({name: model.card.config.get(name) for name in config.CHOICES})
-    return HeldOut(names, probability, number_of, tuple(chosen))
+        gaps += [gap for gap in (_gap_left(model.config, model.arrays),) if gap]
+        others |= dict.fromkeys(note for note in model.card.notes if not note.startswith(STOPPED))
+    notes = [f"{len(gaps)} of {len(chosen)} models {STOPPED} of up to {max(gaps):.1%} of the objective"] if gaps else []
+    return HeldOut(names, probability, number_of, tuple(chosen), (*notes, *others))
 
 
 def prepared(model: Model, x: NDArray[np.floating]) -> Floats:
@@ -209,6 +219,12 @@ def prepared(model: Model, x: NDArray[np.floating]) -> Floats:
 
 def _kind(config: ClassifierConfig) -> str:
     return str(config.kind)  # type: ignore[attr-defined]
+
+
+def _gap_left(config: ClassifierConfig, arrays: Mapping[str, NDArray[Any]]) -> float:
+    """The duality gap at which a fit stopped, where it is above what was asked for; else 0."""
+    gap = float(arrays["model.gap"][0]) if "model.gap" in arrays else 0.0
+    return gap if gap > getattr(config, "tolerance", 0) else 0.0
 
 
 def _own(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -291,6 +307,9 @@ def _fit_preparation(config: ClassifierConfig, x: Floats, features: Sequence[str
         here = (block == name) & ~flat
         weight[here] = np.sqrt((~flat).sum() / len(names) / here.sum())
     weight[flat] = 0
+    if not config.standardize:  # rows keep their shape, and are brought to a mean square of 1
+        spread = np.full(x.shape[1], np.sqrt((away**2).sum(axis=1).mean()) or 1.0)
+        flat, weight = np.zeros(x.shape[1], bool), np.ones(x.shape[1])
     arrays = {"centre": centre, "spread": np.where(flat, 1.0, spread), "weight": weight}
     if config.pca is None:
         return arrays
