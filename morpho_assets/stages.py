@@ -325,7 +325,7 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", before={"rename": {}}, sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
         pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
@@ -344,7 +344,7 @@ _STAGES = (
         "Computed from the plate or taken from the gallery, as the settings say; 1 means evenly lit. A few restored "
         "images leave it as it is (`illumination.renew`).",
         ("illumination_functions",),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination", before={"frames": None},
         code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
     ),
     Stage(
@@ -429,7 +429,7 @@ _STAGES = (
             _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
             Input("masks", ("masks",), "plates", needed=_with_phenotypes),
         ),
-        settings=_study("phenotypes"), sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="2", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "predictions", "study", "phenotypes", predict_cells,
@@ -497,15 +497,18 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, where compounds have doses "
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, where compounds have doses "
         "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
+        (
+            "metrics", "treatments", "treatment_scores", "clusters", "cluster_descriptions", "potencies",
+            "dose_responses", "planted_and_found",
+        ),
         (
             _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="11",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="12",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
@@ -516,7 +519,10 @@ _STAGES = (
         (
             Input(
                 "evaluation",
-                ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
+                (
+                    "metrics", "treatments", "clusters", "cluster_descriptions", "potencies", "dose_responses",
+                    "planted_and_found",
+                ),
             ),
             Input("projections", ("projections",)),
             Input(

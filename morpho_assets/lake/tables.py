@@ -838,15 +838,45 @@ _TABLES = (
     Table(
         "clusters",
         "study",
-        "One row per treatment, variant and evaluator of hierarchical clustering: its cluster and place in the tree.",
+        "One row per treatment, variant and evaluator that groups: its cluster, and its place among its like.",
         ("study", "variant", "evaluator", "treatment"),
         (
             STUDY,
             Column("variant", pl.String, "feature space and step of correction, or a baseline"),
             Column("evaluator", pl.String, "name of the evaluator in the study"),
             Column("treatment", pl.String, "treatment"),
-            Column("cluster", pl.Int32, "its cluster, numbered along the leaves"),
-            Column("place", pl.Int32, "its place among the leaves of the tree, from 1; neighbours are alike"),
+            Column("cluster", pl.Int32, "its cluster, numbered along the leaves of a tree, else by size"),
+            Column(
+                "place",
+                pl.Int32,
+                "its place, from 1: among the leaves of a tree, else clusters together, the most typical of each first",
+            ),
+        ),
+    ),
+    Table(
+        "cluster_descriptions",
+        "study",
+        "What clusters of treatments have more of than others: values of the metadata, and telling features.",
+        ("study", "variant", "evaluator", "cluster", "kind", "name", "value"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("cluster", pl.Int32, "number of the cluster, 1 the largest"),
+            Column("treatments", pl.Int32, "treatments in the cluster"),
+            Column("kind", pl.String, "value (of a column of the metadata) or feature"),
+            Column("name", pl.String, "the column or the feature"),
+            Column("value", pl.String, "the value; null of a feature"),
+            Column("inside", pl.Int32, "treatments of the cluster that have the value; of a feature all"),
+            Column("outside", pl.Int32, "treatments of other clusters that have it; of a feature all"),
+            Column(
+                "effect",
+                pl.Float64,
+                "of a value the odds ratio; of a feature the chance that a member is above a "
+                "treatment of another cluster",
+            ),
+            Column("p_value", pl.Float64, "Fisher's exact, or Mann-Whitney; null of features that made the clusters"),
+            Column("q_value", pl.Float64, "Benjamini-Hochberg over all values, or features, and clusters"),
         ),
     ),
     Table(

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from morpho_assets.errors import ImageError, InputError
-from morpho_assets.gallery.images import fetch_images
+from morpho_assets.gallery.images import ImagesConfig, fetch_images
 from morpho_assets.gallery.manifest import read_manifest
 from morpho_assets.imaging.illumination import IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import read_image
@@ -71,7 +71,7 @@ def illuminated(tmp_path, config, frame=True):
     lake = Lake(str(tmp_path / "lake"))
     source = samplesheet(sheet).model_copy(update={"perturbation": (), "negative_controls": ()})
     for stage, function, settings in (
-        ("plate_manifest", read_manifest, {}), ("raw_images", fetch_images, {}),
+        ("plate_manifest", read_manifest, {}), ("raw_images", fetch_images, {"options": ImagesConfig()}),
         ("illumination", illuminate_plate, {"settings": config}),
     ):  # fmt: skip
         work = make_work(lake, stage, P1, source=source, **settings)
