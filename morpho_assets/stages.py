@@ -344,8 +344,8 @@ _STAGES = (
         "Computed from the plate or taken from the gallery, as the settings say; 1 means evenly lit. A few restored "
         "images leave it as it is (`illumination.renew`).",
         ("illumination_functions",),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination", before={"frames": None},
-        code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
+        (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination",
+        before={"frames": None}, code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
     ),
     Stage(
         "image_quality", "plate", "images", grade_plate,
@@ -497,8 +497,8 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, where compounds have doses "
-        "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, where "
+        "compounds have doses `potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
         (
             "metrics", "treatments", "treatment_scores", "clusters", "cluster_descriptions", "potencies",
             "dose_responses", "planted_and_found",

@@ -105,6 +105,20 @@ class Model:
                 rows[:, number] = x[:, place[name]]
         return self.predict(rows), absent
 
+    def coefficients(self) -> Floats | None:
+        """(k, d) by how much the logit of each class rises with one standard deviation of each feature (with `log` of
+        its logarithm), through components where there are any; less the mean over classes, which changes nothing. None
+        for a model that is not linear."""
+        if "model.weights" not in self.arrays:
+            return None
+        weights = np.asarray(self.arrays["model.weights"], float)
+        if "pca.directions" in self.arrays:
+            weights = weights @ self.arrays["pca.directions"]
+        own = weights * self.arrays["weight"]
+        if not self.config.standardize:  # the spread of all features is one number: each is brought to its own
+            own = own * self.arrays["own spread"] / self.arrays["spread"]
+        return np.asarray(own - own.mean(axis=0))
+
     def save(self) -> tuple[bytes, bytes]:
         """(the card as JSON, the arrays as safetensors)."""
         from safetensors.numpy import save
@@ -308,9 +322,11 @@ def _fit_preparation(config: ClassifierConfig, x: Floats, features: Sequence[str
         weight[here] = np.sqrt((~flat).sum() / len(names) / here.sum())
     weight[flat] = 0
     if not config.standardize:  # rows keep their shape, and are brought to a mean square of 1
-        spread = np.full(x.shape[1], np.sqrt((away**2).sum(axis=1).mean()) or 1.0)
+        own, spread = spread, np.full(x.shape[1], np.sqrt((away**2).sum(axis=1).mean()) or 1.0)
         flat, weight = np.zeros(x.shape[1], bool), np.ones(x.shape[1])
     arrays = {"centre": centre, "spread": np.where(flat, 1.0, spread), "weight": weight}
+    if not config.standardize:
+        arrays["own spread"] = own
     if config.pca is None:
         return arrays
     rows = _scaled(config, arrays, x)

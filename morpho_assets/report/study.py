@@ -44,6 +44,7 @@ from morpho_assets.report.phenotypes import phenotype_sections
 from morpho_assets.report.plate import cells_grid, cells_heatmap, cells_per_well, typical_site
 from morpho_assets.report.potency import potency_sections
 from morpho_assets.report.spaces import made_section, processed_section, tree_sections
+from morpho_assets.report.told import told_sections
 from morpho_assets.report.truth import truth_sections
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def report_study(work: Work) -> None:
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
         *_alike(inputs, study, results),
         *phenotype_sections(inputs, study, readers, results.metrics),
+        *told_sections(inputs, study, results.metrics, results.main),
         *_trees(inputs, study, results),
         made_section(
             inputs.read("space_steps", study.name), [name for name, level in levels.items() if level == "site"]
