@@ -34,7 +34,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
-from morpho_assets.predict.labels import PointLabels, TruthLabels
+from morpho_assets.predict.labels import DrawnLabels, PointLabels, TruthLabels
 from morpho_assets.predict.learned import learn_phenotypes
 from morpho_assets.predict.phenotypes import phenotypes_of_study
 from morpho_assets.predict.predictions import predict_cells
@@ -259,6 +259,8 @@ def _labels_of_study_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     labels = [phenotype.labels for phenotype in look.target.study.phenotypes.values()]
     found = _stamps({each.file for each in labels if isinstance(each, PointLabels)})
+    for drawn in {each.file for each in labels if isinstance(each, DrawnLabels)}:
+        found[drawn] = digest(Store().stamps(drawn.format(plate="*", well="*", site="*")))
     if any(isinstance(each, TruthLabels) for each in labels):
         found |= _truth_stamps(look, "cells.parquet")
     return found

@@ -16,11 +16,13 @@ from morpho_assets.imaging.images import read_labels
 from morpho_assets.lake.work import Work
 from morpho_assets.predict.cells import CellReader
 from morpho_assets.predict.config import PhenotypeConfig
+from morpho_assets.predict.drawn import drawn_points
 from morpho_assets.predict.labels import (
     CELL,
     LABEL,
     SITE,
     Attached,
+    DrawnLabels,
     MetadataLabels,
     PointLabels,
     TruthLabels,
@@ -105,7 +107,7 @@ def _attached(work: Work, config: PhenotypeConfig, wells: pl.DataFrame) -> Attac
         if not points.height:
             raise InputError(labels.file, "column plate", "no plate of the study", ", ".join(list(work.source)[:5]),
                              "Check the barcodes.")  # fmt: skip
-    else:
+    elif isinstance(labels, TruthLabels):
         points = true_points(work, labels)
     known = {
         (plate, well, site): path
@@ -117,6 +119,8 @@ def _attached(work: Work, config: PhenotypeConfig, wells: pl.DataFrame) -> Attac
         path = known.get((plate, well, site))
         return None if path is None else read_labels(work.lake.read_bytes(path), name=path)
 
+    if isinstance(labels, DrawnLabels):
+        points = drawn_points(labels, list(known), image)
     return attach_points(points, image, labels.radius, labels.conflict)
 
 

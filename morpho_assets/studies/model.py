@@ -16,7 +16,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
 from morpho_assets.predict.config import PhenotypeConfig
-from morpho_assets.predict.labels import PointLabels
+from morpho_assets.predict.labels import DrawnLabels, PointLabels
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
@@ -179,7 +179,7 @@ def _located(study: Study, root: Path) -> Study:
 
 def _phenotype_located(phenotype: PhenotypeConfig, root: Path) -> PhenotypeConfig:
     labels = phenotype.labels
-    if not isinstance(labels, PointLabels):
+    if not isinstance(labels, PointLabels | DrawnLabels):
         return phenotype
     return phenotype.model_copy(update={"labels": labels.model_copy(update={"file": resolved(labels.file, root)})})
 
