@@ -145,6 +145,7 @@ def _metrics(
 ) -> list[dict[str, object]]:  # fmt: skip
     trivial = trivial_scores(codes, codes, len(classes), config.top)
     number, rows = len(np.unique(units)), []
+    intervals = resampled(codes, probability, units, classes, seed, 100, config.top) or {}
     for name, value in scores.overall.items():
         simple = max(each[name] for each in trivial.values())
         shuffled = float(np.mean([null.overall[name] for null in nulls]))
@@ -153,7 +154,7 @@ def _metrics(
             column = "F1" if name == "macro_F1" else "recall"
             interval = mean_interval(scores.classes[column], seed)
         else:
-            n, interval = number, resampled(codes, probability, units, name, classes, seed, 100, config.top)
+            n, interval = number, intervals.get(name)
         rows.append(metric_row(config.evaluator, scope, name, value, n, max(simple, shuffled), interval))
         rows.append(metric_row(config.evaluator, scope, f"{name}_shuffled", shuffled, n, simple))
     return rows

@@ -20,7 +20,12 @@ from morpho_assets import __version__
 from morpho_assets.errors import InputError
 from morpho_assets.predict.classifiers.common import Arrays, ClassifierConfig, Codes, Floats, log_softmax
 from morpho_assets.predict.classifiers.kinds import KINDS, ModelConfig
-from morpho_assets.predict.classifiers.linear import ElasticNetConfig, choose_elastic_net
+from morpho_assets.predict.classifiers.linear import (
+    ElasticNetConfig,
+    RidgeConfig,
+    choose_elastic_net,
+    choose_ridge,
+)
 from morpho_assets.predict.scores import overall_scores
 from morpho_assets.predict.splits import By, Fold, Splits, inner_folds
 
@@ -267,8 +272,11 @@ def _chosen(
     """(the config with the best of its choices, its temperature, what is worth knowing)."""
     candidates = config.candidates
     chosen = candidates[0]
+    found: list[Floats] | None = None
     if len(candidates) > 1 and isinstance(config, ElasticNetConfig):
         chosen, _ = choose_elastic_net(config, x, codes, classes, folds)
+    elif isinstance(config, RidgeConfig) and folds:
+        chosen, found = choose_ridge(config, x, codes, classes, folds)
     elif len(candidates) > 1:
         values = [
             np.mean([
@@ -281,8 +289,8 @@ def _chosen(
     if config.calibrate is None or not folds:
         return chosen, 1.0, []
     tested = np.concatenate([fold.test for fold in folds])
-    found = np.concatenate([_fold_logs(chosen, x, codes, classes, fold) for fold in folds])
-    return chosen, fit_temperature(found, codes[tested]), []
+    logs = found or [_fold_logs(chosen, x, codes, classes, fold) for fold in folds]
+    return chosen, fit_temperature(np.concatenate(logs), codes[tested]), []
 
 
 def _fold_logs(config: ClassifierConfig, x: Floats, codes: Codes, classes: int, fold: Fold) -> Floats:

@@ -134,8 +134,9 @@ def _score_rows(
     probability: Floats, units: NDArray[np.str_], names: Sequence[str], config: PhenotypeConfig, note: str | None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     rows = []
+    intervals = resampled(codes, probability, units, names, config.seed) or {}
     for metric, value in scores.overall.items():
-        interval = resampled(codes, probability, units, metric, names, config.seed)
+        interval = intervals.get(metric)
         chance = max(each.get(metric, np.nan) for each in trivial.values())
         rows.append(_row(variant, scope, metric, value, len(np.unique(units)), chance, interval, note))
     return rows
