@@ -200,7 +200,7 @@ def _features(
         u, p = mannwhitneyu(matrix[member], matrix[~member], axis=0)
         above = np.nan_to_num(u / (n * m), nan=0.5)
         rows += [
-            (cluster, n, "feature", name, None, n, m, float(above[i]), float(p[i]) if tested else None)
+            (cluster, n, "feature", name, "", n, m, float(above[i]), float(p[i]) if tested else None)
             for i, name in enumerate(own)
         ]
     table = pl.DataFrame(rows, {name: kind for name, kind in DESCRIPTIONS.items() if name != "q_value"}, orient="row")

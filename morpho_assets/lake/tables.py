@@ -866,7 +866,7 @@ _TABLES = (
             Column("treatments", pl.Int32, "treatments in the cluster"),
             Column("kind", pl.String, "value (of a column of the metadata) or feature"),
             Column("name", pl.String, "the column or the feature"),
-            Column("value", pl.String, "the value; null of a feature"),
+            Column("value", pl.String, "the value; empty of a feature"),
             Column("inside", pl.Int32, "treatments of the cluster that have the value; of a feature all"),
             Column("outside", pl.Int32, "treatments of other clusters that have it; of a feature all"),
             Column(

@@ -16,7 +16,6 @@ from morpho_assets.predict.classifiers.common import (
     row_weights,
 )
 from morpho_assets.predict.elastic_net import Fits, fit_elastic_nets, fit_grid
-from morpho_assets.predict.l2_logistic import fit_l2_path
 from morpho_assets.predict.scores import overall_scores
 from morpho_assets.predict.splits import Fold
 
@@ -64,12 +63,10 @@ class RidgeConfig(ClassifierConfig):
 
 
 def fit_elastic_net(config: ElasticNetConfig, x: Floats, codes: Codes, classes: int) -> Arrays:
-    weights = row_weights(codes, classes, config)
-    if config.l1_ratio[0] == 0:
-        (fits,) = fit_l2_path(x, codes, classes, config.C[:1], weights, config.most)
-    else:
-        fits = fit_elastic_nets(x, codes, classes, config.C[0], config.l1_ratio[0], weights,
-                                tolerance=config.tolerance, most=config.most)  # fmt: skip
+    fits = fit_elastic_nets(
+        x, codes, classes, config.C[0], config.l1_ratio[0], row_weights(codes, classes, config),
+        tolerance=config.tolerance, most=config.most,
+    )  # fmt: skip
     return {"weights": fits.weights[0], "intercepts": fits.intercepts[0], "gap": fits.gap}
 
 
@@ -81,13 +78,7 @@ def choose_elastic_net(
     rows = np.zeros((len(folds), len(codes)))
     for number, fold in enumerate(folds):
         rows[number, fold.train] = row_weights(codes[fold.train], classes, config)
-    most = min(config.most, TUNING)
-    if config.l1_ratio == (0.0,):
-        costs = sorted(set(config.C))
-        paths = [fit_l2_path(x, codes, classes, costs, weights, most) for weights in rows]
-        grid = {cost: _joined([path[i] for path in paths]) for i, cost in enumerate(costs)}
-    else:
-        grid = fit_grid(x, codes, classes, config.C, config.l1_ratio, rows, config.tolerance, most)
+    grid = fit_grid(x, codes, classes, config.C, config.l1_ratio, rows, config.tolerance, min(config.most, TUNING))
     scores = np.zeros((len(grid), len(config.l1_ratio)))
     for row, fits in enumerate(grid.values()):
         for number in range(len(fits.objective)):
@@ -98,10 +89,6 @@ def choose_elastic_net(
     best = np.unravel_index(scores.argmax(), scores.shape)
     chosen = {"C": (list(grid)[best[0]],), "l1_ratio": (config.l1_ratio[best[1]],)}
     return config.model_copy(update=chosen), scores
-
-
-def _joined(fits: list[Fits]) -> Fits:
-    return Fits(*(np.concatenate(each) for each in zip(*(vars(one).values() for one in fits), strict=True)))
 
 
 def leave_each_out(
