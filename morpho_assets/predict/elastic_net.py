@@ -14,7 +14,7 @@ solves it; its gap is certified here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,31 +81,34 @@ def fit_elastic_nets(
     goal = np.full(number, -np.inf) if reach is None else np.broadcast_to(np.asarray(reach, float), number)
     rows = np.broadcast_to(rows, (number, len(features)))
     begin = None if start is None else (start.weights, start.intercepts)
+    problem = features, truth, classes, cost, ratio, rows
     if device != "cpu" or (ratio > 0).all():
-        every = np.arange(number)
-        return _in_turn(
-            every, features, truth, classes, cost, ratio, rows, begin, tolerance, most, goal, precision, device
-        )
-    fits = [np.zeros((number, classes, features.shape[1])), np.zeros((number, classes)),
-            *(np.zeros(number) for _ in range(2)), np.zeros(number, np.int64)]  # fmt: skip
+        return _in_turn(np.arange(number), *problem, begin, tolerance, most, goal, precision, device)
     smooth, others = np.flatnonzero(ratio == 0), np.flatnonzero(ratio > 0)
-    for place in smooth:
-        from_there = None if begin is None else (begin[0][place], begin[1][place])
-        fits[0][place], fits[1][place], fits[4][place] = solve_smooth(
-            features, truth, classes, cost[place], rows[place], from_there, most, goal[place]
+    solved = np.zeros((number, classes, features.shape[1])), np.zeros((number, classes))
+    steps = np.zeros(number, np.int64)
+    for i in smooth:
+        there = None if begin is None else (begin[0][i], begin[1][i])
+        solved[0][i], solved[1][i], steps[i] = solve_smooth(
+            features, truth, classes, cost[i], rows[i], there, most, goal[i]
         )
-    steps = fits[4].copy()
-    solved = (fits[0], fits[1])
-    for chosen, at, until, most_of in ((smooth, solved, np.inf, 0), (others, begin, tolerance, most)):
-        if len(chosen):
-            kind = "float64" if chosen is smooth else precision
-            found = _in_turn(
-                chosen, features, truth, classes, cost, ratio, rows, at, until, most_of, goal, kind, device
-            )
-            for array, values in zip(fits, vars(found).values(), strict=True):
-                array[chosen] = values
-    fits[4][smooth] = steps[smooth]
-    return Fits(*fits)
+    certified = _in_turn(smooth, *problem, solved, np.inf, 0, goal, "float64", device)
+    parts = [(smooth, replace(certified, iterations=steps[smooth]))]
+    if len(others):
+        parts.append((others, _in_turn(others, *problem, begin, tolerance, most, goal, precision, device)))
+    return _joined(number, *parts)
+
+
+def _joined(number: int, *parts: tuple[NDArray[np.int64], Fits]) -> Fits:
+    """Fits of all configurations from those of some."""
+    arrays = []
+    for name in vars(parts[0][1]):
+        first = getattr(parts[0][1], name)
+        whole = np.zeros((number, *first.shape[1:]), first.dtype)
+        for chosen, fits in parts:
+            whole[chosen] = getattr(fits, name)
+        arrays.append(whole)
+    return Fits(*arrays)
 
 
 def _in_turn(

@@ -15,8 +15,8 @@ GRADIENT = 1e-6  # largest entry of the gradient to stop at, of the objective di
 
 
 def solve_smooth(
-    x: Floats, codes: NDArray[np.int64], classes: int, C: float, row_weights: Floats, begin: tuple[Floats, Floats] | None,
-    most: int, reach: float = -np.inf,
+    x: Floats, codes: NDArray[np.int64], classes: int, C: float, row_weights: Floats,
+    begin: tuple[Floats, Floats] | None, most: int, reach: float = -np.inf,
 ) -> tuple[Floats, Floats, int]:  # fmt: skip
     """(weights (k, d), intercepts (k,), iterations) of one configuration.
 
