@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 BYTES = 64 * 2**20
 """Of one array of logits: configurations beyond it are solved after the others."""
-EVERY = 10  # iterations between looks at the gap
+EVERY, LATER = 10, 25  # iterations between looks at the gap, at first and after the first hundred
 NEWTON = 8  # at most, for intercepts
 SHRINK, GROW = 0.9, 2.0  # of the curvature bound of a step that was accepted, and of one that was not
 
@@ -197,7 +197,7 @@ class _Solver:
         bound = self._curvature() * torch.ones(b, **self.kind)
         t = torch.ones(b, **self.kind)
         for iteration in range(most + 1):
-            if iteration % EVERY == 0 or iteration == most:
+            if iteration % (EVERY if iteration <= 100 else LATER) == 0 or iteration == most:
                 w, objective, gap = self._gap(v, z)
                 done = (gap <= tolerance) | (objective * self.scale <= reach) | (iteration == most)
                 for place in np.flatnonzero(done):
