@@ -28,6 +28,7 @@ from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_p
 from morpho_assets.imaging.segmentation import file_stamps
 from morpho_assets.imaging.sites import complete_sites
 from morpho_assets.lake.digests import digest, digest_bytes
+from morpho_assets.lake.judgements import InForce, of_profiles, rejection_of_plate
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Commit, Partition, Verdict
 from morpho_assets.lake.work import Work
@@ -44,7 +45,7 @@ from morpho_assets.profiles.checks import (
     normalised_on_its_reference,
     platemap_fits,
 )
-from morpho_assets.profiles.plate import profile_plate
+from morpho_assets.profiles.plate import JudgedProfilesConfig, profile_plate
 from morpho_assets.profiles.recipe import recipe_file
 from morpho_assets.profiles.space import TableSpace, tables_of
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
@@ -57,13 +58,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A partition with what is in force for it: the settings, a plate's source, or a study and its plates' sources."""
+    """A partition with what is in force for it: the settings, a plate's source and what people say of it, or a study
+    and its plates' sources."""
 
     partition: Partition
     settings: Settings
     source: PlateSource | None = None
     study: Study | None = None
     sources: Mapping[str, PlateSource] = field(default_factory=dict)
+    judgements: InForce = field(default_factory=dict)
 
     @property
     def seen(self) -> Mapping[str, PlateSource]:
@@ -125,7 +128,8 @@ class Check:
 class Stage:
     """One stage. `settings` gives the part that its values depend on, `options` what changes none; `before` says what
     a setting that an old commit lacks stood for, by its dotted name; `sources` how its sources look now. `code_version`
-    is raised by hand whenever it would give other values from the same inputs."""
+    is raised by hand whenever it would give other values from the same inputs. One that is `judged` is not made of a
+    plate that a person rejected."""
 
     name: str
     kind: Literal["plate", "study"]
@@ -142,9 +146,14 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
+    judged: bool = False
     pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
+
+    def rejection(self, target: Target) -> str | None:
+        """Why it may not be made of a plate that a person rejected, in words; None where it may."""
+        return rejection_of_plate(target.judgements) if self.judged else None
 
 
 def check(
@@ -157,6 +166,13 @@ def check(
 def _study(*names: str) -> Callable[[Target], Any]:
     """The named settings of the study, and no others: a function that uses one undeclared fails."""
     return lambda target: SimpleNamespace(**{name: getattr(target.study, name) for name in names})
+
+
+def _profiles(target: Target) -> Any:
+    """How profiles are made: as the settings say, and without what people rejected."""
+    rejected, kept = of_profiles(target.judgements)
+    profiles = target.settings.profiles
+    return JudgedProfilesConfig(**dict(profiles), rejected=rejected, kept=kept) if rejected else profiles
 
 
 def _spaces(target: Target) -> Any:
@@ -383,15 +399,16 @@ _STAGES = (
     Stage(
         "well_profiles", "plate", "profiles", profile_plate,
         "One profile per well: its cells aggregated, annotated, and normalised to the plate's negative controls.\n\n"
-        "With the cells and sites behind each well. Profiles that were published are read from their source.",
-        ("well_profiles", "normalized_profiles", "implausible_cells"),
+        "With the cells and sites behind each well, and without those that a person rejected. Profiles that were "
+        "published are read from their source.",
+        ("well_profiles", "normalized_profiles", "implausible_cells", "rejected_sites"),
         (
             _WELLS, Input("raw_images", _FAILURES), Input("image_quality", ("image_quality", "site_failures")),
             Input("masks", ("masks", "site_failures")),
             Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="4",
-        before={"aggregate.spread": None}, sources=_measured_now,
+        settings=_profiles, named="profiles", code_version="4", judged=True,
+        before={"aggregate.spread": None, "kept": {}}, sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
         kinds=frozenset({"parquet", "polars"}),
@@ -458,7 +475,10 @@ _STAGES = (
         "`feature_selection` (what was left out, and by which rule) and `correction_notes` (which plates lack what).",
         ("profiles", "site_profiles", "space_steps", "feature_selection", "correction_notes"),
         (
-            Input("well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells"), "plates"),
+            Input(
+                "well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells", "rejected_sites"),
+                "plates",
+            ),
             Input(
                 "embeddings", ("embeddings", "tile_embeddings"), "plates", asked=True,
                 needed=_for_spaces("embeddings", "tile_embeddings"),

@@ -380,6 +380,13 @@ _TABLES = (
         ),
     ),
     Table(
+        "rejected_sites",
+        "plate",
+        "One row per site that the plate's profiles were made without, because a person rejected it or its well.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (PLATE, WELL, SITE, Column("rejected_by", pl.String, "name and reason")),
+    ),
+    Table(
         "well_profiles",
         "plate",
         "One row per well of the platemap that was imaged: its cells' measurements, aggregated; empty wells are null.",
