@@ -10,8 +10,9 @@ from morpho_assets.evaluate.hierarchy import HierarchyConfig, distances_of, tree
 from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
 from morpho_assets.evaluate.study import PROCESSED
 from morpho_assets.profiles.rows import rows_where
-from morpho_assets.report.figures import similarity_tree
+from morpho_assets.report.figures import metric_bars, similarity_tree
 from morpho_assets.report.page import Picture, Section, frame_table, number
+from morpho_assets.report.results import Results, of_spaces
 
 RANKED = ("mAP", "normalised_AP")
 """Metrics by which spaces are ranked before and after the common post-processing."""
@@ -138,3 +139,52 @@ def _labels(wells: pl.DataFrame, config: HierarchyConfig) -> pl.DataFrame:
     keys = pl.concat_str(config.consensus.by, separator=" | ").alias("treatment")
     named = [config.label] if config.label and config.label in wells.columns else []
     return wells.select(keys, *named).group_by("treatment").agg(pl.col(named).drop_nulls().first())
+
+
+def compared_spaces(results: Results) -> Section:
+    """Every overall score of every space, beside chance and shuffled treatments."""
+    pictures = []
+    overall = results.metrics.filter(pl.col("scope") == "overall")
+    for (evaluator, metric), rows in overall.group_by("evaluator", "metric", maintain_order=True):
+        labels, values, chance, low, high = (
+            rows[name].to_list() for name in ("variant", "value", "chance", "ci_low", "ci_high")
+        )
+        image = metric_bars(labels, values, chance, low, high, f"{metric} ({evaluator})", str(metric))
+        text = (
+            f"{metric} of {evaluator} in every space, beside it with shuffled treatments. Bars: 95 % over treatments."
+        )
+        pictures.append(Picture(image, text, "chart"))
+    columns = ["variant", "evaluator", "metric", "value", "chance", "ci_low", "ci_high", "p_value", "n"]
+    columns += ["note"] if overall["note"].count() else []
+    caption = (
+        "The same question asked in every feature space. A space is worth its work only as far as it beats the cell "
+        "count alone, an untrained network, and shuffled treatments: all stand beside it."
+    )
+    tables = [frame_table(overall.select(columns), "Every overall score")]
+    return Section("Feature spaces compared", caption, pictures, tables, _best(results))
+
+
+def _best(results: Results) -> str:
+    """Which space retrieves best, and whether the others can be told from it."""
+    rows = of_spaces(results.metrics).filter(
+        pl.col("metric") == "mAP", pl.col("scope") == "overall", pl.col("variant").is_in(results.finals)
+    ).sort("value", descending=True, nulls_last=True, maintain_order=True)  # fmt: skip
+    if rows.height < 2:
+        return ""
+    evaluator = rows["evaluator"][0]
+    rows = rows.filter(evaluator=evaluator)
+    first = rows.row(0, named=True)
+    paired = results.metrics.filter(
+        pl.col("metric") == "mAP", pl.col("evaluator") == evaluator, pl.col("ci_low").is_not_null(),
+    )  # fmt: skip
+    above, open_ = [], []
+    for name in rows["variant"][1:]:
+        ahead = paired.filter(variant=first["variant"], scope=f"against {name}")["ci_low"].to_list()
+        behind = paired.filter(variant=name, scope=f"against {first['variant']}")["ci_high"].to_list()
+        if ahead or behind:
+            (above if any(low > 0 for low in ahead) or any(high < 0 for high in behind) else open_).append(name)
+    said = [f"better than {', '.join(above)}"] * bool(above) + [f"not to be told from {', '.join(open_)}"] * bool(open_)
+    return (
+        f"{first['variant']} finds replicates best: mAP {number(first['value'])} where chance gives "
+        f"{number(first['chance'])}" + (f"; by paired intervals it is {' and '.join(said)}" if said else "") + "."
+    )

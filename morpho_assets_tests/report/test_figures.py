@@ -152,7 +152,7 @@ def test_unknown_channels_get_colours_of_their_own():
     ("well", "place"), [("A01", (0, 0)), ("H12", (7, 11)), ("P24", (15, 23)), ("AA01", (26, 0)), ("AF48", (31, 47))]
 )
 def test_well_names(well, place):
-    assert plates._place(well) == place
+    assert plates.well_place(well) == place
     assert plates.row_name(place[0]) == well.rstrip("0123456789")
 
 

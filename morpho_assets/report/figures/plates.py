@@ -58,7 +58,7 @@ def _plate_grid(
     wells: Sequence[str], values: Sequence[float | None]
 ) -> tuple[int, int, NDArray[np.float64], NDArray[np.bool_]]:
     """Rows, columns, mean value per well (NaN without), and which wells are named."""
-    places = [_place(well) for well in wells]
+    places = [well_place(well) for well in wells]
     tallest, widest = (max((place[axis] for place in places), default=0) for axis in (0, 1))
     shape = next((shape for shape in PLATE_SHAPES if tallest < shape[0] and widest < shape[1]), None)
     if shape is None:
@@ -75,7 +75,7 @@ def _plate_grid(
     return *shape, np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), named
 
 
-def _place(well: str) -> tuple[int, int]:
+def well_place(well: str) -> tuple[int, int]:
     """Row and column from 0: "A01" is (0, 0), "AF48" is (31, 47)."""
     match = re.fullmatch(r"([A-Z]{1,2})(\d{1,2})", well)
     if match is None or int(match[2]) == 0:
