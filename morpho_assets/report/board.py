@@ -25,6 +25,7 @@ _COUNTS = {
     "Metadata_Count_Flagged_Sites": "flagged sites",
     "Metadata_Count_Implausible_Cells": "implausible cells",
 }
+_FLAGGED = "Metadata_Count_Flagged_Sites"
 _CAPTION = (
     "Counts first: a plate with an empty corner, a gradient or failed sites explains many a profile. Flagged sites are "
     "kept; table image_quality says why they are flagged. A stain that is brighter or dimmer on one plate than on the "
@@ -34,8 +35,8 @@ _CAPTION = (
 
 @dataclass(frozen=True)
 class PlateState:
-    """What the board says of a plate: sites done and failed by stage, flags and closed gates in words, what drifts, and
-    the next step."""
+    """What the board says of a plate: sites done and failed by stage, flags and closed gates in words, what drifts,
+    the next step, and how many sites have a flag."""
 
     plate: str
     done: Mapping[str, str]
@@ -43,6 +44,7 @@ class PlateState:
     drift: str
     gate: str
     step: str
+    flagged: int = 0
 
     @property
     def quiet(self) -> bool:
@@ -50,15 +52,17 @@ class PlateState:
         return self.flags == self.drift == "–" and self.gate == "open" and self.step == "none"
 
 
-def plate_states(inputs: Snapshot, plates: Sequence[str], drift: pl.DataFrame) -> list[PlateState]:
-    """The states of plates from their commits and from the rows of `metrics` on their stains (`drift`); plates that
-    need a person first."""
+def plate_states(
+    inputs: Snapshot, plates: Sequence[str], drift: pl.DataFrame, flagged: Mapping[str, int]
+) -> list[PlateState]:
+    """The states of plates from their commits, the rows of `metrics` on their stains (`drift`) and their numbers of
+    flagged sites; plates that need a person first."""
     drifting: dict[str, list[str]] = {}
     for row in drift.filter(~pl.col("holds")).iter_rows(named=True):
         plate, _, stain = str(row["scope"]).partition(", ")
         what = str(row["metric"]).removeprefix("stain_").replace("_", " ")
         drifting.setdefault(plate, []).append(f"{stain} {what}".strip())
-    states = [_state(inputs, plate, drifting.get(plate, [])) for plate in plates]
+    states = [_state(inputs, plate, drifting.get(plate, []), flagged.get(plate) or 0) for plate in plates]
     return sorted(states, key=lambda state: (state.gate == "open", state.step == "none", state.quiet))
 
 
@@ -68,7 +72,9 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
     scores = results.metrics.filter(variant=PLATES)
     of_stains = pl.col("metric").str.starts_with("stain_")
     drift = scores.filter(of_stains)
-    states = plate_states(inputs, plates, drift)
+    flagged = dict(results.wells.group_by("Metadata_Plate").agg(pl.col(_FLAGGED).sum()).iter_rows()) if (
+        _FLAGGED in results.wells.columns) else {}  # fmt: skip
+    states = plate_states(inputs, plates, drift, flagged)
     tables = [_board(states), _behind(inputs, results, plates)]
     pictures = []
     typical = next((found for plate in plates if (found := typical_site(inputs, readers[plate], plate))), None)
@@ -90,14 +96,16 @@ def _answer(states: Sequence[PlateState], results: Results) -> str:
     counted = f", {number(int(cells.sum()))} cells" if cells.null_count() < len(cells) else ""
     calm = sum(state.quiet for state in states)
     asking = [state.plate for state in states if not state.quiet]
-    verdict = "nothing on them is flagged" if not asking else (
+    sites = sum(state.flagged for state in states)
+    verdict = "none asks for anybody" if not asking else (
         f"{calm} ask for nothing; {len(asking)} do, first {', '.join(asking[:3])}"
     )  # fmt: skip
     plates = f"{len(states)} plate{'s' if len(states) != 1 else ''}"
-    return f"{plates} with {number(results.wells.height)} wells{counted}: {verdict}."
+    some = f"; {number(sites)} single sites are flagged" if sites else ""
+    return f"{plates} with {number(results.wells.height)} wells{counted}: {verdict}{some}."
 
 
-def _state(inputs: Snapshot, plate: str, drift: Sequence[str]) -> PlateState:
+def _state(inputs: Snapshot, plate: str, drift: Sequence[str], flagged: int) -> PlateState:
     commits = {
         stage: inputs.commits[stage, Partition("plate", plate)]
         for stage in STAGES
@@ -119,7 +127,8 @@ def _state(inputs: Snapshot, plate: str, drift: Sequence[str]) -> PlateState:
     else:
         step = "look at what is flagged" if flags or drift else "none"
     done = {stage: _sites(commit) for stage, commit in commits.items()}
-    return PlateState(plate, done, "; ".join(flags) or "–", "; ".join(drift) or "–", "; ".join(closed) or "open", step)
+    told = ("; ".join(flags) or "–", "; ".join(drift) or "–", "; ".join(closed) or "open")
+    return PlateState(plate, done, *told, step, flagged)
 
 
 def _sites(commit: Commit) -> str:
@@ -133,8 +142,9 @@ def _sites(commit: Commit) -> str:
 def _board(states: Sequence[PlateState]) -> Table:
     names = [stage for stage in STAGES if any(stage in state.done for state in states)]
     rows = [
-        {"plate": state.plate, **{name.replace("_", " "): state.done.get(name, "–") for name in names},
-         "flags": state.flags, "drift": state.drift, "gate": state.gate, "next step": state.step}
+        {"plate": state.plate, **{name.replace("_", " "): state.done.get(name, "–") for name in names}}
+        | {"flagged sites": state.flagged, "flags of the plate": state.flags, "drift": state.drift}
+        | {"gate": state.gate, "next step": state.step}
         for state in states
     ]  # fmt: skip
     caption = "The board: sites done and failed at each stage; plates that ask for somebody first"

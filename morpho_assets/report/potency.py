@@ -26,8 +26,8 @@ def potency_sections(
     metrics: pl.DataFrame, potencies: pl.DataFrame, responses: pl.DataFrame, variant: str,
     named: Mapping[str, Treatment] | None = None,
 ) -> list[Section]:  # fmt: skip
-    """A chapter per potency evaluator, of one variant; none where no compound has doses. `named` says what the compounds
-    are called."""
+    """A chapter per potency evaluator, of one variant; none where no compound has doses. `named` says what each is
+    called."""
     names = {each.compound: each.label.rpartition(", ")[0] or each.label for each in (named or {}).values()}
     sections = []
     for (evaluator,), rows in potencies.filter(variant=variant).group_by("evaluator", maintain_order=True):
@@ -73,7 +73,8 @@ def _curve(row: dict[str, object], points: pl.DataFrame, called: Mapping[str, st
     mine = points.filter(treatment=row["treatment"]).sort("dose")
     doses, response, lowest, highest = (mine[name].to_list() for name in ("dose", "response", "lowest", "highest"))
     names = ("top", "slope", "ec50", "benchmark_dose", "benchmark_dose_low", "benchmark_dose_high")
-    return DoseCurve(called.get(str(row["treatment"]), str(row["treatment"])), doses, response, lowest, highest, bool(row["active"]),
+    key = str(row["treatment"])
+    return DoseCurve(called.get(key, key), doses, response, lowest, highest, bool(row["active"]),
                      *(row[name] for name in names))  # type: ignore[arg-type]  # fmt: skip
 
 

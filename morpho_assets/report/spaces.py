@@ -28,7 +28,12 @@ def made_section(steps: pl.DataFrame, of_sites: Sequence[str]) -> Section:
             "of a well apart sees each well's median."
         )
     table = frame_table(steps.drop("study"), "The steps of every space")
-    return Section("How the spaces were made", caption, [], [table])
+    spaces = steps["space"].n_unique()
+    fitted = steps.filter(pl.col("fitted_on").is_not_null())
+    answer = (
+        f"{spaces} spaces were made in {steps.height} steps; {fitted.height} of these steps were fitted on some rows."
+    )
+    return Section("How the spaces were made", caption, [], [table], answer)
 
 
 def processed_section(metrics: pl.DataFrame) -> list[Section]:
@@ -68,12 +73,15 @@ def processed_section(metrics: pl.DataFrame) -> list[Section]:
     )
     caption = (
         "Each space as it is, and with every plate centred and scaled, 64 principal components and the MAD of the "
-        "controls: which space comes first may depend on it, so a space is better where it is better both ways. "
-        + " ".join(_ranking(both))
+        "controls: which space comes first may depend on it, so a space is better where it is better both ways."
     )
+    ranking = _ranking(both)
+    if len(ranking) > 1:
+        caption += " " + " ".join(ranking[1:])
     heads = {"gain": "change", "gain_low": "from", "gain_high": "to"}
     table = frame_table(shown, "With and without it; changes are paired by treatment, with 95 % intervals", heads)
-    return [Section("With and without the common post-processing", caption, [], [table])]
+    answer = "".join(ranking[:1])
+    return [Section("With and without the common post-processing", caption, [], [table], answer)]
 
 
 def _ranking(both: pl.DataFrame) -> list[str]:

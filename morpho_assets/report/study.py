@@ -154,11 +154,11 @@ def _maps(results: Results) -> list[Section]:
         return []
     caption = (
         "Neighbours on a map are alike; distances and empty spaces on it measure nothing. Colour it by batch first: "
-        "where batches lie apart, what follows may compare batches. Point at a well for its name, press it for its page."
+        "where batches lie apart, what follows may compare batches. Point at a well for its name, press it for more."
     )
     scores = results.metrics.filter(pl.col("scope") == "overall", pl.col("metric").str.contains("batch|silhouette"))
     row = next(scores.filter(variant=results.main).iter_rows(named=True), None)
-    answer = "" if row is None else (
+    answer = "Whether batches lie apart was not asked: evaluator `batch` measures it." if row is None else (
         f"Batches in the space {results.main}: {row['metric'].replace('_', ' ')} {number(row['value'])} where chance "
         f"gives {number(row['chance'])}."
     )  # fmt: skip

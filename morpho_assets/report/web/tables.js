@@ -20,6 +20,7 @@ function makeTable(data, holder) {
     oninput: () => { state.filter = filter.value.trim().toLowerCase(); state.rows = PAGE_ROWS; draw(); } });
   const save = h("button", { type: "button", class: "csv", onclick: () => download(data.file, csv()) }, "Download CSV");
   const more = h("button", { type: "button", class: "more", onclick: () => { state.rows = state.rows === PAGE_ROWS ? 1000 : Infinity; draw(); } });
+  const longest = data.columns.map((_, i) => Math.max(0, ...data.rows.slice(0, 500).map((row) => String(row[i] ?? "").length)));
   const heads = data.columns.map((column, i) => h("th", { scope: "col", class: column.numeric ? "number" : null },
     h("button", { type: "button", onclick: () => sort(i) }, column.name)));
   const body = h("tbody");
@@ -64,6 +65,13 @@ function makeTable(data, holder) {
   const tools = h("div", { class: "tools" }, filter, status, save);
   const scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": data.caption }, table);
   holder.replaceChildren(h("p", {}, data.caption), tools, scroll, more);
+  // Text columns are as wide as their texts as long as no column is cut off; then they wrap.
+  new ResizeObserver(() => {
+    for (const widest of [20, 16, 13, 11, 9, 7, 5, 3]) {
+      heads.forEach((head, i) => { if (!data.columns[i].numeric) head.style.minWidth = `${Math.min(widest, longest[i])}ch`; });
+      if (scroll.scrollWidth <= scroll.clientWidth) break;
+    }
+  }).observe(scroll);
   return holder;
 }
 
