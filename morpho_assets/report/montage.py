@@ -124,8 +124,8 @@ def _of_plate(inputs: Snapshot, plate: str, wells: pl.DataFrame) -> Iterator[Sho
     fullest = masks.sort("Count_Cells", "Metadata_Site", descending=[True, False]).unique(
         "Metadata_Well", keep="first", maintain_order=True
     )
-    cells = inputs.scan("single_cells", [plate]).filter(pl.col("Metadata_Well").is_in(names)).select(*keys, *wanted)
-    cells = cells.collect().join(fullest.select(keys[:2]), on=keys[:2], how="semi").sort(keys)
+    scan = inputs.scan("single_cells", [plate]).filter(pl.col("Metadata_Well").is_in(names)).select(*keys, *wanted)
+    cells = scan.collect().join(fullest.select(keys[:2]), on=keys[:2], how="semi").sort(keys)
     objects = inputs.scan("objects", [plate]).filter(pl.col("Metadata_Well").is_in(names)).collect()
     side = _side(objects)
     sites = {(site.well, site.site): site for site in complete_sites(inputs, plate)}
@@ -189,7 +189,7 @@ def _drawn(
     reader = readers[plate]
     if micrometres is None:
         micrometres = pixel_size(reader.content(wells[0].site, 0))
-    windows = []
+    windows: list[tuple[Shown, NDArray[Any], list[NDArray[Any]]]] = []
     for shown in wells:
         image = reader.read(shown.site)
         masks = [read_labels(lake.read_bytes(path), name=path) for path in (shown.nuclei, shown.cells)]

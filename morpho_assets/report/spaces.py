@@ -185,7 +185,8 @@ def _best(results: Results) -> str:
     paired = results.metrics.filter(
         pl.col("metric") == "mAP", pl.col("evaluator") == evaluator, pl.col("ci_low").is_not_null(),
     )  # fmt: skip
-    above, open_ = [], []
+    above: list[str] = []
+    open_: list[str] = []
     for name in rows["variant"][1:]:
         ahead = paired.filter(variant=first["variant"], scope=f"against {name}")["ci_low"].to_list()
         behind = paired.filter(variant=name, scope=f"against {first['variant']}")["ci_high"].to_list()

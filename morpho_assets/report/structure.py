@@ -33,7 +33,9 @@ def structure(smiles: str) -> dict[str, Any] | None:
 
 def _plain(svg: str) -> dict[str, Any]:
     """The paths and letters of rdkit's SVG, without the style that it repeats for each."""
-    lines, filled, letters = [], [], []
+    lines: list[str] = []
+    filled: list[str] = []
+    letters: list[list[Any]] = []
     for element in ElementTree.fromstring(svg).iter():
         style = element.get("style", "")
         if element.tag.endswith("path"):
