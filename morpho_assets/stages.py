@@ -49,6 +49,7 @@ from morpho_assets.profiles.plate import JudgedProfilesConfig, profile_plate
 from morpho_assets.profiles.recipe import recipe_file
 from morpho_assets.profiles.space import TableSpace, tables_of
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
+from morpho_assets.report.montage import montages
 
 if TYPE_CHECKING:
     from morpho_assets.gallery.source import PlateSource
@@ -535,6 +536,17 @@ _STAGES = (
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
     Stage(
+        "montages", "study", "evaluation", montages,
+        "Some cells of each treatment beside the negative controls of their plate, in all stains at one contrast: near "
+        "the median of their well, and near its extreme.",
+        ("montages",),
+        (
+            _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
+            Input("single_cells", ("single_cells",), "plates"),
+        ),
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}),
+    ),
+    Stage(
         "report", "study", "evaluation", lambda work: _report(work),
         "One self-contained HTML page: what was asked, how well it is answered, what chance gives, how it was made.",
         (),
@@ -547,6 +559,8 @@ _STAGES = (
                 ),
             ),
             Input("projections", ("projections",)),
+            Input("montages", ("montages",)),
+            Input("treatment_profiles", ("treatment_profiles",)),
             Input(
                 "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
             ),
@@ -554,10 +568,13 @@ _STAGES = (
             Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
-            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
-            _PLATES_MASKS, _PLATES_PROFILES,
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_FUNCTIONS, _PLATES_PROFILES,
+            Input("raw_images", ("image_files", "site_failures"), "plates"),
+            Input("image_quality", ("image_quality", "site_failures"), "plates"),
+            Input("masks", ("masks", "objects", "site_failures"), "plates"),
+            Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="2",
+        code_version="3",
         settings=lambda target: target.study, before={"phenotypes": {}},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),
