@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +12,8 @@ from morpho_assets.predict.activity.fusion import Rule
 from morpho_assets.predict.activity.models import LogisticModel, ModelOfAssays
 from morpho_assets.predict.activity.overlap import THRESHOLDS
 from morpho_assets.predict.activity.structures import Fingerprint
+
+_M = TypeVar("_M", bound=BaseModel)
 
 
 class _Model(BaseModel):
@@ -133,3 +136,15 @@ class ActivityConfig(_Model):
         named = [self.assays.file, self.compounds.file if self.compounds else None]
         named += [getattr(each, "file", None) for each in self.modalities.values()]
         return [file for file in named if file is not None]
+
+    def located(self, place: Callable[[str], str]) -> ActivityConfig:
+        """The same with `place` of each file."""
+
+        def moved(part: _M) -> _M:
+            file = getattr(part, "file", None)
+            return part if file is None else part.model_copy(update={"file": place(file)})
+
+        return self.model_copy(update={
+            "assays": moved(self.assays), "compounds": moved(self.compounds) if self.compounds else None,
+            "modalities": {name: moved(each) for name, each in self.modalities.items()},
+        })  # fmt: skip

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from morpho_assets.predict.activity.models import NetworkModel
 
 Floats = NDArray[np.floating]
-BATCH = 256  # compounds
+BATCHES, LEAST, MOST = 8, 16, 256  # steps of a pass at least, and compounds of a step
 
 
 def fit_network(config: NetworkModel, x: Floats, active: Floats, weights: Floats, shown: Floats) -> Floats:
@@ -21,6 +21,7 @@ def fit_network(config: NetworkModel, x: Floats, active: Floats, weights: Floats
     from torch import nn
 
     rows, outcome, weight = (torch.as_tensor(np.asarray(each, np.float32)) for each in (x, active, weights))
+    at_once = min(max(len(rows) // BATCHES, LEAST), MOST)
     length = float(np.sqrt(np.mean(np.square(x)))) or 1.0
     rows, asked = rows / length, torch.as_tensor(np.asarray(shown, np.float32)) / length
     found = np.zeros((len(shown), active.shape[1]))
@@ -35,7 +36,7 @@ def fit_network(config: NetworkModel, x: Floats, active: Floats, weights: Floats
             optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.decay)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs)
             for _ in range(config.epochs):
-                for batch in torch.randperm(len(rows), generator=generator).split(BATCH):
+                for batch in torch.randperm(len(rows), generator=generator).split(at_once):
                     loss = nn.functional.binary_cross_entropy_with_logits(
                         network(rows[batch]), outcome[batch], weight[batch], reduction="sum"
                     ) / weight[batch].sum().clamp_min(1e-9)
