@@ -323,6 +323,14 @@ def _with_activity(study: Study) -> bool:
     return study.activity is not None
 
 
+def _with_activity_of_spaces(study: Study) -> bool:
+    return study.activity is not None and study.activity.of_spaces
+
+
+def _with_activity_of_plates(study: Study) -> bool:
+    return study.activity is not None and study.activity.compounds is None
+
+
 _CELLS_OF_PLATES = Input("single_cells", ("single_cells",), "plates", needed=_with_phenotypes)
 _VECTORS_OF_PLATES = Input("embeddings", ("embeddings",), "plates", asked=True, needed=_with_embedded_phenotypes)
 _WELLS_OF_PLATES = Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_phenotypes)
@@ -506,10 +514,12 @@ _STAGES = (
         "`assay_overlaps` (who adds what), `assay_predictions` (the list of compounds) and `metrics`.",
         ACTIVITY_TABLES,
         (
-            Input("feature_space", ("profiles", "site_profiles"), needed=_with_activity),
-            Input("corrected_profiles", ("profiles", "site_profiles"), needed=_with_activity),
-            Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_activity),
-            Input("well_profiles", ("well_profiles", "normalized_profiles"), "plates", needed=_with_activity),
+            Input("feature_space", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("corrected_profiles", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_activity_of_plates),
+            Input(
+                "well_profiles", ("well_profiles", "normalized_profiles"), "plates", needed=_with_activity_of_plates
+            ),
         ),
         settings=_study("activity", "spaces", "corrections"), sources=_activity_now, kinds=frozenset({"parquet"}),
     ),

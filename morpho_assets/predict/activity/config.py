@@ -95,7 +95,7 @@ class FusionConfig(_Model):
     """How modalities are joined: every pair, and all where there are more."""
 
     late: tuple[Rule | Literal["stacked"], ...] = Field(
-        default=("max", "mean", "noisy_or", "stacked"), min_length=1,
+        default=("noisy_or", "max", "mean", "stacked"), min_length=1,
         description="rules of late fusion; the first of all modalities ranks compounds",
     )  # fmt: skip
     calibrated: bool = Field(default=True, description="rules take calibrated chances; published: as models give them")
@@ -136,6 +136,11 @@ class ActivityConfig(_Model):
         named = [self.assays.file, self.compounds.file if self.compounds else None]
         named += [getattr(each, "file", None) for each in self.modalities.values()]
         return [file for file in named if file is not None]
+
+    @property
+    def of_spaces(self) -> bool:
+        """Whether a modality is a feature space of the study."""
+        return any(isinstance(each, SpaceModality) for each in self.modalities.values())
 
     def located(self, place: Callable[[str], str]) -> ActivityConfig:
         """The same with `place` of each file."""
