@@ -36,6 +36,7 @@ from morpho_assets.profiles.study import (
     variant_name,
 )
 from morpho_assets.profiles.tuning import reported
+from morpho_assets.report.activity import activity_sections
 from morpho_assets.report.compared import compared_sections
 from morpho_assets.report.corrections import correction_sections
 from morpho_assets.report.figures import correlation_heatmap, loss_curve, map_versus_p, metric_bars, scatter
@@ -75,6 +76,7 @@ def report_study(work: Work) -> None:
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),
         *_alike(inputs, study, results),
         *phenotype_sections(inputs, study, readers, results.metrics),
+        *activity_sections(inputs, study),
         *_trees(inputs, study, results),
         made_section(
             inputs.read("space_steps", study.name), [name for name, level in levels.items() if level == "site"]
