@@ -35,6 +35,8 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
+from morpho_assets.predict.activity.study import TABLES as ACTIVITY_TABLES
+from morpho_assets.predict.activity.study import predict_activity
 from morpho_assets.predict.labels import DrawnLabels, PointLabels, TruthLabels
 from morpho_assets.predict.learned import learn_phenotypes
 from morpho_assets.predict.phenotypes import phenotypes_of_study
@@ -283,6 +285,13 @@ def _labels_of_study_now(look: Look) -> dict[str, str]:
     return found
 
 
+def _activity_now(look: Look) -> dict[str, str]:
+    """How the files of assays, compounds and modalities look."""
+    assert look.target.study is not None
+    activity = look.target.study.activity
+    return _stamps(set(activity.files)) if activity else {}
+
+
 def _truth_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     if not any(each["evaluator"] in TRUTH_EVALUATORS for each in look.target.study.evaluators.values()):
@@ -329,6 +338,18 @@ def _with_phenotypes(study: Study) -> bool:
 
 def _with_embedded_phenotypes(study: Study) -> bool:
     return any(phenotype.features.encoders for phenotype in study.phenotypes.values())
+
+
+def _with_activity(study: Study) -> bool:
+    return study.activity is not None
+
+
+def _with_activity_of_spaces(study: Study) -> bool:
+    return study.activity is not None and study.activity.of_spaces
+
+
+def _with_activity_of_plates(study: Study) -> bool:
+    return study.activity is not None and study.activity.compounds is None
 
 
 _CELLS_OF_PLATES = Input("single_cells", ("single_cells",), "plates", needed=_with_phenotypes)
@@ -511,6 +532,23 @@ _STAGES = (
         settings=_study("spaces", "corrections", "consensus"), code_version="2", kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
+        "activity", "study", "activity", predict_activity,
+        "What structure, morphology and other modalities predict of assays, alone and together, by compounds whose "
+        "scaffold the models did not see.\n\n"
+        "Tables `assays`, `assay_matches` (which compound each name means), `assay_compounds`, `assay_scores`, "
+        "`assay_overlaps` (who adds what), `assay_predictions` (the list of compounds) and `metrics`.",
+        ACTIVITY_TABLES,
+        (
+            Input("feature_space", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("corrected_profiles", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_activity_of_plates),
+            Input(
+                "well_profiles", ("well_profiles", "normalized_profiles"), "plates", needed=_with_activity_of_plates
+            ),
+        ),
+        settings=_study("activity", "spaces", "corrections"), sources=_activity_now, kinds=frozenset({"parquet"}),
+    ),
+    Stage(
         "projections", "study", "spaces", project_spaces,
         "Maps of the wells in every space (UMAP, t-SNE), after the last correction; distances on them measure nothing.",
         ("projections",),
@@ -565,6 +603,7 @@ _STAGES = (
                 "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
             ),
             Input("predictions", ("predictions",), needed=_with_phenotypes),
+            Input("activity", ACTIVITY_TABLES, needed=_with_activity),
             Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
@@ -575,7 +614,7 @@ _STAGES = (
             Input("single_cells", ("site_failures",), "plates"),
         ),
         code_version="3",
-        settings=lambda target: target.study, before={"phenotypes": {}},
+        settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),
     ),
