@@ -35,8 +35,12 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
-from morpho_assets.predict.labels import PointLabels, TruthLabels
-from morpho_assets.predict.study import learn_phenotypes, phenotypes_of_study, predict_cells
+from morpho_assets.predict.activity.study import TABLES as ACTIVITY_TABLES
+from morpho_assets.predict.activity.study import predict_activity
+from morpho_assets.predict.labels import DrawnLabels, PointLabels, TruthLabels
+from morpho_assets.predict.learned import learn_phenotypes
+from morpho_assets.predict.phenotypes import phenotypes_of_study
+from morpho_assets.predict.predictions import predict_cells
 from morpho_assets.profiles.checks import (
     every_well_has_a_profile,
     finite_features,
@@ -47,6 +51,7 @@ from morpho_assets.profiles.plate import JudgedProfilesConfig, profile_plate
 from morpho_assets.profiles.recipe import recipe_file
 from morpho_assets.profiles.space import TableSpace, tables_of
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
+from morpho_assets.report.montage import montages
 
 if TYPE_CHECKING:
     from morpho_assets.gallery.source import PlateSource
@@ -245,7 +250,7 @@ def _recipes_now(look: Look) -> dict[str, str]:
 
 def _weights_now(look: Look) -> dict[str, str]:
     config = _encoder(look.target)
-    if config.kind != "file":
+    if getattr(config, "path", None) is None:
         return {}
     return {config.path: digest_bytes(Path(config.path).read_bytes()) if Path(config.path).is_file() else "missing"}
 
@@ -273,9 +278,18 @@ def _labels_of_study_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     labels = [phenotype.labels for phenotype in look.target.study.phenotypes.values()]
     found = _stamps({each.file for each in labels if isinstance(each, PointLabels)})
+    for drawn in {each.file for each in labels if isinstance(each, DrawnLabels)}:
+        found[drawn] = digest(Store().stamps(drawn.format(plate="*", well="*", site="*")))
     if any(isinstance(each, TruthLabels) for each in labels):
         found |= _truth_stamps(look, "cells.parquet")
     return found
+
+
+def _activity_now(look: Look) -> dict[str, str]:
+    """How the files of assays, compounds and modalities look."""
+    assert look.target.study is not None
+    activity = look.target.study.activity
+    return _stamps(set(activity.files)) if activity else {}
 
 
 def _truth_now(look: Look) -> dict[str, str]:
@@ -326,6 +340,18 @@ def _with_embedded_phenotypes(study: Study) -> bool:
     return any(phenotype.features.encoders for phenotype in study.phenotypes.values())
 
 
+def _with_activity(study: Study) -> bool:
+    return study.activity is not None
+
+
+def _with_activity_of_spaces(study: Study) -> bool:
+    return study.activity is not None and study.activity.of_spaces
+
+
+def _with_activity_of_plates(study: Study) -> bool:
+    return study.activity is not None and study.activity.compounds is None
+
+
 _CELLS_OF_PLATES = Input("single_cells", ("single_cells",), "plates", needed=_with_phenotypes)
 _VECTORS_OF_PLATES = Input("embeddings", ("embeddings",), "plates", asked=True, needed=_with_embedded_phenotypes)
 _WELLS_OF_PLATES = Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_phenotypes)
@@ -339,7 +365,7 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", before={"rename": {}}, sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
         pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
@@ -359,7 +385,7 @@ _STAGES = (
         "images leave it as it is (`illumination.renew`).",
         ("illumination_functions",),
         (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination",
-        code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
+        before={"frames": None}, code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
     ),
     Stage(
         "image_quality", "plate", "images", grade_plate,
@@ -418,8 +444,8 @@ _STAGES = (
             Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="3",
-        sources=_weights_now, kinds=frozenset({"torch"}),
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="4",
+        before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
         "embeddings", "plate", "learned", embed_plate,
@@ -444,7 +470,7 @@ _STAGES = (
             _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
             Input("masks", ("masks",), "plates", needed=_with_phenotypes),
         ),
-        settings=_study("phenotypes"), sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="2", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "predictions", "study", "phenotypes", predict_cells,
@@ -506,6 +532,23 @@ _STAGES = (
         settings=_study("spaces", "corrections", "consensus"), code_version="2", kinds=frozenset({"parquet", "polars"}),
     ),
     Stage(
+        "activity", "study", "activity", predict_activity,
+        "What structure, morphology and other modalities predict of assays, alone and together, by compounds whose "
+        "scaffold the models did not see.\n\n"
+        "Tables `assays`, `assay_matches` (which compound each name means), `assay_compounds`, `assay_scores`, "
+        "`assay_overlaps` (who adds what), `assay_predictions` (the list of compounds) and `metrics`.",
+        ACTIVITY_TABLES,
+        (
+            Input("feature_space", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("corrected_profiles", ("profiles", "site_profiles"), needed=_with_activity_of_spaces),
+            Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_activity_of_plates),
+            Input(
+                "well_profiles", ("well_profiles", "normalized_profiles"), "plates", needed=_with_activity_of_plates
+            ),
+        ),
+        settings=_study("activity", "spaces", "corrections"), sources=_activity_now, kinds=frozenset({"parquet"}),
+    ),
+    Stage(
         "projections", "study", "spaces", project_spaces,
         "Maps of the wells in every space (UMAP, t-SNE), after the last correction; distances on them measure nothing.",
         ("projections",),
@@ -515,17 +558,31 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, where compounds have doses "
-        "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, where "
+        "compounds have doses `potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
+        (
+            "metrics", "treatments", "treatment_scores", "clusters", "cluster_descriptions", "potencies",
+            "dose_responses", "planted_and_found",
+        ),
         (
             _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="11",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="12",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
+    ),
+    Stage(
+        "montages", "study", "evaluation", montages,
+        "Some cells of each treatment beside the negative controls of their plate, in all stains at one contrast: near "
+        "the median of their well, and near its extreme.",
+        ("montages",),
+        (
+            _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
+            Input("single_cells", ("single_cells",), "plates"),
+        ),
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "report", "study", "evaluation", lambda work: _report(work),
@@ -534,21 +591,30 @@ _STAGES = (
         (
             Input(
                 "evaluation",
-                ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
+                (
+                    "metrics", "treatments", "clusters", "cluster_descriptions", "potencies", "dose_responses",
+                    "planted_and_found",
+                ),
             ),
             Input("projections", ("projections",)),
+            Input("montages", ("montages",)),
+            Input("treatment_profiles", ("treatment_profiles",)),
             Input(
                 "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
             ),
             Input("predictions", ("predictions",), needed=_with_phenotypes),
+            Input("activity", ACTIVITY_TABLES, needed=_with_activity),
             Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
-            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
-            _PLATES_MASKS, _PLATES_PROFILES,
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_FUNCTIONS, _PLATES_PROFILES,
+            Input("raw_images", ("image_files", "site_failures"), "plates"),
+            Input("image_quality", ("image_quality", "site_failures"), "plates"),
+            Input("masks", ("masks", "objects", "site_failures"), "plates"),
+            Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="2",
-        settings=lambda target: target.study, before={"phenotypes": {}},
+        code_version="3",
+        settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),
     ),

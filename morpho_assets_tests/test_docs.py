@@ -65,7 +65,7 @@ def test_every_command_runs(demo, script):
 
 
 SETTINGS_PAGES = (
-    "README.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
+    "README.md", "activity.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
     "planning.md", "profiles.md",
 )  # fmt: skip
 
@@ -73,7 +73,7 @@ SETTINGS_PAGES = (
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    part = {"corrections", "encoders", "phenotypes", "spaces"} & set(content)
+    part = {"activity", "corrections", "encoders", "phenotypes", "spaces"} & set(content)
     if "name" not in content and part:  # a part of a study
         content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings

@@ -39,7 +39,7 @@ from morpho_assets.profiles.space import (
 
 SPACE_PREFIXES = (*FEATURES, *(family.prefix for family in table("profiles").families if family.prefix != "Metadata_"))
 """Starts of every kind of feature that a space may have."""
-COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")
+COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero", too_few="all")
 
 STREAMED_SOURCES = ("cells", "embedding", "tile_embedding", "pixels")
 
@@ -247,7 +247,8 @@ def _noise(work: Work, config: NoiseSpace, name: str) -> Found:
 
 
 def _cell_count(work: Work, config: SpaceConfig, name: str) -> Found:
-    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign.
+    """The cell count in units of the controls (of a plate without any, of all its wells, which the rows say), and a
+    constant 1: the cosine of one number would only be its sign.
 
     Raises InputError for a plate of published profiles that do not say how many cells are behind a well.
     """
