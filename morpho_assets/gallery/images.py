@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.gallery.store import WEB, Content, Store
+from morpho_assets.gallery.zarr_planes import PlaneName
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import LocalFiles, quoted
 from morpho_assets.lake.tables import table
@@ -120,9 +121,13 @@ def image_sources(stamps: Mapping[str, str | None], failed: Collection[str]) -> 
 
 def image_stamps(store: Store, rows: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
     """The stamp of each image of a plate's `sites`, None for one that is not there; each folder is listed once."""
+    planes = store.planes()
     folders: dict[str, dict[str, str]] = {}
     stamps: dict[str, str | None] = {}
     for row in rows:
+        if plane := PlaneName.of(row["uri"]):
+            stamps[row["uri"]] = planes.of(plane)
+            continue
         uri = store.resolve(row["uri"])
         folder = uri.rpartition("/")[0]
         if folder not in folders:
@@ -181,7 +186,9 @@ def _fetch(store: Store, row: Mapping[str, Any], folder: str, room: _Room) -> tu
         path, content = uri, store.read(uri)
     else:
         name = "-".join(quoted(str(row[part])) for part in ("Metadata_Well", "Metadata_Site", "channel"))
-        path = os.path.join(folder, quoted(row["Metadata_Plate"]), name + os.path.splitext(uri)[1])
+        path = os.path.join(
+            folder, quoted(row["Metadata_Plate"]), name + os.path.splitext(uri)[1] * (PlaneName.of(uri) is None)
+        )
         content = _present(store, uri, path) or _fetched(store, uri, path, room)
     return {**row, "path": path, "bytes": len(content.body), "sha256": content.sha256}, content.stamp
 

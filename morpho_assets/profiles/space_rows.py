@@ -89,8 +89,23 @@ def read_rows(work: Work, name: str, config: SpaceConfig, made: Mapping[str, Spa
     source = source_of(config)
     rows, features, notes = READERS[source](work, config, name)
     level = SOURCES[source].level
-    found = rows if level in FINE else lambda plate: annotated(rows(plate), wells)
+    mine = _without_rejected(work, rows) if "Metadata_Site" in KEYS[level] else rows
+    found = mine if level in FINE else lambda plate: annotated(mine(plate), wells)
     return SpaceRows(level, plates, found, tuple(features), wells, tuple(notes), source in STREAMED_SOURCES)
+
+
+def _without_rejected(work: Work, rows: Rows) -> Rows:
+    """The rows of each plate, without those of sites that a person rejected."""
+    said = work.inputs.keys("rejected_sites")
+    rejected = {plate: work.inputs.read("rejected_sites", plate) for plate in work.source if plate in said}
+    rejected = {plate: sites.select(KEYS["site"]) for plate, sites in rejected.items() if sites.height}
+
+    def left(plate: str) -> pl.LazyFrame:
+        if plate not in rejected:
+            return rows(plate)
+        return rows(plate).join(rejected[plate].lazy(), on=KEYS["site"], how="anti", maintain_order="left")
+
+    return left if rejected else rows
 
 
 def annotated(rows: pl.LazyFrame, wells: pl.DataFrame) -> pl.LazyFrame:
