@@ -20,6 +20,7 @@ from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.profiles.tuning import SweepConfig
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
+from morpho_assets_tests import cookbook
 from morpho_assets_tests.project import ROOT
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -43,6 +44,15 @@ def test_every_statement_runs_on_the_demo(demo, statement):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked", cookbook.statements(cookbook.PAGE.read_text()), ids=lambda asked: asked.statement[:40]
+)
+def test_every_answer_of_the_cookbook_is_what_its_statement_gives(demo, asked):
+    frame = query_catalog(demo[0].workspace.settings.catalog, asked.statement.rstrip(";"))
+    assert list(asked.differences(frame)) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", blocks("sh", "README.md", "export.md", "planning.md"))
 def test_every_command_runs(demo, script):
     for line in script.strip().splitlines():
@@ -55,7 +65,7 @@ def test_every_command_runs(demo, script):
 
 
 SETTINGS_PAGES = (
-    "README.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
+    "README.md", "activity.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
     "planning.md", "profiles.md",
 )  # fmt: skip
 
@@ -63,7 +73,7 @@ SETTINGS_PAGES = (
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    part = {"corrections", "encoders", "phenotypes", "spaces"} & set(content)
+    part = {"activity", "corrections", "encoders", "phenotypes", "spaces"} & set(content)
     if "name" not in content and part:  # a part of a study
         content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings

@@ -135,6 +135,10 @@ MODEL = Column("model", pl.String, "phenotype of the study, whose model it is")
 PREDICTED_BY = Column(
     "predicted_by", pl.String, "model (the final one), shuffled (of shuffled features, the null), or held out by what"
 )
+ASSAY = Column("assay", pl.String, "name of the assay")
+COMPOUND = Column("compound", pl.String, "id of the compound")
+SPLIT = Column("split", pl.String, "what folds keep together: by scaffold, by batch, …")
+PREDICTOR = Column("predictor", pl.String, "modality, or how several are joined, or a baseline")
 ENCODER_SAW = Column(
     "encoder_saw",
     pl.String,
@@ -178,10 +182,12 @@ def has_prefix(column: str, prefixes: Iterable[str]) -> bool:
     return column.startswith(prefixes) or (FURTHER.prefix in prefixes and _OTHER_OBJECT.match(column) is not None)
 
 
+PHENOTYPES = Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well")
 FEATURES = (
     *COMPARTMENTS,
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
     Family("PC_", pl.Float32, "one principal component, after a correction that rotates"),
+    PHENOTYPES,
 )
 SPACE_FEATURES = (
     *FEATURES,
@@ -191,7 +197,6 @@ SPACE_FEATURES = (
     Family("Pixel_", pl.Float32, "pixel of a resized image: channel, row, column"),
     Family("Noise_", pl.Float32, "drawn at random: what joining something that knows nothing does"),
     Family("Joined_", pl.Float32, "feature of a joined space: the space, then the feature"),
-    Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well"),
 )
 """What a feature space may hold."""
 WELL_COUNTS = (
@@ -377,6 +382,13 @@ _TABLES = (
             OBJECT,
             Column("implausible_in", pl.String, "the measurements that are implausible, with commas between"),
         ),
+    ),
+    Table(
+        "rejected_sites",
+        "plate",
+        "One row per site that the plate's profiles were made without, because a person rejected it or its well.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (PLATE, WELL, SITE, Column("rejected_by", pl.String, "name and reason")),
     ),
     Table(
         "well_profiles",
@@ -576,7 +588,7 @@ _TABLES = (
             *WELL_ANNOTATION,
             Column("cells", pl.Int32, "cells behind it", "cells"),
         ),
-        (ANNOTATION, SPACE_FEATURES[-1]),
+        (ANNOTATION, PHENOTYPES),
     ),
     Table(
         "enrichments",
@@ -618,6 +630,120 @@ _TABLES = (
             Column("plates", pl.Int32, "plates behind it", "plates"),
             Column("controls", pl.Int32, "control wells of these plates", "wells"),
         ),
+    ),
+    Table(
+        "assays",
+        "study",
+        "One row per assay and compound of the study that it tested: the outcome.",
+        ("study", "assay", "compound"),
+        (
+            STUDY,
+            ASSAY,
+            COMPOUND,
+            Column("value", pl.Float64, "outcome as measured, the mean of its readouts", "of the file"),
+            Column("active", pl.Boolean, "whether the compound is active"),
+            Column("readouts", pl.Int32, "readouts behind it"),
+            Column("note", pl.String, "why the assay is not predicted (too few of a class); null: it is"),
+        ),
+    ),
+    Table(
+        "assay_matches",
+        "study",
+        "One row per name of a compound in the file of assays: which compound of the study it means, if any.",
+        ("study", "given"),
+        (
+            STUDY,
+            Column("given", pl.String, "the compound as the file names it"),
+            Column("compound", pl.String, "compound of the study; null where none has the name"),
+            Column("matched_by", pl.String, "id, inchikey (its first block) or name; null likewise"),
+            Column("note", pl.String, "that none, or several, fit; null: one does"),
+            Column("outcomes", pl.Int32, "assays with an outcome of it"),
+        ),
+    ),
+    Table(
+        "assay_compounds",
+        "study",
+        "One row per compound that activity is asked of: what it is, and the fold in which it is tested.",
+        ("study", "compound"),
+        (
+            STUDY,
+            COMPOUND,
+            Column("name", pl.String, "its name"),
+            Column("smiles", pl.String, "structure as given"),
+            Column("standard_smiles", pl.String, "largest fragment, neutral, canonical"),
+            Column("inchikey", pl.String, "InChIKey, given or of the structure"),
+            Column("scaffold", pl.String, "Bemis-Murcko scaffold; empty for a molecule without a ring"),
+            Column("problem", pl.String, "why there is no structure; null: there is"),
+            Column("plate", pl.String, "its plate; null where it lies on several"),
+            Column("well", pl.String, "its well; likewise"),
+            Column("batch", pl.String, "its batch; likewise"),
+            Column("row", pl.Float64, "mean row of its wells, from 1"),
+            Column("column", pl.Float64, "mean column of its wells, from 1"),
+            Column("cell_count", pl.Float64, "mean number of cells of its wells", "cells"),
+            Column("fold", pl.Int32, "fold of the first split, from 0"),
+        ),
+    ),
+    Table(
+        "assay_scores",
+        "study",
+        "One row per assay, split and predictor: how well held-out compounds are predicted, baselines among them.",
+        ("study", "split", "predictor", "assay"),
+        (
+            STUDY,
+            SPLIT,
+            PREDICTOR,
+            Column("kind", pl.String, "modality, model, early, late, merger, baseline or shuffled (labels)"),
+            Column("of", pl.String, "modalities that it is of"),
+            ASSAY,
+            Column("auroc", pl.Float64, "median AUROC over folds; chance is 0.5"),
+            Column("ci_low", pl.Float64, "lower end of its 95 % over resamples of whole scaffolds or compounds"),
+            Column("ci_high", pl.Float64, "upper end"),
+            Column("average_precision", pl.Float64, "median average precision over folds"),
+            Column("chance", pl.Float64, "share of actives, which is the average precision of chance"),
+            Column("enrichment", pl.Float64, "median enrichment factor at the top 1 % over folds; chance is 1"),
+            Column("folds", pl.Int32, "folds"),
+            Column("dropped", pl.Int32, "folds without both classes, which have no score"),
+            Column("actives", pl.Int32, "active compounds", "compounds"),
+            Column("tested", pl.Int32, "tested compounds", "compounds"),
+            Column("reached_by", pl.String, "nuisances that alone reach the score; null: none"),
+        ),
+    ),
+    Table(
+        "assay_overlaps",
+        "study",
+        "One row per split, threshold and set of modalities: assays that these predict above the threshold.",
+        ("study", "split", "threshold", "predictors"),
+        (
+            STUDY,
+            SPLIT,
+            Column("threshold", pl.Float64, "AUROC that an assay has to pass"),
+            Column("predictors", pl.String, "modalities, joined by +"),
+            Column("number", pl.Int32, "how many"),
+            Column("union", pl.Int32, "assays that any of them predicts", "assays"),
+            Column("shared", pl.Int32, "assays that all of them predict", "assays"),
+            Column("alone", pl.Int32, "assays that these predict, and no other modality", "assays"),
+        ),
+    ),
+    Table(
+        "assay_predictions",
+        "study",
+        "One row per assay and compound: its chance of being active, by models that did not see it, and how sure.",
+        ("study", "assay", "compound"),
+        (
+            STUDY,
+            ASSAY,
+            COMPOUND,
+            Column("tested", pl.Boolean, "whether the assay tested it"),
+            Column("active", pl.Boolean, "the outcome; null where it was not tested"),
+            Column("fold", pl.Int32, "fold of the first split, from 0"),
+            Column("probability", pl.Float64, "calibrated chance of being active, of all modalities together"),
+            Column("p_active", pl.Float64, "conformal p-value of being active: under 0.1 it is taken to be inactive"),
+            Column("p_inactive", pl.Float64, "conformal p-value of being inactive"),
+            Column("rank", pl.Int32, "place among untested compounds, the most probable first; null where tested"),
+            Column("similarity", pl.Float64, "Tanimoto similarity to the nearest tested active of another fold"),
+            Column("similar_to", pl.String, "that compound; null: none"),
+        ),
+        (Family("Probability_", pl.Float32, "chance by a modality alone, as its model gives it"),),
     ),
     Table(
         "feature_shifts",
@@ -860,15 +986,45 @@ _TABLES = (
     Table(
         "clusters",
         "study",
-        "One row per treatment, variant and evaluator of hierarchical clustering: its cluster and place in the tree.",
+        "One row per treatment, variant and evaluator that groups: its cluster, and its place among its like.",
         ("study", "variant", "evaluator", "treatment"),
         (
             STUDY,
             Column("variant", pl.String, "feature space and step of correction, or a baseline"),
             Column("evaluator", pl.String, "name of the evaluator in the study"),
             Column("treatment", pl.String, "treatment"),
-            Column("cluster", pl.Int32, "its cluster, numbered along the leaves"),
-            Column("place", pl.Int32, "its place among the leaves of the tree, from 1; neighbours are alike"),
+            Column("cluster", pl.Int32, "its cluster, numbered along the leaves of a tree, else by size"),
+            Column(
+                "place",
+                pl.Int32,
+                "its place, from 1: among the leaves of a tree, else clusters together, the most typical of each first",
+            ),
+        ),
+    ),
+    Table(
+        "cluster_descriptions",
+        "study",
+        "What clusters of treatments have more of than others: values of the metadata, and telling features.",
+        ("study", "variant", "evaluator", "cluster", "kind", "name", "value"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("cluster", pl.Int32, "number of the cluster, 1 the largest"),
+            Column("treatments", pl.Int32, "treatments in the cluster"),
+            Column("kind", pl.String, "value (of a column of the metadata) or feature"),
+            Column("name", pl.String, "the column or the feature"),
+            Column("value", pl.String, "the value; empty of a feature"),
+            Column("inside", pl.Int32, "treatments of the cluster that have the value; of a feature all"),
+            Column("outside", pl.Int32, "treatments of other clusters that have it; of a feature all"),
+            Column(
+                "effect",
+                pl.Float64,
+                "of a value the odds ratio; of a feature the chance that a member is above a "
+                "treatment of another cluster",
+            ),
+            Column("p_value", pl.Float64, "Fisher's exact, or Mann-Whitney; null of features that made the clusters"),
+            Column("q_value", pl.Float64, "Benjamini-Hochberg over all values, or features, and clusters"),
         ),
     ),
     Table(

@@ -18,6 +18,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.profiles.space import space_levels
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import reported
+from morpho_assets.report.activity import activity_sections
 from morpho_assets.report.board import board_sections
 from morpho_assets.report.compared import compared_sections
 from morpho_assets.report.corrections import correction_sections
@@ -30,6 +31,7 @@ from morpho_assets.report.phenotypes import phenotype_sections
 from morpho_assets.report.potency import potency_sections
 from morpho_assets.report.results import Results, read_results, shuffled
 from morpho_assets.report.spaces import compared_spaces, made_section, processed_section, tree_sections
+from morpho_assets.report.told import told_sections
 from morpho_assets.report.treatments import index_of, treatment_pages
 from morpho_assets.report.truth import truth_sections
 from morpho_assets.report.wells import ordered_wells, packed_wells
@@ -71,6 +73,8 @@ def study_page(inputs: Snapshot, results: Results, readers: Mapping[str, SiteRea
         ),
         *alike_sections(inputs, results),
         *phenotype_sections(inputs, study, readers, results.metrics),
+        *activity_sections(inputs, study),
+        *told_sections(inputs, study, results.metrics, results.main),
         *board_sections(inputs, readers, results),
         *_maps(results),
         *truth_sections(results.metrics, results.points),

@@ -84,6 +84,7 @@ class Compound:
     name: str
     mechanism: str
     scaffold: int
+    substituent: str
     smiles: str
     effect: np.ndarray
     half_dose: float
@@ -124,6 +125,7 @@ def draw_compound(
         name=f"{mechanism}-{number}",
         mechanism=mechanism,
         scaffold=scaffold,
+        substituent=substituent,
         smiles=smiles,
         effect=strength * (base + own),
         half_dose=float(np.exp(rng.normal(np.log(1.2), 0.3))),

@@ -25,6 +25,7 @@ from morpho_assets.simulator.design import CHANNEL_NUMBERS, CHANNELS, GalleryDes
 from morpho_assets.simulator.layout import Well, compounds, conditions, plate_wells, treatments
 from morpho_assets.simulator.modalities import assay_table, expression
 from morpho_assets.simulator.optics import vignette
+from morpho_assets.simulator.screen import write_screen
 from morpho_assets.simulator.site import simulate_site
 
 BUCKET = "s3://cellpainting-gallery"
@@ -249,6 +250,7 @@ def _write_experiment(aside: Path, design: GalleryDesign, seed: int, wells: dict
     truth = aside / "workspace/truth"
     _treatment_table(design, seed).write_parquet(truth / "treatments.parquet")
     assay_table(compounds(design, seed), seed).write_parquet(truth / "assays.parquet")
+    write_screen(aside / "workspace/screen", seed=seed)
     parameters = [{"parameter": name, **asdict(parameter)} for name, parameter in PARAMETERS.items()]
     pl.DataFrame(parameters).write_parquet(truth / "parameters.parquet")
     card = {"fingerprint": design.fingerprint(seed), "seed": seed, "design": design.model_dump(mode="json")}

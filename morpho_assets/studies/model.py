@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
 from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
+from morpho_assets.predict.activity.config import ActivityConfig, SpaceModality
 from morpho_assets.predict.config import PhenotypeConfig
-from morpho_assets.predict.labels import PointLabels
+from morpho_assets.predict.labels import DrawnLabels, PointLabels
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
@@ -61,6 +62,7 @@ class Study(_Model):
     phenotypes: dict[str, PhenotypeConfig] = Field(
         default_factory=dict, description="phenotypes of cells by name: models learned from labels"
     )
+    activity: ActivityConfig | None = Field(None, description="what modalities predict of assays")
     spaces: dict[str, SpaceConfig] = Field(description="feature spaces by name")
     corrections: tuple[CorrectorConfig, ...] = Field((), description="correctors, each applied to what the last left")
     consensus: ConsensusConfig = Field(
@@ -127,6 +129,9 @@ class Study(_Model):
         for name, phenotype in self.phenotypes.items():
             for encoder in phenotype.features.encoders:
                 require_known(f"phenotypes.{name}.features.encoders", encoder, of_cells, "encoder of cells")
+        for name, modality in self.activity.modalities.items() if self.activity else ():
+            if isinstance(modality, SpaceModality):
+                require_known(f"activity.modalities.{name}.space", modality.space, list(self.spaces), "space")
         return self
 
 
@@ -174,12 +179,14 @@ def _located(study: Study, root: Path) -> Study:
     spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
     phenotypes = {name: _phenotype_located(phenotype, root) for name, phenotype in study.phenotypes.items()}
     located = {"evaluators": evaluators, "spaces": spaces, "encoders": encoders, "phenotypes": phenotypes}
+    if study.activity is not None:
+        located["activity"] = study.activity.located(lambda file: resolved(file, root))  # type: ignore[assignment]
     return study.model_copy(update=located)
 
 
 def _phenotype_located(phenotype: PhenotypeConfig, root: Path) -> PhenotypeConfig:
     labels = phenotype.labels
-    if not isinstance(labels, PointLabels):
+    if not isinstance(labels, PointLabels | DrawnLabels):
         return phenotype
     return phenotype.model_copy(update={"labels": labels.model_copy(update={"file": resolved(labels.file, root)})})
 

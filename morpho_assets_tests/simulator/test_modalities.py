@@ -18,10 +18,11 @@ def test_assays_follow_their_drivers_alone() -> None:
     other = [chance[c.broad_sample] for c in library if c.mechanism != "toxic"]
     assert min(toxic) > 0.9
     assert max(other) < 0.2
-    by_scaffold: dict[int, set[float]] = {}
+    by_substituent: dict[str, set[float]] = {}
     for compound, row in zip(library, table.filter(assay="structure_only").to_dicts(), strict=True):
-        by_scaffold.setdefault(compound.scaffold, set()).add(row["probability"])
-    assert all(len(values) == 1 for values in by_scaffold.values())
+        by_substituent.setdefault(compound.substituent, set()).add(row["probability"])
+    assert all(len(values) == 1 for values in by_substituent.values())
+    assert len(set.union(*by_substituent.values())) == 2
 
 
 def test_expression_sees_hidden_pathways_of_toxic_wells_and_nothing_of_controls() -> None:

@@ -20,7 +20,7 @@ DNA, ER, RNA, AGP, MITO = range(5)
 
 def treated(**effect: float) -> Well:
     vector = np.array([effect.get(name, 0.0) for name in NAMES])
-    compound = Compound("BRD", "test", "test", 0, "C", vector, half_dose=1e-9, hill=1.0, penetrance=1.0)
+    compound = Compound("BRD", "test", "test", 0, "C", "C", vector, half_dose=1e-9, hill=1.0, penetrance=1.0)
     return Well(3, 4, Treatment(compound, 10.0, "trt"))
 
 

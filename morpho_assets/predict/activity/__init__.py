@@ -1,0 +1,1 @@
+"""Activity: what structure, morphology and expression predict of assays, alone and together."""
