@@ -79,7 +79,10 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
     pictures = []
     typical = next((found for plate in plates if (found := typical_site(inputs, readers[plate], plate))), None)
     if typical:
-        text = f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px."
+        text = (
+            f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px. DNA is "
+            "blue, ER green, RNA yellow, AGP orange, Mito red."
+        )
         pictures.append(Picture(typical[1], text, "field", wide=True))
     if drift.height:  # what fails comes first
         rows = drift.select("scope", "metric", "value", "p_value", "holds", "n")

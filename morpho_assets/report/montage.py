@@ -27,7 +27,7 @@ from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.profiles.features import feature_columns, to_matrix
-from morpho_assets.report.figures.fields import outlines
+from morpho_assets.report.figures.fields import cell_strips, outlines, stain_colours
 
 CELLS = 4  # near the median, and as many near the extreme
 EXTREME = 0.95
@@ -268,6 +268,22 @@ def _nearest(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
         return masks
     edges = np.arange(side) * masks.shape[1] // side
     return np.maximum.reduceat(np.maximum.reduceat(masks, edges, axis=1), edges, axis=2)
+
+
+def contact_sheet(rows: pl.DataFrame) -> bytes:
+    """The cells of rows of `montages`, all stains screened together in their colours: a strip for each, as WebP."""
+    from PIL import Image
+
+    strips = []
+    for row in rows.iter_rows(named=True):
+        grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(row["picture"]))).convert("L"), np.float32) / 255
+        stains = grey.reshape(len(row["channels"]), row["side"], -1)
+        dark = np.ones((*stains.shape[1:], 3), np.float32)
+        for stain, colour in zip(stains, stain_colours(row["channels"]), strict=True):
+            dark *= 1 - stain[..., None] * np.asarray(colour, np.float32)
+        strips.append(np.split(1 - dark, len(row["near"]), axis=1))
+    side = min(strip[0].shape[0] for strip in strips)
+    return cell_strips([[cell[:side, :side] for cell in strip] for strip in strips])
 
 
 def readable(inputs: Snapshot, study: str) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -59,3 +60,11 @@ def test_what_is_no_structure_is_none() -> None:
     """Also where rdkit is there: text that is no SMILES."""
     assert structure("") is None
     assert structure("<script>") is None
+
+
+def test_a_contact_sheet_has_a_strip_for_each_treatment(screen: SimpleNamespace) -> None:
+    rows = screen.inputs.read("montages", "screen").head(3)
+    sheet = Image.open(io.BytesIO(montage.contact_sheet(rows)))
+    side = screen.given.side
+    assert abs(sheet.width / sheet.height - (8 * (side + 3) - 3) / (3 * (side + 3) - 3)) < 0.01
+    assert np.asarray(sheet.convert("L")).std() > 10
