@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from morpho_assets_tests.project import ROOT
 from morpho_assets_tests.report.test_browser import chromium
 
-COLOURS = 128  # of a picture with a palette, which is a third as large
+COLOURS = 256  # of a picture with a palette, which is half as large
 FOLDER = ROOT / "docs" / "images"
 
 
@@ -26,7 +26,7 @@ def take(report: Path) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
         page.goto(report.resolve().as_uri())
         _save(page.screenshot(), "report.png")
-        page.get_by_role("combobox", name="Search").fill("aurora_inhibitor-1 10")
+        page.get_by_role("combobox", name="Search").fill("aurora_inhibitor-2")
         page.keyboard.press("Enter")
         page.locator(".cells.drawn").wait_for()
         page.mouse.move(0, 0)

@@ -48,7 +48,9 @@ CUT = """() => [...document.querySelectorAll('.scroll')].filter((each) => each.s
   .map((each) => each.getAttribute('aria-label'))"""
 LIGHT = """(at) => {
   const canvas = document.querySelectorAll('.strip canvas')[at];
-  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const pixels = copy.getImageData(0, 0, canvas.width, canvas.height).data;
   return pixels.reduce((sum, part) => sum + part, 0);
 }"""
 
