@@ -7,6 +7,7 @@ import io
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from morpho_assets.report import montage
@@ -20,9 +21,11 @@ def test_cells_near_the_median_and_near_the_far_end() -> None:
     assert set(chosen[4:].tolist()) <= {93, 94, 95, 96, 97}
 
 
-def test_no_cell_is_shown_twice() -> None:
-    chosen, _ = montage._near(np.zeros(8))
-    assert sorted(chosen.tolist()) == list(range(8))
+@pytest.mark.parametrize(("cells", "shown"), [(8, 8), (5, 4), (2, 2)])
+def test_no_cell_is_shown_twice_and_of_few_as_many_as_there_are(cells: int, shown: int) -> None:
+    chosen, near = montage._near(np.zeros(cells))
+    assert len(set(chosen.tolist())) == len(near) == shown
+    assert near.count("median") == near.count("extreme")
 
 
 def test_spread_of_constant_or_missing_features_divides_nothing_by_nothing() -> None:
