@@ -272,7 +272,7 @@ def _png(lines: Sequence[NDArray[np.bool_]], side: int) -> str:
 
     nuclei, cells = (_nearest(line, side) for line in lines)
     codes = np.hstack(list(np.where(nuclei, 1, 0) + np.where(cells & ~nuclei, 2, 0)))
-    image = Image.frombytes("P", codes.shape[::-1], codes.astype(np.uint8).tobytes())
+    image = Image.frombytes("P", (codes.shape[1], codes.shape[0]), codes.astype(np.uint8).tobytes())
     image.putpalette([0, 0, 0, 64, 240, 255, 255, 255, 255])
     buffer = io.BytesIO()
     image.save(buffer, "PNG", bits=2, transparency=0, optimize=True)
