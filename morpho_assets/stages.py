@@ -250,7 +250,7 @@ def _recipes_now(look: Look) -> dict[str, str]:
 
 def _weights_now(look: Look) -> dict[str, str]:
     config = _encoder(look.target)
-    if config.kind != "file":
+    if getattr(config, "path", None) is None:
         return {}
     return {config.path: digest_bytes(Path(config.path).read_bytes()) if Path(config.path).is_file() else "missing"}
 
@@ -444,8 +444,8 @@ _STAGES = (
             Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="3",
-        sources=_weights_now, kinds=frozenset({"torch"}),
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="4",
+        before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
         "embeddings", "plate", "learned", embed_plate,

@@ -35,7 +35,7 @@ from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
-from morpho_assets.learn.kinds import UNTRAINED
+from morpho_assets.learn.kinds import STARTED, UNTRAINED
 from morpho_assets.learn.seen import encoders_of, what_was_seen
 from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
@@ -162,13 +162,14 @@ def _marked(rows: pl.DataFrame, saw: Mapping[str, str | None]) -> pl.DataFrame:
 
 
 def _twins(chains: Iterable[Sequence[str]], common: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Pairs of a variant of an untrained twin and the same variant of its encoder's space: what learning added."""
+    """Pairs of a variant of a twin (untrained, or as it started) and the same variant of its encoder's space: what
+    learning added."""
     names = {chain[0]: [*chain, *common.get(chain[0], [])[1:]] for chain in chains}
     pairs = []
     for space, variants in names.items():
-        twin = f"{space}{UNTRAINED}"
-        if twin in names:
-            pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
+        for twin in (f"{space}{UNTRAINED}", f"{space}{STARTED}"):
+            if twin in names:
+                pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
     return pairs
 
 

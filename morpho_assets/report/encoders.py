@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from morpho_assets.learn.kinds import UNTRAINED
+from morpho_assets.learn.kinds import STARTED, UNTRAINED
 from morpho_assets.profiles.space import EmbeddingSpace
 from morpho_assets.profiles.study import space_steps, variant_name
 from morpho_assets.report.figures import loss_curve
@@ -15,7 +15,7 @@ from morpho_assets.report.results import Results
 
 LEARNED = "mAP"
 """The score by which the report says what learning added."""
-_UNITS = {"group": "fifth well, whole", "cell": "fifth cell, as there is one well only", "none": "none"}
+_UNITS = {"group": "fifth well, plate or treatment, whole", "cell": "fifth cell", "none": "none"}
 
 
 def encoder_sections(results: Results) -> list[Section]:
@@ -40,6 +40,7 @@ def encoder_sections(results: Results) -> list[Section]:
         "numbers",
         "cells",
         "best_epoch",
+        "verdict",
         "split",
         "licence",
         "sha256",
@@ -52,10 +53,11 @@ def encoder_sections(results: Results) -> list[Section]:
 
 
 def _added(results: Results) -> list[str]:
-    """A sentence for each space with an untrained twin: what learning added to the replicates' average precision."""
+    """A sentence for each space and twin of it: what learning added to the replicates' average precision."""
     sentences = []
-    twins = pl.format("against {}" + UNTRAINED, "variant")
-    rows = results.metrics.filter(pl.col("metric") == LEARNED, pl.col("scope") == twins)
+    start = {UNTRAINED: "the same network with drawn weights", STARTED: "the weights that it started from"}
+    twins = pl.any_horizontal(pl.col("scope") == pl.format("against {}" + ending, "variant") for ending in start)
+    rows = results.metrics.filter(pl.col("metric") == LEARNED, twins)
     for row in rows.iter_rows(named=True):
         twin = row["scope"].removeprefix("against ")
         low, high = row["ci_low"], row["ci_high"]
@@ -64,8 +66,9 @@ def _added(results: Results) -> list[str]:
         interval = "" if low is None else f" [{number(low)}, {number(high)}]"
         sentences.append(
             f"Learning added {what} in the space {row['variant']} ({row['evaluator']}): {number(row['value'])}"
-            f"{interval} in mean average precision over {row['n']} treatments, against the same network with drawn "
-            f"weights ({twin}). What its encoder saw of the scored wells: {row['encoder_saw']}."
+            f"{interval} in mean average precision over {row['n']} treatments, against "
+            f"{start[STARTED if twin.endswith(STARTED) else UNTRAINED]} ({twin}). What its encoder saw of the scored "
+            f"wells: {row['encoder_saw']}."
         )
     return sentences or ["No space of an encoder was compared with its untrained twin."]
 
@@ -82,7 +85,7 @@ def what_learning_added(results: Results) -> str:
     learned = [
         variant_name(name, names[-1])
         for name, names in space_steps(results.study.spaces, results.study.corrections).items()
-        if isinstance(results.study.spaces[name], EmbeddingSpace) and not name.endswith(UNTRAINED)
+        if isinstance(results.study.spaces[name], EmbeddingSpace) and not name.endswith((UNTRAINED, STARTED))
     ]
     said = []
     for name in learned:
