@@ -24,7 +24,7 @@ from morpho_assets_tests.simulator.conftest import SMALL
 
 FILE = Path(__file__).with_name("outputs.json")
 DESIGN = SMALL.model_copy(update={"cells_per_site": 8, "plates_per_batch": 2})
-BY_PROCESSOR = {"encoder", "embeddings", "projections"}
+BY_PROCESSOR = {"encoder", "embeddings", "projections", "montages"}
 """Stages whose numbers depend on the order in which a processor adds: their rows and columns are kept, no values."""
 _PLACES = ("uri", "path", "illumination_uri", "source")
 _EMBEDDING = "Embedding_"

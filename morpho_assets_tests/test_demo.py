@@ -102,7 +102,8 @@ def test_the_report_is_one_page_without_the_network(demo):
     assert "in the space vae (replicates)" in page
     assert "with drawn weights (vae_untrained)" in page
     assert "No encoder was told a treatment." in page
-    assert page.count("<img") >= 8
+    assert page.count("<img") >= 6
+    assert page.count('class="answer"') >= 8  # a chapter begins with its answer
     assert 'src="http' not in page
     assert 'href="http' not in page
 

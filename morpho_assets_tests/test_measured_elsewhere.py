@@ -153,7 +153,7 @@ def test_three_real_plates_from_published_profiles_to_a_report(tmp_path: Path, r
     page = report.read_text()
     assert "CPJUMP1 compounds" in page
     assert "Which treatments act: activity" in page
-    assert "are retrieved at a false discovery rate of 5 % in the space cellprofiler, sphering" in page
+    assert "treatments act in the space cellprofiler, sphering; with treatments shuffled among the wells" in page
     assert "Before and after each correction" in page
     assert "of 6 values the best on 76 treatments" in page
     curve = query_catalog(

@@ -61,11 +61,24 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             run.committed = lambda commit: _mirror(context, stage, commit)
             commits = [run.make(stage.name, partition) for partition in _partitions(stage, context.partition_key, run)]
         except MorphoError as error:
+            told = failed_partition(error, stage.name, context.partition_key)
+            context.log_event(dg.AssetObservation(stage.name, partition=context.partition_key, metadata=told))
             # Another attempt helps where the network failed, and not where a file or a setting is wrong.
-            raise dg.Failure(str(error), allow_retries=not isinstance(error, InputError)) from None
+            raise dg.Failure(str(error), metadata=told, allow_retries=not isinstance(error, InputError)) from None
         return _result(run, stage, commits)
 
     return asset
+
+
+def failed_partition(error: MorphoError, stage: str, key: str) -> dict[str, str]:
+    """What the page of a partition that failed shows: the sentence, and what to do."""
+    kind = STAGES[stage].kind
+    if isinstance(error, InputError):
+        do = f"{error.do} Then materialise it again, or: morpho run --{kind} {key}"
+    else:
+        again = f"morpho run --study {key}" if kind == "study" else f"morpho retry --plate {key}"
+        do = f"Mend what the sentence names, then materialise it again, or: {again}. `morpho status` shows where it is."
+    return {"failed": str(error), "what to do": do}
 
 
 def materialization(commit: Commit) -> dg.AssetMaterialization:

@@ -18,6 +18,7 @@ from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Commit
 from morpho_assets.workspace import Workspace
 
+SHEET_ROWS = 6  # treatments of the contact sheet
 LARGEST_PICTURE = 150_000  # bytes: a picture stays in the event log for ever
 
 Metadata = dict[str, Any]
@@ -113,7 +114,19 @@ def _illumination(workspace: Workspace, commit: Commit, tables: Snapshot) -> Met
 def _quality(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
     quality = tables.read("image_quality", commit.partition.key)
     flags = quality.group_by("channel", maintain_order=True).agg(pl.col("^flag_.*$").sum())
-    return {"flagged images": small_table(flags)}
+    shown: Metadata = {"flagged images": small_table(flags)}
+    if quality.height and "ImageQuality_PowerLogLogSlope" in quality.columns:
+        from morpho_assets.report.figures import plate_heatmap
+
+        first = quality["channel"][0]
+        wells = quality.filter(channel=first).group_by("Metadata_Well", maintain_order=True).agg(
+            pl.col("ImageQuality_PowerLogLogSlope").mean()
+        )  # fmt: skip
+        title = f"{commit.partition.key}: focus of {first}"
+        image = plate_heatmap(wells["Metadata_Well"].to_list(), wells["ImageQuality_PowerLogLogSlope"].to_list(), title,
+                              "slope of power")  # fmt: skip
+        shown["focus by well"] = picture(image, title)
+    return shown
 
 
 def _masks(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
@@ -225,7 +238,33 @@ def _evaluation(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metad
         for row in overall.filter(pl.col("metric") == "mAP").iter_rows(named=True)
         if row["value"] is not None
     }
-    return {**headline, "scores": small_table(overall, rows=40)}
+    return {**headline, "scores": small_table(overall, rows=40), **_hits(tables, commit.partition.key)}
+
+
+def _hits(tables: Snapshot, study: str) -> Metadata:
+    """The report's picture of the first space and evaluator: how surely each treatment is retrieved."""
+    from morpho_assets.profiles.study import SHUFFLED
+    from morpho_assets.report.figures import map_versus_p
+
+    rows = tables.read("treatments", study).filter(~pl.col("variant").str.ends_with(SHUFFLED))
+    if not rows.height:
+        return {}
+    variant, evaluator = rows.row(0, named=True)["variant"], rows.row(0, named=True)["evaluator"]
+    rows = rows.filter(variant=variant, evaluator=evaluator)
+    title = f"{evaluator}, {variant}"
+    image = map_versus_p(rows["mAP"].to_list(), rows["q_value"].to_list(), rows["treatment"].to_list(), title)
+    return {"treatments": picture(image, f"mean average precision against q of each treatment: {title}")}
+
+
+def _montages(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
+    from morpho_assets.report.montage import contact_sheet
+
+    rows = tables.read("montages", commit.partition.key)
+    if not rows.height:
+        return {"treatments with pictures": 0}
+    text = f"cells of {', '.join(rows['treatment'].head(SHEET_ROWS))}, from above; left near the median, right extreme"
+    sheet = picture(contact_sheet(rows.head(SHEET_ROWS)), text)
+    return {"treatments with pictures": rows["treatment"].n_unique(), "cells": sheet, "rows from above": text}
 
 
 def _report(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
@@ -247,6 +286,7 @@ _PICTURES: Mapping[str, Callable[[Workspace, Commit, Snapshot], Metadata]] = {
     "treatment_profiles": _treatments,
     "projections": _projections,
     "evaluation": _evaluation,
+    "montages": _montages,
     "report": _report,
 }
 _LOOKS_BACK = {"masks", "projections"}

@@ -40,7 +40,8 @@ def activity_sections(inputs: Snapshot, study: Study) -> list[Section]:
         _compared(metrics), _flagged(main, _best(main)), _listed(inputs, name),
         frame_table(overlaps, "Who adds what: assays above a threshold"), _unmatched(inputs, name),
     ]  # fmt: skip
-    return [Section("Activity in assays", _caption(inputs, name, main, shown, threshold), pictures, tables)]
+    said, caption = _caption(inputs, name, main, shown, threshold)
+    return [Section("Activity in assays", caption, pictures, tables, said)]
 
 
 def overlap_chart(sets: Sequence[str], alone: Sequence[int], title: str) -> bytes:
@@ -102,7 +103,10 @@ def _best(main: pl.DataFrame) -> str:
     return str(late[0]) if len(late) else str(modalities[0])
 
 
-def _caption(inputs: Snapshot, study: str, main: pl.DataFrame, shown: pl.DataFrame, threshold: float) -> str:
+def _caption(
+    inputs: Snapshot, study: str, main: pl.DataFrame, shown: pl.DataFrame, threshold: float
+) -> tuple[str, str]:
+    """The answer, and what has to be known to read it."""
     best = _best(main)
     of_best = main.filter(pl.col("predictor") == best)
     modalities = main.filter(pl.col("kind") == "modality")["predictor"].unique(maintain_order=True).to_list()
@@ -119,10 +123,13 @@ def _caption(inputs: Snapshot, study: str, main: pl.DataFrame, shown: pl.DataFra
     wrong = structures["problem"].drop_nulls().value_counts(sort=True)
     problems = ", ".join(f"{count} {problem}" for problem, count in wrong.iter_rows()) or "none"
     flagged = of_best["reached_by"].count()
-    return (
+    answer = (
         f"{of_best.height} assays, each learned from compounds of other folds ({main['split'][0]}). Above an AUROC of "
-        f"{threshold:g} in the median over folds: {alone}; any of them {union}; {best} {counts[best]}. In {flagged} "
-        "assays a nuisance alone (cell count, plate position or batch) reaches that score: it need not be biology. "
+        f"{threshold:g} in the median over folds: {alone}; any of them {union}; {best} {counts[best]}."
+    )
+    return answer, (
+        f"In {flagged} assays a nuisance alone (cell count, plate position or batch) reaches that score: it need not "
+        "be biology. "
         f"{few} assays have too few active or inactive compounds and are left out; {lost} of {matches.height} names of "
         f"compounds in the assays belong to no compound of the study; structures with a problem: {problems}. Chances "
         "are calibrated on other folds; a compound unlike anything tested has a low similarity, and its chance says "

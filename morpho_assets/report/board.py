@@ -79,7 +79,10 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
     pictures = []
     typical = next((found for plate in plates if (found := typical_site(inputs, readers[plate], plate))), None)
     if typical:
-        text = f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px."
+        text = (
+            f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px. DNA is "
+            "blue, ER green, RNA yellow, AGP orange, Mito red."
+        )
         pictures.append(Picture(typical[1], text, "field", wide=True))
     if drift.height:  # what fails comes first
         rows = drift.select("scope", "metric", "value", "p_value", "holds", "n")
@@ -94,12 +97,10 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
 def _answer(states: Sequence[PlateState], results: Results) -> str:
     cells = results.wells["Metadata_Count_Cells"]
     counted = f", {number(int(cells.sum()))} cells" if cells.null_count() < len(cells) else ""
-    calm = sum(state.quiet for state in states)
     asking = [state.plate for state in states if not state.quiet]
     sites = sum(state.flagged for state in states)
-    verdict = "none asks for anybody" if not asking else (
-        f"{calm} ask for nothing; {len(asking)} do, first {', '.join(asking[:3])}"
-    )  # fmt: skip
+    names = ", ".join(asking[:3]) + (" …" if len(asking) > 3 else "")
+    verdict = f"{len(asking)} of them need a look ({names})" if asking else "none of them needs a look"
     plates = f"{len(states)} plate{'s' if len(states) != 1 else ''}"
     some = f"; {number(sites)} single sites are flagged" if sites else ""
     return f"{plates} with {number(results.wells.height)} wells{counted}: {verdict}{some}."

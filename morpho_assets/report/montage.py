@@ -27,9 +27,10 @@ from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.profiles.features import feature_columns, to_matrix
-from morpho_assets.report.figures.fields import outlines
+from morpho_assets.report.figures.fields import cell_strips, outlines, stain_colours
 
-CELLS = 4  # near the median, and as many near the extreme
+CELLS = 4  # near the median, and as many near the extreme; of a well with fewer cells half of them each
+LEAST_CELLS = 2
 EXTREME = 0.95
 DIRECTION = 40  # features that the direction is made of: those that the well moved most
 DARK, BRIGHT = 1.0, 99.7  # percentiles of the controls' pixels shown as black and as white
@@ -84,7 +85,7 @@ def _chosen_wells(inputs: Snapshot, plates: Sequence[str]) -> pl.DataFrame:
     for plate in plates:
         if not inputs.read("masks", plate).height:
             continue  # published or measured elsewhere: there are no images
-        scan = inputs.scan("normalized_profiles", [plate]).filter(pl.col("Metadata_Count_Cells") >= 2 * CELLS)
+        scan = inputs.scan("normalized_profiles", [plate]).filter(pl.col("Metadata_Count_Cells") >= LEAST_CELLS)
         names = feature_columns(scan)[:: max(1, len(feature_columns(scan)) // 200)]
         keys = ["Metadata_Plate", "Metadata_Well", "Metadata_Perturbation", "Metadata_control_type"]
         frames.append(scan.select(*keys, pl.col(names).cast(pl.Float32)).collect())
@@ -136,8 +137,10 @@ def _of_plate(inputs: Snapshot, plate: str, wells: pl.DataFrame) -> Iterator[Sho
     masks_of = {(row["Metadata_Well"], row["Metadata_Site"]): row for row in fullest.iter_rows(named=True)}
     for well, treatment in wells.select("Metadata_Well", "treatment").iter_rows():
         mine = np.flatnonzero((cells["Metadata_Well"] == well).to_numpy())
-        if len(mine) < 2 * CELLS or well not in row_of:
+        if len(mine) < LEAST_CELLS or well not in row_of:
             continue
+        inside = _inside(cells[mine.tolist()], objects, side)
+        mine = mine[inside] if inside.sum() >= 2 * CELLS else mine
         weights = np.array([shifts[row_of[well], features.index(name)] for name in wanted])
         weights[[features.index(name) not in far[well] for name in wanted]] = 0
         score = z[mine] @ (weights / max(float(np.linalg.norm(weights)), 1e-9))
@@ -153,11 +156,13 @@ def _of_plate(inputs: Snapshot, plate: str, wells: pl.DataFrame) -> Iterator[Sho
 
 
 def _near(score: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The places of CELLS cells near the median of a score and of as many others near its EXTREME quantile."""
-    median = np.argsort(np.abs(score - np.median(score)), kind="stable")[:CELLS]
+    """The places of CELLS cells near the median of a score and of as many others near its EXTREME quantile; of fewer
+    than twice as many cells, half of them each."""
+    count = min(CELLS, len(score) // 2)
+    median = np.argsort(np.abs(score - np.median(score)), kind="stable")[:count]
     left = np.setdiff1d(np.arange(len(score)), median)
-    extreme = left[np.argsort(np.abs(score[left] - np.quantile(score, EXTREME)), kind="stable")[:CELLS]]
-    return np.concatenate([np.sort(median), np.sort(extreme)]), ("median",) * CELLS + ("extreme",) * CELLS
+    extreme = left[np.argsort(np.abs(score[left] - np.quantile(score, EXTREME)), kind="stable")[:count]]
+    return np.concatenate([np.sort(median), np.sort(extreme)]), ("median",) * count + ("extreme",) * count
 
 
 def _robust(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -170,6 +175,18 @@ def _robust(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     middle = np.nanmedian(values, axis=0)
     spread = 1.4826 * np.nanmedian(np.abs(values - middle), axis=0)
     return middle, np.where(spread > 0, spread, 1.0)
+
+
+def _inside(cells: pl.DataFrame, objects: pl.DataFrame, side: int) -> NDArray[np.bool_]:
+    """Which cells have a window that does not reach beyond the upper and left border, nor beyond the outermost nuclei:
+    of the image's size nothing is known before it is read."""
+    keys = ["Metadata_Well", "Metadata_Site", "ObjectNumber"]
+    place = cells.select(keys).join(objects, on=keys, how="left", maintain_order="left")
+    inside = np.ones(cells.height, dtype=bool)
+    for name in ("Nuclei_Center_X", "Nuclei_Center_Y"):
+        centre = place[name].fill_null(0).to_numpy()
+        inside &= (centre >= side / 2) & (centre <= float(objects[name].max() or 0) - side / 4)  # type: ignore[arg-type]
+    return inside
 
 
 def _side(objects: pl.DataFrame) -> int:
@@ -255,7 +272,7 @@ def _png(lines: Sequence[NDArray[np.bool_]], side: int) -> str:
 
     nuclei, cells = (_nearest(line, side) for line in lines)
     codes = np.hstack(list(np.where(nuclei, 1, 0) + np.where(cells & ~nuclei, 2, 0)))
-    image = Image.fromarray(codes.astype(np.uint8), "P")
+    image = Image.frombytes("P", (codes.shape[1], codes.shape[0]), codes.astype(np.uint8).tobytes())
     image.putpalette([0, 0, 0, 64, 240, 255, 255, 255, 255])
     buffer = io.BytesIO()
     image.save(buffer, "PNG", bits=2, transparency=0, optimize=True)
@@ -268,6 +285,22 @@ def _nearest(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
         return masks
     edges = np.arange(side) * masks.shape[1] // side
     return np.maximum.reduceat(np.maximum.reduceat(masks, edges, axis=1), edges, axis=2)
+
+
+def contact_sheet(rows: pl.DataFrame) -> bytes:
+    """The cells of rows of `montages`, all stains screened together in their colours: a strip for each, as WebP."""
+    from PIL import Image
+
+    strips = []
+    for row in rows.iter_rows(named=True):
+        grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(row["picture"]))).convert("L"), np.float32) / 255
+        stains = grey.reshape(len(row["channels"]), row["side"], -1)
+        dark = np.ones((*stains.shape[1:], 3), np.float32)
+        for stain, colour in zip(stains, stain_colours(row["channels"]), strict=True):
+            dark *= 1 - stain[..., None] * np.asarray(colour, np.float32)
+        strips.append(np.split(1 - dark, len(row["near"]), axis=1))
+    side = min(strip[0].shape[0] for strip in strips)
+    return cell_strips([[cell[:side, :side] for cell in strip] for strip in strips])
 
 
 def readable(inputs: Snapshot, study: str) -> pl.DataFrame:

@@ -63,9 +63,26 @@ def _section(
         *_montage(inputs, predictions, readers, model["classes"]),
         *_maps(inputs, study, name, calls),
     ]
+    answer = _answer(of_model, model, calls)
     return Section(f"Phenotypes: {name}", _caption(of_model, model, calls, config), pictures, _tables(
         of_model, calls, inputs.read("feature_shifts", study).filter(model=name)
-    ))  # fmt: skip
+    ), answer)  # fmt: skip
+
+
+def _answer(metrics: pl.DataFrame, model: dict[str, object], calls: pl.DataFrame) -> str:
+    """How well cells are called beside what knows nothing, and how many treatments change them."""
+    name = str(model["model"])
+    rows = metrics.filter(pl.col("scope").str.starts_with(f"by {model['split']}"), metric="weighted_F1")
+    value = {str(variant): score for variant, score in rows.select("variant", "value").iter_rows()}
+    final = calls.filter(predicted_by=FINAL)
+    called = (
+        f"; {final['called'].count()} of {final.height} pairs of treatment and phenotype are called on wells"
+        if final.height else ""
+    )  # fmt: skip
+    return (
+        f"Cells are called with a weighted F1 of {number(value.get(name))}, where shuffled features give "
+        f"{number(value.get(f'{name}, shuffled features'))}{called}."
+    )
 
 
 def _caption(metrics: pl.DataFrame, model: dict[str, object], calls: pl.DataFrame, config: PhenotypeConfig) -> str:

@@ -121,6 +121,12 @@ def tree_sections(
             row["metric"]: row for row in metrics.filter(evaluator=name, scope="overall", variant=variant).to_dicts()
         }
         told = scores["cophenetic"]
+        answer = (
+            f"{table['cluster'].n_unique()} clusters of {table.height} treatments"
+            + (f", which agree with {config.label} by an adjusted Rand index of "
+               f"{number(scores['adjusted_rand']['value'])} where chance gives "
+               f"{number(scores['adjusted_rand']['chance'])}." if "adjusted_rand" in scores else ".")
+        )  # fmt: skip
         caption = (
             "A tree can be drawn of anything. This one tells the matrix with a correlation of "
             f"{number(told['value'])}; one of the same values in disorder does with {number(told['chance'])}."
@@ -137,7 +143,7 @@ def tree_sections(
         shown = shown.join(_labels(wells, config), on="treatment", how="left", maintain_order="left")
         sections.append(
             Section(f"Which treatments belong together: {name}", caption, [Picture(picture, text, "chart", wide=True)],
-                    [frame_table(shown, "Treatments along the leaves, with their clusters")])
+                    [frame_table(shown, "Treatments along the leaves, with their clusters")], answer)
         )  # fmt: skip
     return sections
 

@@ -16,12 +16,12 @@ def structure(smiles: str) -> dict[str, Any] | None:
     are rdkit's own (doi.org/10.5281/zenodo.591637); hydrogens are left out.
     """
     try:
-        from rdkit import Chem, RDLogger
+        from rdkit import Chem, rdBase
         from rdkit.Chem.Draw import rdMolDraw2D
     except ImportError:
         return None
-    RDLogger.DisableLog("rdApp.*")  # what cannot be read is no drawing; nothing else is to be said
-    molecule = Chem.MolFromSmiles(smiles) if smiles else None
+    with rdBase.BlockLogs():  # what cannot be read is no drawing; nothing else is to be said
+        molecule = Chem.MolFromSmiles(smiles) if smiles else None
     if molecule is None or not molecule.GetNumAtoms():
         return None
     drawing = rdMolDraw2D.MolDraw2DSVG(WIDTH, HEIGHT, -1, -1, True)

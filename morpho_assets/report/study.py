@@ -64,9 +64,10 @@ def study_page(inputs: Snapshot, results: Results, readers: Mapping[str, SiteRea
     study = results.study
     steps, levels = space_steps(study.spaces, study.corrections), space_levels(study.spaces)
     of_sites = [name for name, level in levels.items() if level == "site"]
+    hits = hit_sections(results)
     sections = [
-        *compared_sections(results.metrics, results.finals, _in_a_sentence(results)),
-        *hit_sections(results),
+        *compared_sections(results.metrics, results.finals, _in_a_sentence(results, hits)),
+        *hits,
         *potency_sections(
             results.metrics, inputs.read("potencies", study.name), inputs.read("dose_responses", study.name),
             results.main, results.named,
@@ -116,10 +117,9 @@ def _explored(inputs: Snapshot, results: Results) -> dict[str, Any]:
     }
 
 
-def _in_a_sentence(results: Results) -> str:
+def _in_a_sentence(results: Results, hits: Sequence[Section]) -> str:
     """The study's answer: how many treatments act, what counting cells alone finds, what learning added."""
-    act = next(iter(hit_sections(results)), None)
-    parts = [act.answer.rstrip(".")] if act is not None else []
+    parts = [section.answer.rstrip(".") for section in hits[:1]]
     parts += [learned] if (learned := what_learning_added(results)) else []
     return "; ".join(parts) + "." if parts else ""
 

@@ -87,7 +87,7 @@ def _column(name: str, group: str, series: pl.Series) -> dict[str, Any] | None:
 def _quality(inputs: Snapshot, plates: Sequence[str], keys: pl.DataFrame) -> list[dict[str, Any] | None]:
     """Focus of each stain, the mean over a well's sites."""
     frames = [
-        inputs.read("image_quality", plate).group_by(*KEYS, "channel").agg(pl.col(_FOCUS).mean())
+        inputs.read("image_quality", plate).group_by(*KEYS, "channel", maintain_order=True).agg(pl.col(_FOCUS).mean())
         for plate in plates
         if inputs.has("image_quality", plate) and _FOCUS in inputs.scan("image_quality", [plate]).collect_schema()
     ]

@@ -108,6 +108,14 @@ def test_a_wrong_file_is_one_sentence_without_a_traceback_and_is_not_tried_again
     assert data.user_failure_data.description == "map1.txt, row 7: found no well; expected a well. Correct it."
     assert data.error.cause is None
     assert not [event for event in outcome.all_events if event.is_step_up_for_retry]
+    # The page of the plate's partition shows the sentence and what to do.
+    [seen] = [event for event in outcome.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    observation = seen.event_specific_data.asset_observation
+    assert (observation.asset_key, observation.partition) == (dg.AssetKey("masks"), PLATE)
+    assert observation.metadata["failed"].value == data.user_failure_data.description
+    assert observation.metadata["what to do"].value == (
+        f"Correct it. Then materialise it again, or: morpho run --plate {PLATE}"
+    )
 
 
 def test_a_closed_gate_stops_what_follows_in_this_run_and_in_the_next(

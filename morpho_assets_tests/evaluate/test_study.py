@@ -213,7 +213,8 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
             commit_tables(lake, stage, plate(key), {name: table(name).empty() for name in STAGES[stage].outputs})
         commit_tables(lake, "well_profiles", plate(key), {"well_profiles": mine, "normalized_profiles": mine})
     commit_tables(lake, "feature_space", study("s"), {"space_steps": table("space_steps").empty()})
-    for stage, name in (("projections", "projections"), ("encoder", "encoders")):
+    for stage, name in (("projections", "projections"), ("encoder", "encoders"),
+                        ("treatment_profiles", "treatment_profiles"), ("montages", "montages")):  # fmt: skip
         commit_tables(lake, stage, study("s"), {name: table(name).empty()})
     commit_tables(lake, "corrected_profiles", study("s"), {"correction_notes": table("correction_notes").empty()})
     settings = {**SETTINGS, "replicates": {"evaluator": "retrieval", "threshold": 0.01}}
@@ -227,8 +228,8 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
     assert "changes are paired by treatment" in page
     for metric in ("grit_median", "NSCB", "folds_median", "percent_replicating", "NMI", "auc", "silhouette"):
         assert metric in page
-    assert "a false discovery rate of 1 % in" in page
-    assert "a false discovery rate of 5 % in" in page
+    assert "At a false discovery rate of 1 %." in page
+    assert "At a false discovery rate of 5 %." in page
 
 
 def test_learning_is_compared_with_its_twin_and_what_an_encoder_saw_stands_in_every_row(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_labels_of_wells_learn_treatments(project):
 
 @pytest.mark.slow
 def test_the_report_has_a_chapter_on_them(project):
-    rest = ("corrected_profiles", "treatment_profiles", "projections", "evaluation", "report")
+    rest = ("corrected_profiles", "treatment_profiles", "projections", "evaluation", "montages", "report")
     made(project, stages=(*STAGES, *rest))
     page = (project.folder / "data/reports/states/report.html").read_text()
     assert "Phenotypes: state" in page

@@ -144,7 +144,7 @@ def test_stains_have_their_usual_colours():
 
 
 def test_unknown_channels_get_colours_of_their_own():
-    colours = fields._stain_colours(["DNA", "Actin", "Golgi"])
+    colours = fields.stain_colours(["DNA", "Actin", "Golgi"])
     assert len(set(colours)) == 3
 
 

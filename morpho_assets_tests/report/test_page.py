@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import pytest
 from morpho_assets.errors import InputError
 from morpho_assets.report.figures import loss_curve
 from morpho_assets.report.page import (
+    FIRST_ROWS,
     KeyFigure,
     Made,
     Picture,
@@ -47,7 +49,7 @@ def report(**parts: object) -> str:
 class Outline(HTMLParser):
     """Headings, captions, links and loaded things of a page, and whether its tags are balanced."""
 
-    VOID = frozenset({"meta", "img"})
+    VOID = frozenset({"meta", "img", "input"})
     KEPT = frozenset({"h1", "h2", "h3", "dt", "dd", "figcaption", "th", "td"})
 
     def __init__(self, page: str) -> None:
@@ -110,14 +112,17 @@ def test_structure():
 def test_every_entry_of_the_index_leads_to_one_section():
     page = Outline(report())
     assert len(set(page.ids)) == len(page.ids)
-    assert page.links == [f"#{target}" for target in page.ids]
+    chapters = [link for link in page.links if link not in ("#main", "#top")]
+    assert chapters == ["#do-treatments-differ", "#the-plates", "#the-plates--2", "#made"]
+    assert set(chapters) < {f"#{target}" for target in page.ids}
 
 
 def test_nothing_is_loaded_from_elsewhere():
     page = report()
     assert all(source.startswith("data:image/webp;base64,") for source in Outline(page).loads)
     assert len(Outline(page).loads) == 2
-    assert not re.search(r"https?:|url\(|@import|<link|src=\"(?!data:)", page)
+    assert not re.search(r"https?:(?!//www.w3.org/2000/svg)|url\(|@import|<link|src=\"(?!data:)", page)
+    assert "default-src 'none'" in page  # the browser itself refuses anything else
 
 
 def test_captions_are_there_and_text_is_escaped():
@@ -130,8 +135,9 @@ def test_captions_are_there_and_text_is_escaped():
         summary=[KeyFigure(evil, evil, evil)],
         lead=evil,
     )
-    assert page.count("<script>") == 1  # ours, which sorts tables
+    assert page.count("<script>") == 1  # ours
     assert page.count("&lt;script&gt;") >= 16
+    assert "\\u003cscript>alert" in page  # in the rows of the table, as JSON
     assert Outline(page).seen.count(("figcaption", evil)) == 1
 
 
@@ -162,9 +168,26 @@ def test_numbers(value, shown):
 
 
 def test_long_tables_are_cut_and_say_so():
-    table = frame_table(pl.DataFrame({"x": range(500)}), "Many.")
+    table = frame_table(pl.DataFrame({"x": range(500)}), "Many.", most=200)
     assert (len(table.rows), table.total) == (200, 500)
-    assert "The first 200 of 500 rows." in report(sections=[Section("S", "s", [], [table])])
+    page = report(sections=[Section("S", "s", [], [table])])
+    assert "The first 200 of 500 rows; the database has all." in page
+    assert page.count("<td") == FIRST_ROWS  # the others are data
+    rows = json.loads(re.search(r'id="s-table-1">(.*?)</script>', page)[1])["rows"]
+    assert rows == [[number] for number in range(200)]
+
+
+def test_a_chapter_begins_with_its_answer():
+    page = report(sections=[Section("S", "How to read it.", answer="2 of 3 act.", widget="plates")])
+    assert page.index("2 of 3 act.") < page.index("How to read it.") < page.index('data-widget="plates"')
+
+
+def test_data_of_explorers_are_json_that_ends_no_script():
+    page = report(data={"index": [{"l": "</script><b>\u2028", "n": 0.1}]})
+    text = re.search(r'id="index">(.*?)</script>', page)[1]
+    assert json.loads(text) == [{"l": "</script><b>\u2028", "n": 0.1}]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        report(data={"index": [float("nan")]})
 
 
 def test_table_of_other_types():

@@ -22,9 +22,9 @@ def test_curves_are_shown_beside_what_shuffled_doses_and_treatments_give() -> No
     metrics, potencies, responses = (pl.concat(each) for each in zip(*parts, strict=True))
     [section] = potency_sections(metrics, potencies, responses, "cells")
     assert section.title == "At which dose: doses"
-    assert section.caption.startswith("4 of 4 compounds with enough doses have a potency in the space cells.")
-    assert "With the doses of each compound shuffled 0 % have one, with treatments shuffled among the wells 0 %" in (
-        section.caption
+    assert section.answer.startswith("4 of 4 compounds with enough doses have a potency in the space cells;")
+    assert "with the doses of each compound shuffled 0 % have one, with treatments shuffled among the wells 0 %" in (
+        section.answer
     )
     assert [row[0].text for row in section.tables[0].rows] == potencies.filter(variant="cells").sort("benchmark_dose")[
         "treatment"

@@ -46,7 +46,7 @@ def composite(image: NDArray[np.floating], channels: Sequence[str]) -> NDArray[n
     Saturation is raised afterwards: stains of one cell overlap, and what tells them apart would drown in white.
     """
     dark = np.ones((*image.shape[1:], 3), dtype=np.float32)
-    for plane, colour in zip(image, _stain_colours(channels), strict=True):
+    for plane, colour in zip(image, stain_colours(channels), strict=True):
         dark *= 1 - 0.8 * _stretched(plane)[..., None] * np.asarray(colour, dtype=np.float32)
     screened = 1 - dark
     grey = screened.mean(axis=2, keepdims=True)
@@ -92,7 +92,7 @@ def cell_strips(strips: Sequence[Sequence[NDArray[np.floating]]]) -> bytes:
     return photo_bytes(picture.repeat(larger, axis=0).repeat(larger, axis=1))
 
 
-def _stain_colours(channels: Sequence[str]) -> list[tuple[float, float, float]]:
+def stain_colours(channels: Sequence[str]) -> list[tuple[float, float, float]]:
     others = iter(OTHER_STAINS * len(channels))
     return [STAIN_COLOURS[name] if name in STAIN_COLOURS else next(others) for name in channels]
 

@@ -76,7 +76,7 @@ function strip(shot, title, redraws) {
 
 /** The montage of a treatment and, beside it, that of the controls of its plate. */
 function cellsOf(shots, label) {
-  if (!shots.length) return h("p", { class: "soft" }, "No pictures: the cells of this treatment were not imaged here, or its wells hold too few of them.");
+  if (!shots.length) return h("p", { class: "soft" }, "No pictures: the cells of this treatment were not imaged here, or its wells hold fewer than two of them.");
   const redraws = [];
   const box = h("input", { type: "checkbox", onchange: () => redraws.forEach((redraw) => redraw(box.checked)) });
   return h("div", { class: "cells" }, h("label", { class: "switch" }, box, "Outlines of nuclei (cyan) and cells (white)"),

@@ -68,8 +68,9 @@ function makeTable(data, holder) {
   // Text columns are as wide as their texts as long as no column is cut off; then they wrap.
   new ResizeObserver(() => {
     for (const widest of [20, 16, 13, 11, 9, 7, 5, 3]) {
+      holder.classList.toggle("tight", widest <= 5);
       heads.forEach((head, i) => { if (!data.columns[i].numeric) head.style.minWidth = `${Math.min(widest, longest[i])}ch`; });
-      if (scroll.scrollWidth <= scroll.clientWidth) break;
+      if (scroll.scrollWidth <= scroll.clientWidth || (scroll.clientWidth < 600 && widest <= 11)) break;
     }
   }).observe(scroll);
   return holder;

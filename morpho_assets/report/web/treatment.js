@@ -83,7 +83,7 @@ function showTreatment(number) {
   const back = h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#top" }, "Report"), " › ", h("span", {}, label));
   const step = (by, text) => index[number + by] ? h("a", { href: `#t=${number + by}` }, text) : null;
   const said = record.said.length ? h("ul", { class: "said" }, ...record.said.map((line) => h("li", {}, line))) : null;
-  view.replaceChildren(back, h("h1", { tabindex: "-1" }, label), h("p", { class: "lead answer" }, record.answer),
+  view.replaceChildren(...[back, h("h1", { tabindex: "-1" }, label), h("p", { class: "lead answer" }, record.answer),
     h("div", { class: "twofold" }, facts, structureOf(record.structure) ?? h("p", { class: "soft" }, record.noStructure)),
     block("Its cells beside the controls", cellsOf([...record.cells, ...controls], label)),
     block("What it moves", said ?? h("p", { class: "soft" }, "No feature that has words was measured."), record.moved.length ? tableOf("The features that moved most, in SD of the plate's controls: mean over its wells, and their spread",
@@ -96,5 +96,5 @@ function showTreatment(number) {
     record.dose ? doseBlock(read(`d${record.dose.of}`) , record.dose.label) : null,
     record.near.length ? block("Nearest treatments", tableOf(record.nearCaption, [{ name: "treatment", link: true }, numeric("cosine"), "targets", "retrieved"], record.near, `${entry.i}-nearest.csv`)) : null,
     record.phenotypes.length ? block("Phenotypes", tableOf("Whether it makes cells of a phenotype more or fewer, called on wells", ["model", "phenotype", numeric("effect"), numeric("q"), "called", numeric("wells")], record.phenotypes, `${entry.i}-phenotypes.csv`)) : null,
-    h("p", { class: "crumbs" }, step(-1, "‹ previous"), " ", step(1, "next ›")));
+    h("p", { class: "crumbs" }, step(-1, "‹ previous"), " ", step(1, "next ›"))].filter(Boolean));
 }
