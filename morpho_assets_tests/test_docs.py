@@ -55,8 +55,8 @@ def test_every_command_runs(demo, script):
 
 
 SETTINGS_PAGES = (
-    "README.md", "activity.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md", "phenotypes.md",
-    "planning.md", "profiles.md",
+    "README.md", "activity.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md",
+    "phenotypes.md", "planning.md", "profiles.md",
 )  # fmt: skip
 
 
