@@ -39,8 +39,9 @@ from morpho_assets.predict.elastic_net import fit_elastic_nets, fit_grid, object
 from morpho_assets.predict.enriched import call_treatments, enrich_plate
 from morpho_assets.predict.labels import crops_as_plate, read_crops
 from morpho_assets.predict.models import fit_model, load_model
+from morpho_assets.predict.predictions import FINAL, prediction_rows
 from morpho_assets.predict.splits import SplitConfig, split_rows
-from morpho_assets.predict.study import ELSEWHERE, FINAL
+from morpho_assets.predict.tested import ELSEWHERE
 from morpho_assets.runs import Run
 from morpho_assets.simulator import GalleryDesign, write_gallery
 from morpho_assets.simulator.biology import MECHANISMS
@@ -350,8 +351,6 @@ class _Cells:
 
 
 def _apply(folder: str, file: tuple[str, bytes, bytes], wells: int, queue: Any) -> None:
-    from morpho_assets.predict.study import _prediction_rows
-
     path, card, weights = file
     lake = Lake(f"{folder}/lake")
     model = load_model(card, weights)
@@ -363,7 +362,7 @@ def _apply(folder: str, file: tuple[str, bytes, bytes], wells: int, queue: Any) 
         nonlocal cells
         for keys, values in reader.batches(model.card.features):
             cells += len(values)
-            yield _prediction_rows("m", FINAL, keys, model, model.predict(values)).with_columns(
+            yield prediction_rows("m", FINAL, keys, model, model.predict(values)).with_columns(
                 study=pl.lit("bench"), in_training=pl.lit(False)
             )
 

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Figures
 from morpho_assets.evaluate.average_precision import RetrievalConfig
-from morpho_assets.evaluate.classification import classification
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.pairs import PairRule
+from morpho_assets.evaluate.prediction import PredictionConfig, prediction
 from morpho_assets.evaluate.retrieval import treatment_scores
 from morpho_assets.evaluate.silhouette import silhouette
 from morpho_assets.learn.encoders import load_encoder
 from morpho_assets.learn.windows import PlateWindows
+from morpho_assets.predict.classifiers.linear import LogisticConfig
+from morpho_assets.predict.splits import SplitConfig
 from morpho_assets.profiles.study import SELECTED, read_space, space_features
 from morpho_assets.runs import Run
 from morpho_assets.simulator import write_gallery
@@ -42,6 +44,9 @@ STAGES = ("encoder", "embeddings", "feature_space")
 AGAINST_CONTROLS = RetrievalConfig()
 AGAINST_TREATED = RetrievalConfig(
     pairing="published", negatives=PairRule(diffby=("Metadata_Perturbation",)), queries="treated"
+)
+CLASSIFIER = PredictionConfig(
+    among="treated", model=LogisticConfig(C=(1.0,), standardize=False, class_weight=None), split=SplitConfig(by="plate")
 )
 ABOUT = (
     "Encoders of the demo study on plates of the simulator that no setting was chosen on: mean average precision of "
@@ -123,7 +128,7 @@ def scores_of(workspace: Workspace) -> Scores:
             rows = treatment_scores(wells, features, config, 0)
             found[space, against] = rows.select(treatment="Metadata_Perturbation", mAP="mAP", chance="chance")
         if space in FUSIONS:
-            found[space, "classifier"] = classification(wells, features).metrics
+            found[space, "classifier"] = prediction(wells, features, CLASSIFIER).metrics
             found[space, "apart"] = silhouette(wells, features).metrics
     return found
 

@@ -16,6 +16,8 @@ from morpho_assets.assets.automation import (
     publish_commits,
     sweep_files,
 )
+from morpho_assets.assets.exports import EXPORTS
+from morpho_assets.assets.judging import VERDICT_JOB
 from morpho_assets.assets.made import ASSETS
 from morpho_assets.assets.resources import LoggedProgress, ProgressTeller, WorkspaceResource, settings_file
 from morpho_assets.settings import Settings, load_settings
@@ -29,8 +31,8 @@ def build_defs(file: Path | None = None, progress: ProgressTeller | None = None)
     file = file or settings_file()
     settings = load_settings(file) if file.exists() else Settings()
     return dg.Definitions(
-        assets=ASSETS,
-        jobs=[PLATE_JOB, STUDY_JOB, CATALOG_JOB],
+        assets=[*ASSETS, *EXPORTS],
+        jobs=[PLATE_JOB, STUDY_JOB, CATALOG_JOB, VERDICT_JOB],
         schedules=[backfill_schedule(settings.backfill)],
         sensors=[new_plates, look_at_sources, publish_commits, sweep_files],
         resources={"workspace": WorkspaceResource(file=str(file)), "progress": progress or LoggedProgress()},

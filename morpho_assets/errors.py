@@ -2,7 +2,8 @@
 
     MorphoError
     ├── InputError      a file or a setting that a person wrote is wrong: stop before any work
-    │   └── NothingLeft a selection leaves no feature
+    │   ├── NothingLeft a selection leaves no feature
+    │   └── NoSplit     rows cannot be split so that something is left to test
     ├── ImageError      one image cannot be used: one row in `site_failures`, the plate goes on
     └── LakeError       a table does not fit its declaration, or its inputs do not fit each other
 
@@ -41,6 +42,10 @@ class InputError(MorphoError):
 
 class NothingLeft(InputError):
     """A selection leaves no feature. With shuffled treatments that is an answer: there is nothing to find."""
+
+
+class NoSplit(InputError):
+    """Rows cannot be split as asked so that two classes are left to test: one well per treatment, one plate."""
 
 
 def raise_first(faults: Sequence[InputError]) -> None:

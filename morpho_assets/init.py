@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from morpho_assets.errors import InputError, MorphoError
 from morpho_assets.gallery.file_names import Listing, list_images, samplesheet
+from morpho_assets.gallery.ome_zarr import read_group
 from morpho_assets.gallery.source import PlateSource
 from morpho_assets.gallery.sources import Source
 from morpho_assets.gallery.store import Store
@@ -21,7 +22,7 @@ from morpho_assets.gallery.text import ENDINGS, listed, read_table
 
 COMMENTS = {
     "name": "short; shown beside its plates",
-    "kind": "gallery, samplesheet, phenix or measured",
+    "kind": "gallery, samplesheet, phenix, ome-zarr or measured",
     "root": "the bucket, or the folder of a mirror",
     "files": "{plate} stands for the barcode, {batch} for the batch",
     "path": "one row per image",
@@ -45,12 +46,12 @@ class Proposal:
 
 
 def propose(place: str, store: Store, name: str = "lab") -> Proposal:
-    """Recognise what lies at a place: plates in the Gallery's layout, an Opera Phenix's, a samplesheet, plates that
-    CellProfiler measured, or images by their names. Raises InputError where it is none of these."""
+    """Recognise what lies at a place: plates in the Gallery's layout, an Opera Phenix's, OME-Zarr's, a samplesheet,
+    plates that CellProfiler measured, or images by their names. Raises InputError where it is none of these."""
     place = place.rstrip("/") if "://" in place else os.path.abspath(os.path.expanduser(place))
     extra: dict[str, Any] = {"endpoint_url": store.endpoint_url} if store.endpoint_url else {}
     extra |= {} if store.anonymous else {"anonymous": False}
-    for look in (_gallery, _phenix, _sheet, _measured, _images):
+    for look in (_gallery, _phenix, _ome_zarr, _sheet, _measured, _images):
         found = look(place, store)
         if found is not None:
             return Proposal({"name": name, **found.source, **extra}, found.seen, found.sheet, found.notes)
@@ -149,6 +150,29 @@ def _phenix(place: str, store: Store) -> Proposal | None:
             plates = listed(sorted(parts[level].split("__")[0] for parts in folders), 6)
             return Proposal(settings, (f"plates of an Opera Phenix: {plates}",), None, (note,))
     return None
+
+
+def _ome_zarr(place: str, store: Store) -> Proposal | None:
+    for below in ("/*.zarr", "/*/*.zarr"):
+        found = [path for path in store.glob(f"{place}{below}") if _is_plate(store, path)]
+        if found:
+            endings = {re.sub(r"^[^.]*", "", path.rsplit("/", 1)[-1]) for path in found}
+            ending = ".ome.zarr" if endings == {".ome.zarr"} else ".zarr"
+            files = f"{place}/{'{batch}/' if below.count('*') > 1 else ''}{{plate}}{ending}"
+            plates = listed(sorted(path.rsplit("/", 1)[-1].removesuffix(ending) for path in found), 6)
+            note = "stains: {Hoechst: DNA}  # the label of a channel, or its number from 0: our name"
+            maps = _platemaps(place, store)
+            return Proposal(
+                {"kind": "ome-zarr", "files": files, **maps}, (f"OME-Zarr plates: {plates}",), None, (note,)
+            )
+    return None
+
+
+def _is_plate(store: Store, path: str) -> bool:
+    try:
+        return "plate" in read_group(store, path)
+    except InputError:
+        return False
 
 
 def _sheet(place: str, store: Store) -> Proposal | None:

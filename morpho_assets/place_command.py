@@ -91,7 +91,8 @@ def phenotypes_of(tables: Snapshot, study: Study, name: str, plate: str) -> pl.D
 
     from morpho_assets.predict.cells import CellReader
     from morpho_assets.predict.models import load_model
-    from morpho_assets.predict.study import FINAL, PHENOTYPE
+    from morpho_assets.predict.phenotypes import PHENOTYPE
+    from morpho_assets.predict.predictions import FINAL
 
     config = study.phenotypes[name]
     rows = tables.read("models", study.name).filter(model=name, predicted_by=FINAL)

@@ -19,6 +19,8 @@ from morpho_assets.profiles.space import EmbeddingSpace
 from morpho_assets.stages import STAGES, Stage, Target
 
 _ABSENT = object()
+_JUDGED = ("rejected.", "kept.")
+"""Starts of the settings in which a stage has what people say of wells and sites."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,10 @@ def why(
 
 
 def unlike(stage: Stage, target: Target, commit: Commit) -> Iterator[str]:
-    """How the code and the settings that a commit was made with differ from those in force, in words."""
+    """How the code, the settings and what people say, with which a commit was made, differ from those in force, in
+    words."""
+    if rejection := stage.rejection(target):
+        yield rejection
     if commit.code_version != stage.code_version:
         yield f"code {commit.code_version} -> {stage.code_version}"
     if commit.settings == plain_settings(stage, target):
@@ -133,8 +138,17 @@ def unlike(stage: Stage, target: Target, commit: Commit) -> Iterator[str]:
     was, now = (_flat(each, {}) for each in (commit.settings, stage.settings(target)))
     for name in sorted(was.keys() | now.keys()):
         old, new = (each.get(name, stage.before.get(name, _ABSENT)) for each in (was, now))
-        if old != new:
+        if old != new and stage.judged and name.startswith(_JUDGED):
+            yield _judged(name, old, new)
+        elif old != new:
             yield f"`{_dotted(stage.named, name)}` {_shown(old)} -> {_shown(new)}"
+
+
+def _judged(name: str, old: Any, new: Any) -> str:
+    """What changed of a person's verdict on a well or a site, in words."""
+    kind, _, place = name.partition(".")
+    said = "rejected" if kind == "rejected" else "kept though its well is rejected"
+    return f"{place} is no longer {said} ({old})" if new is _ABSENT else f"{place} is {said} ({new})"
 
 
 def plain_settings(stage: Stage, target: Target) -> Any:
@@ -190,7 +204,7 @@ def plan_target(
         key = (name, target.partition)
         reads = reads_of(stage, target)
         closed = gates(state, [state.commits[each] for each in reads if each in state.commits])
-        held = gate_sentence(*closed[0]) if closed else None
+        held = gate_sentence(*closed[0]) if closed else stage.rejection(target)
         waits = [each for each in reads if each in pending]
         sources = seen.get(name)
         if waits:

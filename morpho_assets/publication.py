@@ -91,6 +91,8 @@ class _Judge:
             return str(error)
         if target.study is not None and stage.parts and commit.partition.part not in stage.parts(target.study):
             return f"study {commit.partition.key} has no {commit.partition.part} any more"
+        if rejection := stage.rejection(target):
+            return rejection
         difference = next(unlike(stage, target, commit), None)
         return f"{commit.stage} was made with other settings than those in force: {difference}" if difference else None
 

@@ -30,7 +30,7 @@ from morpho_assets.workspace import Workspace
 
 
 class GateClosed(MorphoError):
-    """A check of something that is read does not hold, and nobody waived it."""
+    """A check of something that is read does not hold, and nobody waived it; or a person rejected the plate."""
 
 
 @dataclass
@@ -58,6 +58,8 @@ class Run:
         """
         stage = STAGES[name]
         target = self._target(partition)
+        if rejection := stage.rejection(target):
+            raise GateClosed(rejection)
         for asked in self._asked(stage, target):
             self.make(*asked)
         state = self._pinned(partition)
@@ -270,4 +272,5 @@ def _joined(first: State, last: State) -> State:
         attempts={**first.attempts, **last.attempts},
         waivers=first.waivers | last.waivers,
         observations={**first.observations, **last.observations},
+        judgements={**first.judgements, **last.judgements},
     )

@@ -28,6 +28,7 @@ from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_p
 from morpho_assets.imaging.segmentation import file_stamps
 from morpho_assets.imaging.sites import complete_sites
 from morpho_assets.lake.digests import digest, digest_bytes
+from morpho_assets.lake.judgements import InForce, of_profiles, rejection_of_plate
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Commit, Partition, Verdict
 from morpho_assets.lake.work import Work
@@ -36,18 +37,21 @@ from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
 from morpho_assets.predict.activity.study import TABLES as ACTIVITY_TABLES
 from morpho_assets.predict.activity.study import predict_activity
-from morpho_assets.predict.labels import PointLabels, TruthLabels
-from morpho_assets.predict.study import learn_phenotypes, phenotypes_of_study, predict_cells
+from morpho_assets.predict.labels import DrawnLabels, PointLabels, TruthLabels
+from morpho_assets.predict.learned import learn_phenotypes
+from morpho_assets.predict.phenotypes import phenotypes_of_study
+from morpho_assets.predict.predictions import predict_cells
 from morpho_assets.profiles.checks import (
     every_well_has_a_profile,
     finite_features,
     normalised_on_its_reference,
     platemap_fits,
 )
-from morpho_assets.profiles.plate import profile_plate
+from morpho_assets.profiles.plate import JudgedProfilesConfig, profile_plate
 from morpho_assets.profiles.recipe import recipe_file
 from morpho_assets.profiles.space import TableSpace, tables_of
 from morpho_assets.profiles.study import build_spaces, consensus_spaces, correct_spaces
+from morpho_assets.report.montage import montages
 
 if TYPE_CHECKING:
     from morpho_assets.gallery.source import PlateSource
@@ -57,13 +61,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A partition with what is in force for it: the settings, a plate's source, or a study and its plates' sources."""
+    """A partition with what is in force for it: the settings, a plate's source and what people say of it, or a study
+    and its plates' sources."""
 
     partition: Partition
     settings: Settings
     source: PlateSource | None = None
     study: Study | None = None
     sources: Mapping[str, PlateSource] = field(default_factory=dict)
+    judgements: InForce = field(default_factory=dict)
 
     @property
     def seen(self) -> Mapping[str, PlateSource]:
@@ -125,7 +131,8 @@ class Check:
 class Stage:
     """One stage. `settings` gives the part that its values depend on, `options` what changes none; `before` says what
     a setting that an old commit lacks stood for, by its dotted name; `sources` how its sources look now. `code_version`
-    is raised by hand whenever it would give other values from the same inputs."""
+    is raised by hand whenever it would give other values from the same inputs. One that is `judged` is not made of a
+    plate that a person rejected."""
 
     name: str
     kind: Literal["plate", "study"]
@@ -142,9 +149,14 @@ class Stage:
     sources: Callable[[Look], dict[str, str]] = lambda look: {}
     parts: Callable[[Study], Sequence[str]] | None = None
     checks: tuple[Check, ...] = ()
+    judged: bool = False
     pool: Literal["cpu", "gpu"] | None = "cpu"
     retries: int = 0
     kinds: frozenset[str] = frozenset({"parquet"})
+
+    def rejection(self, target: Target) -> str | None:
+        """Why it may not be made of a plate that a person rejected, in words; None where it may."""
+        return rejection_of_plate(target.judgements) if self.judged else None
 
 
 def check(
@@ -157,6 +169,13 @@ def check(
 def _study(*names: str) -> Callable[[Target], Any]:
     """The named settings of the study, and no others: a function that uses one undeclared fails."""
     return lambda target: SimpleNamespace(**{name: getattr(target.study, name) for name in names})
+
+
+def _profiles(target: Target) -> Any:
+    """How profiles are made: as the settings say, and without what people rejected."""
+    rejected, kept = of_profiles(target.judgements)
+    profiles = target.settings.profiles
+    return JudgedProfilesConfig(**dict(profiles), rejected=rejected, kept=kept) if rejected else profiles
 
 
 def _spaces(target: Target) -> Any:
@@ -231,7 +250,7 @@ def _recipes_now(look: Look) -> dict[str, str]:
 
 def _weights_now(look: Look) -> dict[str, str]:
     config = _encoder(look.target)
-    if config.kind != "file":
+    if getattr(config, "path", None) is None:
         return {}
     return {config.path: digest_bytes(Path(config.path).read_bytes()) if Path(config.path).is_file() else "missing"}
 
@@ -259,6 +278,8 @@ def _labels_of_study_now(look: Look) -> dict[str, str]:
     assert look.target.study is not None
     labels = [phenotype.labels for phenotype in look.target.study.phenotypes.values()]
     found = _stamps({each.file for each in labels if isinstance(each, PointLabels)})
+    for drawn in {each.file for each in labels if isinstance(each, DrawnLabels)}:
+        found[drawn] = digest(Store().stamps(drawn.format(plate="*", well="*", site="*")))
     if any(isinstance(each, TruthLabels) for each in labels):
         found |= _truth_stamps(look, "cells.parquet")
     return found
@@ -344,7 +365,7 @@ _STAGES = (
         "Read from the plate's load_data (or a samplesheet), its platemap and the metadata of the perturbations. All "
         "of it is checked before anything else runs: a wrong row stops here, with its file and row.",
         ("wells", "sites"),
-        settings=_source_settings, named="source", code_version="4", sources=_manifest_now,
+        settings=_source_settings, named="source", code_version="4", before={"rename": {}}, sources=_manifest_now,
         checks=(check(controls_present), check(wells_imaged_and_described)),
         pool=None, retries=2, kinds=frozenset({"parquet", "csv"}),
     ),
@@ -364,7 +385,7 @@ _STAGES = (
         "images leave it as it is (`illumination.renew`).",
         ("illumination_functions",),
         (_SITES, _IMAGES), settings=lambda target: target.settings.illumination, named="illumination",
-        code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
+        before={"frames": None}, code_version="2", sources=_functions_now, kinds=frozenset({"numpy"}),
     ),
     Stage(
         "image_quality", "plate", "images", grade_plate,
@@ -400,15 +421,16 @@ _STAGES = (
     Stage(
         "well_profiles", "plate", "profiles", profile_plate,
         "One profile per well: its cells aggregated, annotated, and normalised to the plate's negative controls.\n\n"
-        "With the cells and sites behind each well. Profiles that were published are read from their source.",
-        ("well_profiles", "normalized_profiles", "implausible_cells"),
+        "With the cells and sites behind each well, and without those that a person rejected. Profiles that were "
+        "published are read from their source.",
+        ("well_profiles", "normalized_profiles", "implausible_cells", "rejected_sites"),
         (
             _WELLS, Input("raw_images", _FAILURES), Input("image_quality", ("image_quality", "site_failures")),
             Input("masks", ("masks", "site_failures")),
             Input("single_cells", ("single_cells", "measured_sites", "site_failures")),
         ),
-        settings=lambda target: target.settings.profiles, named="profiles", code_version="4",
-        before={"aggregate.spread": None}, sources=_measured_now,
+        settings=_profiles, named="profiles", code_version="4", judged=True,
+        before={"aggregate.spread": None, "kept": {}}, sources=_measured_now,
         checks=tuple(map(check, (every_well_has_a_profile, normalised_on_its_reference, platemap_fits,
                                  finite_features))),
         kinds=frozenset({"parquet", "polars"}),
@@ -422,8 +444,8 @@ _STAGES = (
             Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="3",
-        sources=_weights_now, kinds=frozenset({"torch"}),
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="4",
+        before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
         "embeddings", "plate", "learned", embed_plate,
@@ -448,7 +470,7 @@ _STAGES = (
             _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
             Input("masks", ("masks",), "plates", needed=_with_phenotypes),
         ),
-        settings=_study("phenotypes"), sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="2", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "predictions", "study", "phenotypes", predict_cells,
@@ -475,7 +497,10 @@ _STAGES = (
         "`feature_selection` (what was left out, and by which rule) and `correction_notes` (which plates lack what).",
         ("profiles", "site_profiles", "space_steps", "feature_selection", "correction_notes"),
         (
-            Input("well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells"), "plates"),
+            Input(
+                "well_profiles", ("well_profiles", "normalized_profiles", "implausible_cells", "rejected_sites"),
+                "plates",
+            ),
             Input(
                 "embeddings", ("embeddings", "tile_embeddings"), "plates", asked=True,
                 needed=_for_spaces("embeddings", "tile_embeddings"),
@@ -533,17 +558,31 @@ _STAGES = (
     Stage(
         "evaluation", "study", "evaluation", evaluate_study,
         "Every evaluator of the study on every space and step, and on shuffled treatments; beside each score its "
-        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, where compounds have doses "
-        "`potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
-        ("metrics", "treatments", "treatment_scores", "clusters", "potencies", "dose_responses", "planted_and_found"),
+        "chance.\n\nTables `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, where "
+        "compounds have doses `potencies` and `dose_responses`, and, where the truth is known, `planted_and_found`.",
+        (
+            "metrics", "treatments", "treatment_scores", "clusters", "cluster_descriptions", "potencies",
+            "dose_responses", "planted_and_found",
+        ),
         (
             _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="11",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="12",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
+    ),
+    Stage(
+        "montages", "study", "evaluation", montages,
+        "Some cells of each treatment beside the negative controls of their plate, in all stains at one contrast: near "
+        "the median of their well, and near its extreme.",
+        ("montages",),
+        (
+            _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
+            Input("single_cells", ("single_cells",), "plates"),
+        ),
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "report", "study", "evaluation", lambda work: _report(work),
@@ -552,9 +591,14 @@ _STAGES = (
         (
             Input(
                 "evaluation",
-                ("metrics", "treatments", "clusters", "potencies", "dose_responses", "planted_and_found"),
+                (
+                    "metrics", "treatments", "clusters", "cluster_descriptions", "potencies", "dose_responses",
+                    "planted_and_found",
+                ),
             ),
             Input("projections", ("projections",)),
+            Input("montages", ("montages",)),
+            Input("treatment_profiles", ("treatment_profiles",)),
             Input(
                 "models", ("labels", "models", "metrics", "feature_shifts", "predictions"), needed=_with_phenotypes
             ),
@@ -563,10 +607,13 @@ _STAGES = (
             Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
-            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS,
-            _PLATES_MASKS, _PLATES_PROFILES,
+            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_FUNCTIONS, _PLATES_PROFILES,
+            Input("raw_images", ("image_files", "site_failures"), "plates"),
+            Input("image_quality", ("image_quality", "site_failures"), "plates"),
+            Input("masks", ("masks", "objects", "site_failures"), "plates"),
+            Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="2",
+        code_version="3",
         settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),

@@ -16,7 +16,7 @@ COLUMNS = ("plate", "stage", "sites", "failed", "flags", "gate", "next")
 
 def status_table(workspace: Workspace, plates: Sequence[str]) -> pl.DataFrame:
     """One row per plate: its last finished stage, sites that are done and that failed, warnings of checks, closed gates
-    with their sentence, and the next step with its reason. Sources are not looked at."""
+    and a person's rejection with their sentence, and the next step with its reason. Sources are not looked at."""
     state = workspace.state(plates)
     rows = []
     for plate in plates:
@@ -24,7 +24,10 @@ def status_table(workspace: Workspace, plates: Sequence[str]) -> pl.DataFrame:
         done = [state.commits[name, partition] for name in PLATE_STAGES if (name, partition) in state.commits]
         failed = {key for commit in done for key in commit.sites.failed}
         closed = [f"{commit.stage}: {verdict.text}" for commit in done for verdict in state.closed(commit)]
+        judged = state.in_force(plate)
+        closed += [judged[""].text] if "" in judged and judged[""].said == "rejected" else []
         flags = [v.check for commit in done for v in commit.verdicts if not v.passed and not v.blocking]
+        flags += [f"{place} {each.said}" for place, each in judged.items() if place]
         try:
             tasks = workspace.plan([plate], look=False, state=state)
             step = f"{tasks[0].stage}: {'; '.join(tasks[0].reasons)}" if tasks else "up to date"

@@ -12,6 +12,7 @@ from pathlib import Path
 from morpho_assets.errors import InputError, LakeError, MorphoError
 from morpho_assets.gallery.source import PlateSource
 from morpho_assets.gallery.sources import find_source
+from morpho_assets.lake.judgements import rejection_of_plate
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Observation, Partition, State, now
 from morpho_assets.plan import Task, plan_target, reads_of, why
@@ -80,6 +81,8 @@ class Workspace:
                 )  # fmt: skip
             return plates
         for plate in study.plates:
+            if rejection := rejection_of_plate(state.in_force(plate)):
+                raise LakeError(f"study {study.name}: {rejection}. Or leave it out of the study's `plates`.")
             problem = self.unsettled(plate, state)
             if problem:
                 raise LakeError(
@@ -89,8 +92,8 @@ class Workspace:
         return list(study.plates)
 
     def unsettled(self, plate: str, state: State) -> str | None:
-        """Which stage of a plate is not there or was made with other settings or code than those in force, and which;
-        None where the whole chain of its commits was made with them."""
+        """Which stage of a plate is not there or was made with other settings, code or verdicts of people than those in
+        force, and which; None where the whole chain of its commits was made with them."""
         partition = Partition("plate", plate)
         try:
             target = self.target(partition, state)
@@ -107,7 +110,8 @@ class Workspace:
     def target(self, partition: Partition, state: State, plates: Sequence[str] | None = None) -> Target:
         """A partition with what is in force for it; `plates` are those of a study where they are known already."""
         if partition.kind == "plate":
-            return Target(partition, self.settings, source=self.source(partition.key, state))
+            judged = state.in_force(partition.key)
+            return Target(partition, self.settings, source=self.source(partition.key, state), judgements=judged)
         study = self.study(partition.key)
         chosen = self.study_plates(study, state) if plates is None else plates
         sources = {plate: self.source(plate, state) for plate in chosen}

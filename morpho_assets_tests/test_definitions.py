@@ -44,6 +44,13 @@ GRAPH = {
         },
     ),
     "catalog": ("catalog", {"treatment_profiles", "report"}),
+    "export_anndata": ("exports", {"single_cells", "well_profiles"}),
+    "export_ome_zarr": ("exports", {"raw_images", "masks"}),
+    "export_crops": ("exports", {"raw_images", "masks"}),
+    "export_cytotable": ("exports", {"single_cells"}),
+    "export_gallery": ("exports", {"single_cells", "well_profiles"}),
+    "export_labels": ("exports", {"masks"}),
+    "export_anndata_of_study": ("exports", {"evaluation"}),
 }
 
 

@@ -20,6 +20,7 @@ from morpho_assets.profiles.recipe import Recipe
 from morpho_assets.profiles.tuning import SweepConfig
 from morpho_assets.settings import Settings
 from morpho_assets.studies.model import Study
+from morpho_assets_tests import cookbook
 from morpho_assets_tests.project import ROOT
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -40,6 +41,15 @@ def blocks(language, *names):
 def test_every_statement_runs_on_the_demo(demo, statement):
     frame = query_catalog(demo[0].workspace.settings.catalog, statement.strip().rstrip(";"))
     assert frame.width > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked", cookbook.statements(cookbook.PAGE.read_text()), ids=lambda asked: asked.statement[:40]
+)
+def test_every_answer_of_the_cookbook_is_what_its_statement_gives(demo, asked):
+    frame = query_catalog(demo[0].workspace.settings.catalog, asked.statement.rstrip(";"))
+    assert list(asked.differences(frame)) == []
 
 
 @pytest.mark.slow

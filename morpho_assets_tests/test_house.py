@@ -34,9 +34,16 @@ FLOORS = (
     ("stages",),
     ("plan",),
     ("workspace",),
-    ("runs", "publication", "status", "lineage"),
+    ("runs", "publication", "status", "lineage", "judging", "exporting"),
     ("reference", "check", "init"),
-    ("input_commands", "design_command", "export_command", "lineage_command", "place_command"),
+    (
+        "input_commands",
+        "design_command",
+        "export_command",
+        "lineage_command",
+        "place_command",
+        "verdict_command",
+    ),
     ("assets", "definitions"),
     ("cli",),
 )

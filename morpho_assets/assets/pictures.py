@@ -94,14 +94,18 @@ def _images(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
 def _illumination(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
     import numpy as np
 
+    from morpho_assets.imaging.movies import WRITTEN
+
     functions = tables.read("illumination_functions", commit.partition.key)
     shown: Metadata = {"method": workspace.settings.illumination.method}
     if functions.height:
         from morpho_assets.report.figures import illumination_panel
 
         lake = workspace.lake
-        arrays = {row["channel"]: np.load(io.BytesIO(lake.read_bytes(row["path"]))) for row in functions.to_dicts()}
-        shown["functions"] = picture(illumination_panel(arrays), "illumination functions")
+        drawn = functions.filter(~pl.col("path").str.ends_with(WRITTEN))  # those of movies are made at reading
+        arrays = {row["channel"]: np.load(io.BytesIO(lake.read_bytes(row["path"]))) for row in drawn.to_dicts()}
+        if arrays:
+            shown["functions"] = picture(illumination_panel(arrays), "illumination functions")
         shown["range"] = small_table(functions.select("channel", "images", "minimum", "maximum"))
     return shown
 

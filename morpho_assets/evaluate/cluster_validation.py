@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,6 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from morpho_assets.errors import InputError
+from morpho_assets.evaluate.clustering import kmeans_clusters
 from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
 from morpho_assets.evaluate.metrics import Evaluation, metric_row, metrics_frame, nothing_to_ask
 from morpho_assets.evaluate.pairs import codes
@@ -127,22 +127,12 @@ def _clusters(
 ) -> pl.DataFrame:
     """The cluster of each treatment: k-means of the median profiles, scaled as the similarity does, with the k of the
     best silhouette; no row for fewer than 4 treatments."""
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.metrics import silhouette_score
-
     treatments = treatment_profiles(profiles, features, ConsensusConfig(by=(config.unit,)), [])
     if treatments.height < 4:
         return treatments.select(config.unit).clear().with_columns(pl.lit(0).alias(config.cluster))
     matrix = SIMILARITIES[config.similarity][0](profile_matrix(treatments, features, "cluster_validation"))
-    best, score = np.zeros(len(matrix), dtype=np.int64), -np.inf
-    for k in range(2, min(config.most_clusters, len(matrix) - 1) + 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
-            found = KMeans(k, n_init=5, random_state=seed).fit_predict(matrix)
-        if np.unique(found).size > 1 and (value := silhouette_score(matrix, found)) > score:
-            best, score = found, value
-    return treatments.select(config.unit).with_columns(pl.Series(config.cluster, best))
+    found = kmeans_clusters(matrix, None, config.most_clusters, seed)
+    return treatments.select(config.unit).with_columns(pl.Series(config.cluster, found))
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.batch import BatchConfig, batch_effects
-from morpho_assets.evaluate.classification import ClassificationConfig, classification
 from morpho_assets.evaluate.cluster_validation import ClusterValidationConfig, cluster_validation
+from morpho_assets.evaluate.clusters import ClustersConfig, clusters
 from morpho_assets.evaluate.consistency import ConsistencyConfig, consistency
 from morpho_assets.evaluate.energy_distance import EnergyDistanceConfig, energy_distance
 from morpho_assets.evaluate.enrichment import EnrichmentConfig, enrichment
@@ -85,8 +85,8 @@ EVALUATORS: dict[str, tuple[type[BaseModel], Evaluator]] = {
     "mp_value": (MpValueConfig, mp_value),
     "relationships": (RelationshipsConfig, relationships),
     "hierarchy": (HierarchyConfig, hierarchy),
+    "clusters": (ClustersConfig, clusters),
     "potency": (PotencyConfig, potency),
-    "classification": (ClassificationConfig, classification),
     "prediction": (PredictionConfig, prediction),
 }
 RANKING: dict[str, RankingEvaluator] = {

@@ -24,11 +24,13 @@ SCORES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 @dataclass(frozen=True)
 class Evaluation:
     """`metrics`: rows of METRICS_SCHEMA; `details`: frames by name, of which `treatments` are rows of the table of that
-    name; `scores`: rows of SCORES_SCHEMA, what single treatments (or labels) score."""
+    name; `scores`: rows of SCORES_SCHEMA, what single treatments (or labels) score; `note`: what has to stand beside
+    the numbers."""
 
     metrics: pl.DataFrame
     details: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     scores: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SCORES_SCHEMA))
+    note: str = ""
 
 
 def metric_row(
@@ -47,14 +49,15 @@ def metrics_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=METRICS_SCHEMA)
 
 
-def nothing_to_ask(evaluator: str, metrics: Sequence[str]) -> Evaluation:
+def nothing_to_ask(evaluator: str, metrics: Sequence[str], note: str = "") -> Evaluation:
     """Rows without a value, of n = 0: the profiles have the columns, but nothing in them that could be compared."""
-    return Evaluation(metrics_frame([metric_row(evaluator, "overall", name, np.nan, 0) for name in metrics]))
+    rows = metrics_frame([metric_row(evaluator, "overall", name, np.nan, 0) for name in metrics])
+    return Evaluation(rows, note=note)
 
 
 def averaged(draws: Sequence[Evaluation]) -> Evaluation:
     """One evaluation from those of several draws: means of every metric and score. The interval of a metric holds 95 %
-    of the draws; p-values and details are those of the first draw. A single one comes back as it is."""
+    of the draws; p-values, details and the note are those of the first draw. A single one comes back as it is."""
     first = draws[0]
     if len(draws) == 1:
         return first
@@ -70,7 +73,7 @@ def averaged(draws: Sequence[Evaluation]) -> Evaluation:
     )
     scores = pl.concat([draw.scores for draw in draws])
     scores = scores.group_by("treatment", "score", maintain_order=True).agg(pl.col("value", "chance").mean())
-    return Evaluation(means.select(list(METRICS_SCHEMA)), first.details, scores)
+    return Evaluation(means.select(list(METRICS_SCHEMA)), first.details, scores, first.note)
 
 
 def treatment_names(treatments: pl.DataFrame) -> pl.Series:

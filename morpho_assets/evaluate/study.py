@@ -35,7 +35,7 @@ from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
-from morpho_assets.learn.kinds import UNTRAINED
+from morpho_assets.learn.kinds import STARTED, UNTRAINED
 from morpho_assets.learn.seen import encoders_of, what_was_seen
 from morpho_assets.profiles.made import Chains
 from morpho_assets.profiles.recipe import apply_recipe, load_recipe
@@ -55,8 +55,8 @@ PLATES = "plates"  # the variant of what does not depend on a feature space
 
 
 def evaluate_study(work: Work) -> None:
-    """Write `metrics`, `treatments`, `treatment_scores`, `clusters`, `potencies`, `dose_responses` and
-    `planted_and_found`.
+    """Write `metrics`, `treatments`, `treatment_scores`, `clusters`, `cluster_descriptions`, `potencies`,
+    `dose_responses` and `planted_and_found`.
 
     A variant is a space, a space and the step it has come to, a space after the common post-processing (per-plate
     scale, 64 components, MAD of the controls), or one of these with its treatments shuffled: what an evaluator gives
@@ -74,9 +74,9 @@ def evaluate_study(work: Work) -> None:
     steps, evaluators, seed = space_steps(asked.spaces, asked.corrections), asked.evaluators, asked.seed
     of_plates = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in PLATE_EVALUATORS}
     of_truth = {name: settings for name, settings in evaluators.items() if settings["evaluator"] in TRUTH_EVALUATORS}
-    trees = [name for name, settings in evaluators.items() if settings["evaluator"] == "hierarchy"]
+    grouping = [name for name, settings in evaluators.items() if settings["evaluator"] in ("hierarchy", "clusters")]
     of_profiles = {name: settings for name, settings in evaluators.items() if name not in {*of_plates, *of_truth}}
-    metrics, treatments, scores, clusters = [], [], [], []
+    metrics, treatments, scores, clusters, described = [], [], [], [], []
     of_doses: dict[str, list[pl.DataFrame]] = {"potencies": [], "dose_responses": []}
     number = sum(map(len, steps.values())) + sum(space.of != "cell_count" for space in asked.spaces.values())
     total, done = (1 + asked.shuffles) * number * len(of_profiles) + len(of_plates) + len(of_truth), 0
@@ -100,12 +100,15 @@ def evaluate_study(work: Work) -> None:
             for evaluator, evaluations in found.items():
                 if not evaluations:
                     continue
-                mean, note = averaged([evaluation for evaluation, _ in evaluations]), evaluations[0][1]
+                mean = averaged([evaluation for evaluation, _ in evaluations])
+                note = "; ".join(filter(None, (evaluations[0][1], mean.note))) or None
                 place = {"study": pl.lit(study), "variant": pl.lit(variant), "evaluator": pl.lit(evaluator)}
                 metrics.append(mean.metrics.with_columns(**place, note=pl.lit(note, pl.String)))
                 scores.append(mean.scores.with_columns(**place))
                 treatments += _detail(mean, "treatments", "mAP", place)
-                clusters += _detail(mean, "clusters", "cluster", place) if evaluator in trees else []
+                clusters += _detail(mean, "clusters", "cluster", place) if evaluator in grouping else []
+                if "cluster_descriptions" in mean.details:
+                    described.append(mean.details["cluster_descriptions"].with_columns(**place))
                 for name, frames in of_doses.items():
                     frames += [mean.details[name].with_columns(**place)] if name in mean.details else []
     scored = pl.concat(scores) if scores else table("treatment_scores").empty()
@@ -133,6 +136,7 @@ def evaluate_study(work: Work) -> None:
         work.progress("evaluation", done, total)
     frame = pl.concat(metrics, how="diagonal") if metrics else table("metrics").empty()
     work.write("clusters", pl.concat(clusters) if clusters else table("clusters").empty())
+    work.write("cluster_descriptions", pl.concat(described) if described else table("cluster_descriptions").empty())
     of_treatments = pl.concat(treatments) if treatments else table("treatments").empty()
     work.write("treatments", _marked(of_treatments, saw))
     work.write("treatment_scores", _marked(scored.join(of_treatments, on=RETRIEVAL, how="anti"), saw))
@@ -158,13 +162,14 @@ def _marked(rows: pl.DataFrame, saw: Mapping[str, str | None]) -> pl.DataFrame:
 
 
 def _twins(chains: Iterable[Sequence[str]], common: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Pairs of a variant of an untrained twin and the same variant of its encoder's space: what learning added."""
+    """Pairs of a variant of a twin (untrained, or as it started) and the same variant of its encoder's space: what
+    learning added."""
     names = {chain[0]: [*chain, *common.get(chain[0], [])[1:]] for chain in chains}
     pairs = []
     for space, variants in names.items():
-        twin = f"{space}{UNTRAINED}"
-        if twin in names:
-            pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
+        for twin in (f"{space}{UNTRAINED}", f"{space}{STARTED}"):
+            if twin in names:
+                pairs += [[twin + variant.removeprefix(space), variant] for variant in variants]
     return pairs
 
 

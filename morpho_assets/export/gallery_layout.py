@@ -25,6 +25,7 @@ from morpho_assets.export.load_data import image_table
 from morpho_assets.export.plate import SITE, Plate
 from morpho_assets.export.written import Written
 from morpho_assets.gallery.treatments import annotate_wells
+from morpho_assets.imaging.movies import WRITTEN
 from morpho_assets.imaging.sites import illumination_paths
 
 COLUMNS_OF_SQLITE = 2_000
@@ -127,8 +128,8 @@ def _write_load_data(plate: Plate, out: Written, layout: Layout) -> None:
     folder = layout.workspace("load_data_csv")
     _put_text(out, f"{folder}/load_data.csv", image_table(plate, plate.sites).write_csv())
     functions = illumination_paths(plate.tables, plate.name) if _has_functions(plate) else {}
-    if not functions or any(dark for _, dark in functions.values()):
-        return  # a dark field is subtracted, which load_data cannot say
+    if not functions or any(dark or path.endswith(WRITTEN) for path, dark in functions.values()):
+        return  # a dark field is subtracted, and a movie has a function a frame: load_data cannot say either
     files = {}
     for channel, (path, _) in functions.items():
         name = f"{layout.illumination}/{layout.plate}_Illum{_NAMED.sub('_', channel)}.npy"

@@ -108,7 +108,10 @@ def _write_site(plate: Plate, reader: SiteReader, site: Site, seen: Contrast, pa
     multiscales = _multiscales(site.key, "cyx", len(levels), plate.about.pixel_size, shifted=True)
     omero = {"name": site.key, "channels": [_channel(plate, name, seen, scale) for name in site.channels]}
     ome = {"version": VERSION, "multiscales": multiscales, "omero": omero}
-    attributes: dict[str, Any] = {"ome": ome, "morpho": {**site.place, **plate.about.plain()}}
+    attributes: dict[str, Any] = {
+        "ome": ome,
+        "morpho": {**site.place, "channels": list(site.channels), **plate.about.plain()},
+    }
     group.attrs.update(attributes)
     labels = plate.labels(site) if plate.segmentable else {}
     if labels:

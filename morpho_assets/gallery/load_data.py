@@ -25,6 +25,7 @@ from morpho_assets.gallery.places import (
     well_names,
 )
 from morpho_assets.gallery.text import ROW, listed, read_table, require_columns
+from morpho_assets.gallery.zarr_planes import named_planes
 
 SITES = {
     "Metadata_Plate": pl.String,
@@ -154,7 +155,7 @@ def _images(frame: pl.DataFrame, file: str, channel: str, stem: str) -> pl.DataF
     _require(frame.filter(uri.is_null()), file, used)
     illuminated = {f"URL_Illum{channel}", f"FileName_Illum{channel}"} & set(frame.columns)
     function = _location(frame, file, f"Illum{channel}") if illuminated else pl.lit(None, pl.String)
-    return frame.select(
+    images = frame.select(
         *KEYS,
         pl.lit(channel).alias("channel"),
         uri.alias("uri"),
@@ -162,6 +163,7 @@ def _images(frame: pl.DataFrame, file: str, channel: str, stem: str) -> pl.DataF
         plane_numbers(frame, file, f"Frame_{stem}").alias("frame"),
         function.alias("illumination_uri"),
     ).cast(SITES)  # type: ignore[arg-type]
+    return named_planes(images, file, frame[ROW].to_list())
 
 
 def _location(frame: pl.DataFrame, file: str, stem: str) -> pl.Expr:

@@ -17,7 +17,7 @@ from morpho_assets.gallery.account import Account, as_numbers
 from morpho_assets.gallery.analysis_csv import read_analysis
 from morpho_assets.gallery.cytotable import read_cytotable
 from morpho_assets.gallery.image_table import CellProfilerConfig
-from morpho_assets.gallery.published import read_wells
+from morpho_assets.gallery.published import plates_in, read_wells
 from morpho_assets.gallery.source import Manifest, SourceModel, check_wells, join_external, place_wells, read_layout
 from morpho_assets.gallery.sqlite import read_sqlite
 from morpho_assets.gallery.store import Store
@@ -32,7 +32,8 @@ class MeasuredSource(SourceModel):
 
     kind: Literal["measured"]
     files: str = Field(
-        description="where each plate's file or folder lies; {plate} stands for its barcode, {batch} for its batch"
+        description="where each plate's file or folder lies; {plate} stands for its barcode, {batch} for its batch; "
+        "without {plate} one table of profiles of many plates"
     )
     content: Literal["profiles", "analysis", "sqlite", "cytotable"] = Field(
         description="profiles: a row per well, in CSV, Parquet or AnnData (.h5ad); analysis: CellProfiler's CSVs, in "
@@ -53,12 +54,25 @@ class MeasuredSource(SourceModel):
         "CellProfiler's and Embedding_, else columns that are numbered from 0 or 1",
     )
 
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="columns of published profiles, and what they are called here: treatment: Metadata_treatment",
+    )
+
     @field_validator("files")
     @classmethod
-    def _names_the_plate(cls, value: str) -> str:
-        if "{plate}" not in value:
-            raise ValueError("needs {plate}, which stands for the barcode")
+    def _without_a_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _names_the_plate(self) -> MeasuredSource:
+        if self.content != "profiles" and not self._of_each_plate:
+            raise ValueError("files needs {plate}, which stands for the barcode")
+        return self
+
+    @property
+    def _of_each_plate(self) -> bool:
+        return "{plate}" in self.files
 
     @model_validator(mode="after")
     def _cells_have_platemaps(self) -> MeasuredSource:
@@ -110,7 +124,8 @@ class MeasuredSource(SourceModel):
         return tuple(f"{file}/**/*.{kind}" for kind in ("csv", "csv.gz", "txt", "txt.gz"))
 
     def reading(self) -> list[Any]:
-        return [self.content, self.cellprofiler.model_dump(mode="json"), self.features, self.normalized]
+        renamed = [self.rename] if self.rename else []
+        return [self.content, self.cellprofiler.model_dump(mode="json"), self.features, self.normalized, *renamed]
 
     def cells(self, plate: str, account: Account | None = None) -> Iterator[pl.DataFrame] | None:
         """The cells of a plate, a site (or some thousand cells) at a time; None for published profiles.
@@ -171,7 +186,8 @@ class MeasuredSource(SourceModel):
 
     def _published(self, plate: str, account: Account | None = None) -> pl.DataFrame:
         file, _ = self._file(plate)
-        frame = read_wells(file, self.store(), self._config(plate), self.features, account)
+        only = None if self._of_each_plate else plate
+        frame = read_wells(file, self.store(), self._config(plate), self.features, account, self.rename, only)
         mine = frame.filter(pl.col("Metadata_Plate") == plate)
         if not mine.height:
             others = frame["Metadata_Plate"].unique().drop_nulls().sort().to_list()[:3]
@@ -190,6 +206,9 @@ class MeasuredSource(SourceModel):
     def _found(self, plate: str = "*") -> dict[str, list[tuple[str, str]]]:
         """The files of one plate, or of every plate, with their batches."""
         store = self.store()
+        if not self._of_each_plate:
+            return {each: [(self.files, self.batch)] for each in plates_in(self.files, store, self.cellprofiler,
+                                                                          self.rename)}  # fmt: skip
         pattern = store.resolve(self.files)
         expression = re.escape(pattern).replace(re.escape("*"), "[^/]*")
         for word in ("plate", "batch"):

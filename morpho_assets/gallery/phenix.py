@@ -22,6 +22,7 @@ from morpho_assets.gallery.source import (
     check_braces,
     check_sites,
     check_wells,
+    found_plates,
     place_wells,
     read_file,
 )
@@ -91,14 +92,7 @@ class PhenixSource(MappedSource):
 
     def _found(self, plate: str) -> list[tuple[str, str, str]]:
         """Plate, index file and batch of one plate, or of all."""
-        store = self.store()
-        pattern = store.resolve(self.files)
-        expression = re.escape(pattern).replace(re.escape("*"), "[^/]*")
-        for word in ("plate", "batch"):
-            mark = re.escape(f"{{{word}}}")
-            expression = expression.replace(mark, f"(?P<{word}>[^/]+?)", 1).replace(mark, f"(?P={word})")
-        matches = (re.fullmatch(expression, path) for path in store.glob(pattern.format(plate=plate, batch="*")))
-        return [(m["plate"], m.string, m.groupdict().get("batch") or self.batch) for m in matches if m]
+        return found_plates(self.store(), self.files, plate, self.batch)
 
 
 def read_index(body: bytes, file: str) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +32,8 @@ def read_wells(
     config: CellProfilerConfig | None = None,
     features: Sequence[str] = (),
     account: Account | None = None,
+    rename: Mapping[str, str] | None = None,
+    plate: str | None = None,
 ) -> pl.DataFrame:
     """Well profiles, a row per well: Metadata_Plate and Metadata_Well (A1 is A01), other metadata, features as Float64
     (null where there is no finite number, also throughout).
@@ -40,11 +42,16 @@ def read_wells(
     columns that only differ in a number which counts on (efficientnet_0, efficientnet_1 …). What has no known start
     becomes an embedding: Embedding_efficientnet_0. Plate and well are named as in a table of images (`config`;
     Image_Metadata_Well is found too) and are text; other metadata of a CSV are numbers where all of a column are
-    written as numbers are (not 0042 or 1E5). The account says which columns of numbers were left out. Raises InputError
-    for a file without features, plate or well, for a well that is none and one that comes twice.
+    written as numbers are (not 0042 or 1E5). The account says which columns of numbers were left out; `rename` what
+    columns are called here; of a table of many plates `plate` is the one whose rows are read. Raises InputError for a
+    file without features, plate or well, for a well that is none and one that comes twice, and for a column to rename
+    that is not there.
     """
     file, config, account = str(file), config or CellProfilerConfig(), account or Account()
-    frame = _read(file, store)
+    frame = _renamed(_read(file, store), rename or {}, file)
+    if plate is not None:
+        column = find_column(frame.columns, config.plate)
+        frame = frame if column is None else frame.filter(pl.Series(_texts(frame[column])) == plate)
     places = _places(frame, config, file)
     names = feature_names(frame, features)
     if not names:
@@ -60,6 +67,24 @@ def read_wells(
     wells = pl.concat([places, pl.DataFrame(list(kept.values())), measured.rename(names)], how="horizontal")
     _refuse_twice(wells, file)
     return wells
+
+
+def plates_in(file: str, store: Store, config: CellProfilerConfig, rename: Mapping[str, str]) -> list[str]:
+    """The plates of a table of many, sorted. InputError for a table that does not name them."""
+    frame = _renamed(_read(file, store), rename, file)
+    column = find_column(frame.columns, config.plate)
+    if column is None:
+        todo = "Name the column in `cellprofiler.plate`, or give a file per plate with {plate} in `files`."
+        raise InputError(file, "header", f"no {config.plate}", "the plate of each well", todo)
+    return sorted({text for text in _texts(frame[column]) if text is not None})
+
+
+def _renamed(frame: pl.DataFrame, rename: Mapping[str, str], file: str) -> pl.DataFrame:
+    absent = [name for name in rename if name not in frame.columns]
+    if absent:
+        shown = ", ".join(frame.columns[:8])
+        raise InputError(file, "header", f"no {absent[0]}", "the columns of `rename`", f"There are {shown}.")
+    return frame.rename(dict(rename))
 
 
 def feature_names(frame: pl.DataFrame, starts: Sequence[str] = ()) -> dict[str, str]:

@@ -16,6 +16,7 @@ from morpho_assets.gallery.load_data import KEYS, SITES, address, plane_numbers,
 from morpho_assets.gallery.places import ColumnsConfig, chosen_rows, named_column
 from morpho_assets.gallery.text import ROW, listed, read_table, require_columns, require_values
 from morpho_assets.gallery.wells import well_position
+from morpho_assets.gallery.zarr_planes import named_planes
 
 COLUMNS = ("channel", "path", "plate")
 
@@ -71,7 +72,7 @@ def plate_sites(mine: pl.DataFrame, file: str, channels: Sequence[str] | None = 
     absolute = uri.str.contains(r"^/|^[A-Za-z][A-Za-z0-9+.-]*:")
     folder = file.rsplit("/", 1)[0] if "/" in file else "."
     mine = mine.sort(*KEYS, pl.col("channel").replace_strict(order, range(len(order)), return_dtype=pl.Int32))
-    return mine.select(
+    sites = mine.select(
         *KEYS,
         "channel",
         pl.when(absolute).then(uri).otherwise(pl.lit(f"{folder}/") + uri).alias("uri"),
@@ -79,6 +80,7 @@ def plate_sites(mine: pl.DataFrame, file: str, channels: Sequence[str] | None = 
         plane_numbers(mine, file, "frame").alias("frame"),
         pl.lit(None, pl.String).alias("illumination_uri"),
     ).cast(SITES)  # type: ignore[arg-type]
+    return named_planes(sites, file, mine[ROW].to_list())
 
 
 def plate_wells(mine: pl.DataFrame, file: str) -> pl.DataFrame:

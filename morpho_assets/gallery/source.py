@@ -192,6 +192,17 @@ def check_braces(path: str, known: Sequence[str]) -> str:
     return path
 
 
+def found_plates(store: Store, files: str, plate: str, batch: str) -> list[tuple[str, str, str]]:
+    """Plate, path and batch (`batch` where none is named) of what lies where `files` says; `*` is every plate."""
+    pattern = store.resolve(files)
+    expression = re.escape(pattern).replace(re.escape("*"), "[^/]*")
+    for word in ("plate", "batch"):
+        mark = re.escape(f"{{{word}}}")
+        expression = expression.replace(mark, f"(?P<{word}>[^/]+?)", 1).replace(mark, f"(?P={word})")
+    matches = (re.fullmatch(expression, path) for path in store.glob(pattern.format(plate=plate, batch="*")))
+    return [(match["plate"], match.string, match.groupdict().get("batch") or batch) for match in matches if match]
+
+
 def read_file(store: Store, path: str) -> bytes:
     """A file of a source's description. Raises InputError for one that cannot be had."""
     try:

@@ -1,5 +1,5 @@
 """The kinds of source: the Cell Painting Gallery (in its bucket or a mirror of it), a samplesheet of one's own images,
-an Opera Phenix's index, and plates that were measured elsewhere.
+an Opera Phenix's index, OME-Zarr plates, and plates that were measured elsewhere.
 
 A source is a config model with the methods of `source.PlateSource`; a new kind is one class and one entry in `Source`.
 """
@@ -15,6 +15,7 @@ from pydantic import Field
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.load_data import read_load_data
 from morpho_assets.gallery.measured import MeasuredSource
+from morpho_assets.gallery.ome_zarr import OmeZarrSource
 from morpho_assets.gallery.phenix import PhenixSource
 from morpho_assets.gallery.samplesheet import plate_rows, plate_sites, plate_wells, read_samplesheet
 from morpho_assets.gallery.source import (
@@ -155,7 +156,9 @@ class SamplesheetSource(TabledSource, MappedSource):
         return read_samplesheet(read_file(self.store(), self.path), self.path, self.columns, self.rows)
 
 
-Source = Annotated[GallerySource | SamplesheetSource | PhenixSource | MeasuredSource, Field(discriminator="kind")]
+Source = Annotated[
+    GallerySource | SamplesheetSource | PhenixSource | OmeZarrSource | MeasuredSource, Field(discriminator="kind")
+]
 
 
 def find_source(sources: Iterable[PlateSource], plate: str) -> PlateSource:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.zarr_planes import PlaneName, PlaneStamps, read_plane
 from morpho_assets.retry import faults, may_pass, retried
 
 Had = TypeVar("Had")
@@ -83,7 +84,11 @@ class Store:
         """A whole file. Network faults are tried again with growing pauses; a body of the wrong size or checksum too.
 
         Raises ImageError that says what failed, and how often it was tried; only that there is no such file is lasting.
+        A plane of a Zarr array is a file as well (`zarr_planes`).
         """
+        if plane := PlaneName.of(path):
+            body, stamp = read_plane(plane, self.read)
+            return Content(body, hashlib.sha256(body).hexdigest(), stamp)
         path = self.resolve(path)
         files = self._files(path)
 
@@ -99,17 +104,24 @@ class Store:
 
     def start(self, path: str, size: int) -> bytes:
         """At most the first `size` bytes of a file. Raises ImageError as `read`."""
+        if PlaneName.of(path):
+            return self.read(path).body[:size]
         path = self.resolve(path)
         files = self._files(path)
         return self._had(path, lambda: bytes(files.cat_file(path, start=0, end=size)))
 
     def exists(self, path: str) -> bool:
         """Whether a file is there. A store that does not answer is no proof that it is not: then it counts as there."""
-        path = self.resolve(path)
+        plane = PlaneName.of(path)
+        path = self.resolve(plane.array if plane else path)
         try:
             return bool(self._files(path).exists(path))
         except faults(_remote(path)):
             return True
+
+    def planes(self) -> PlaneStamps:
+        """The stamps of planes of Zarr arrays, which are no files: listed once, as long as the answer is kept."""
+        return PlaneStamps(self.read, self.stamps, self.resolve)
 
     @contextmanager
     def local(self, path: str) -> Iterator[str]:
@@ -132,6 +144,8 @@ class Store:
     def matches(self, path: str, body: bytes) -> str | None:
         """The stamp of a file whose bytes we hold already, by the size and checksum its store gives; None where they
         are others, or the store gives no checksum."""
+        if PlaneName.of(path):
+            return None
         path = self.resolve(path)
         try:
             info = retried(lambda: self._info(path), _remote(path), self.retries + 1)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import ndimage
 
 from morpho_assets.errors import InputError
@@ -56,12 +56,24 @@ class IlluminationConfig(BaseModel):
     max_images: int = Field(
         default=384, ge=3, description="basic: images kept at working size, spread evenly over the plate"
     )
+    frames: int | None = Field(
+        default=None,
+        ge=1,
+        description="movies (files whose planes are frames of one channel): each image is corrected by the function of "
+        "so many frames before it, itself, and as many after; by default all images of the plate make one",
+    )
     renew: float = Field(
         default=0.05,
         ge=0,
         le=1,
         description="share of a plate's sites that must be new or changed before its functions are made anew",
     )
+
+    @model_validator(mode="after")
+    def _frames_are_estimated(self) -> IlluminationConfig:
+        if self.frames is not None and self.method not in ("regular", "basic"):
+            raise ValueError(f"frames needs a method that estimates: regular or basic, not {self.method}")
+        return self
 
 
 @dataclass(frozen=True)

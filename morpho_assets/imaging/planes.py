@@ -78,6 +78,20 @@ def decode(path: str, content: bytes, plane: Plane = ONLY) -> NDArray[Any]:
     return pixels
 
 
+def plane_count(path: str, content: bytes, series: int | None = None) -> int:
+    """How many planes a series of a file holds: 1 of what is no TIFF. ImageError for a file that cannot be opened or
+    has no such series."""
+    if content[:4] not in _TIFF:
+        return 1
+    _check_chain(path, content)
+    try:
+        with _tifffile().TiffFile(io.BytesIO(content)) as file:
+            one = file.series[series or 0]
+            return int(one.size // (one.keyframe.imagelength * one.keyframe.imagewidth))
+    except Exception as error:
+        raise ImageError(path, f"is truncated or damaged ({type(error).__name__}: {error}); fetch it again") from error
+
+
 def pixel_size(content: bytes) -> float | None:
     """Width of a pixel, µm, as the file says it: OME's PhysicalSizeX, ImageJ's unit, or TIFF's pixels a centimetre.
 

@@ -16,6 +16,7 @@ from morpho_assets.gallery.text import decoding
 from morpho_assets.imaging.fields import flag_fields, flag_same_picture, measure_field
 from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, estimate_illumination
 from morpho_assets.imaging.images import write_labels
+from morpho_assets.imaging.movies import WRITTEN, recipe_of
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
 from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
 from morpho_assets.imaging.sites import (
@@ -37,10 +38,15 @@ def illuminate_plate(work: Work) -> None:
     Method `none` writes no function, `gallery` takes the gallery's own (InputError where the plate has none); the
     others estimate one from the plate's images, a few in memory at a time. An image that cannot be read, or has another
     size than most, is left out. A channel without any signal gets a function of ones, from 0 images. Functions of the
-    last commit stay as they are while few of the plate's images are new (`illumination.renew`).
+    last commit stay as they are while few of the plate's images are new (`illumination.renew`). Of movies (`frames`)
+    the recipe is written, by which each frame's function is estimated when it is read; InputError for images that are
+    no planes of a file.
     """
     config: IlluminationConfig = work.settings
     sites = complete_sites(work.inputs, work.key)
+    if config.frames is not None:
+        _write_recipes(work, sites, config)
+        return
     if config.method in ("regular", "basic") and _functions_stay(work, sites, config.renew):
         return
     channels = list(sites[0].channels) if sites and config.method != "none" else []
@@ -59,6 +65,18 @@ def illuminate_plate(work: Work) -> None:
     frame = pl.DataFrame(sorted(rows, key=lambda row: order[row["channel"]]), schema=None if rows else _FUNCTIONS)
     work.write("illumination_functions", frame.with_columns(Metadata_Plate=pl.lit(work.key)))
     work.basis = {"method": work.method, "images": _checksums(sites)}
+
+
+def _write_recipes(work: Work, sites: Sequence[Site], config: IlluminationConfig) -> None:
+    for site in sites:
+        if any(plane.frame is None for plane in site.planes):
+            raise InputError("illumination", "frames", f"images of {site.key} that are no planes of a file",
+                             "movies, whose samplesheet names each image's `frame`", "Leave `frames` out.")  # fmt: skip
+    path = work.write_file("illumination", f"frames{WRITTEN}", recipe_of(config)) if sites else ""
+    rows = [{"channel": channel, "path": path, "method": f"{config.method}, {config.frames} frames before and after"}
+            for channel in (sites[0].channels if sites else ())]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=_FUNCTIONS)
+    work.write("illumination_functions", frame.with_columns(Metadata_Plate=pl.lit(work.key)))
 
 
 def grade_plate(work: Work) -> None:

@@ -16,8 +16,9 @@ import polars as pl
 
 from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.gallery.store import Store
-from morpho_assets.imaging.illumination import Illumination, apply_illumination
+from morpho_assets.imaging.illumination import Illumination, IlluminationConfig, apply_illumination
 from morpho_assets.imaging.images import read_image
+from morpho_assets.imaging.movies import WRITTEN, function_of_frame, read_recipe
 from morpho_assets.imaging.planes import ONLY, Plane
 from morpho_assets.lake.lake import Lake, Snapshot
 
@@ -75,8 +76,8 @@ class Site:
 class SiteReader:
     """Reads sites; picklable, so that each worker reads its own.
 
-    `illumination` maps a channel to the lake's paths of its function and of its dark field, or None; without it images
-    come as they were acquired.
+    `illumination` maps a channel to the lake's paths of its function (of movies the recipe of one) and of its dark
+    field, or None; without it images come as they were acquired.
     `shape` is what every image must have (`commonest_shape` of a plate); without it a site's first channel says.
     A fetched image that is gone (policy stream) is read from its source again.
     """
@@ -98,11 +99,15 @@ class SiteReader:
     def read_channel(self, site: Site, index: int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """(H, W) float32 in [0, 1] of one channel, divided by its illumination function where there is one."""
         plane = site.planes[index] if site.planes else ONLY
-        image = read_image(self.content(site, index), plane, shape=self.shape or shape, name=site.paths[index])
+        content = self.content(site, index)
+        image = read_image(content, plane, shape=self.shape or shape, name=site.paths[index])
         paths = self.illumination.get(site.channels[index])
         if paths is None:
             return image
-        function = _function(self.lake, *paths)
+        if paths[0].endswith(WRITTEN):
+            function = function_of_frame(content, plane, _recipe(self.lake, paths[0]), site.paths[index])
+        else:
+            function = _function(self.lake, *paths)
         if function.flat.shape != image.shape:
             shape = function.flat.shape
             reason = f"is {image.shape}, but the illumination function of {site.channels[index]} is {shape}"
@@ -181,6 +186,11 @@ def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
 def _function(lake: Lake, path: str, dark: str | None) -> Illumination:
     """An illumination function, read once in a process: its digest is in its path, so it never changes."""
     return Illumination(_array(lake, path), None if dark is None else _array(lake, dark))
+
+
+@lru_cache(maxsize=16)
+def _recipe(lake: Lake, path: str) -> IlluminationConfig:
+    return read_recipe(lake.read_bytes(path))
 
 
 def _array(lake: Lake, path: str) -> np.ndarray:

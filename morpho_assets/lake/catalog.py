@@ -23,7 +23,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Commit, Output, Partition, State
 from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
 
-FORM = "4"
+FORM = "5"
 """Raised when the database is laid out in another way: an older one is then made anew."""
 BLOATED = 1.4
 """Times its size when it was dense from which on the database is written anew, without what is dead and free in it."""
@@ -68,6 +68,21 @@ CHECKS = Table(
         Column("text", pl.String, "what was found"),
         Column("facts", pl.String, "the figures behind it, as JSON"),
         Column("at", pl.String, "when it was committed, UTC"),
+    ),
+)  # fmt: skip
+VERDICTS = Table(
+    "verdicts", "plate",
+    "What people said of plates, wells and sites, and took back again: profiles are made without what is rejected.",
+    ("Metadata_Plate", "at"),
+    (
+        PLATE,
+        Column("Metadata_Well", pl.String, "the well, null for the whole plate"),
+        Column("Metadata_Site", pl.Int32, "the site, null for the whole well"),
+        Column("verdict", pl.String, "approved, rejected, or withdrawn"),
+        Column("in_force", pl.Boolean, "whether it stands: the last of its place, and not withdrawn"),
+        Column("who", pl.String, "the person"),
+        Column("reason", pl.String, "why, in the person's words"),
+        Column("at", pl.String, "when it was said, UTC"),
     ),
 )  # fmt: skip
 
@@ -211,7 +226,8 @@ def _draft(
         changed = {name: draft.bring_up_to_date(TABLES[name], found) for name, found in outputs.items()}
         draft.replace(PARTITIONS.name, _partitions(commits))
         draft.replace(CHECKS.name, _checks([each.commit for each in commits if each.left_out is None], state))
-        draft.comment((*TABLES.values(), PARTITIONS, CHECKS))
+        draft.replace(VERDICTS.name, _verdicts(state))
+        draft.comment((*TABLES.values(), PARTITIONS, CHECKS, VERDICTS))
         copied = sum(file.bytes for name, found in outputs.items() if TABLES[name].native
                      for each in found.values() for output in each for file in output.files) or 1  # fmt: skip
         made, expansion = aside, draft.bytes(aside) / copied
@@ -281,6 +297,24 @@ def _checks(commits: Iterable[Commit], state: State) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CHECKS.schema)
 
 
+def _verdicts(state: State) -> pl.DataFrame:
+    rows = [
+        {
+            "Metadata_Plate": plate,
+            "Metadata_Well": each.well,
+            "Metadata_Site": each.site,
+            "verdict": each.said,
+            "in_force": state.in_force(plate).get(each.place) == each,
+            "who": each.who,
+            "reason": each.reason,
+            "at": each.at,
+        }
+        for plate, said in sorted(state.judgements.items())
+        for each in said
+    ]
+    return pl.DataFrame(rows, schema=VERDICTS.schema)
+
+
 def _form() -> str:
     """Names the layout: that of the database itself, and the names and types of its tables' columns."""
     tables = [(table.name, table.partition, table.native, [(each.name, str(each.dtype)) for each in table.columns],
@@ -296,7 +330,9 @@ def _wanted(lake: Lake, target: str, commits: Sequence[Published], state: State)
         for each in commits
     )  # fmt: skip
     form = _form()
-    return _Place(form, lake.root, target, digest([form, lake.root, target, made, sorted(map(list, state.waivers))]))
+    said = [each.model_dump() for _, judged in sorted(state.judgements.items()) for each in judged]
+    beside = [sorted(map(list, state.waivers)), said]
+    return _Place(form, lake.root, target, digest([form, lake.root, target, made, beside]))
 
 
 def _place(path: str) -> _Place | None:

@@ -23,10 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from morpho_assets.errors import LakeError
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import Entry, Files, quoted, unquoted
+from morpho_assets.lake.judgements import InForce, Judgement, in_force
 from morpho_assets.retry import faults, forgiven
 
 FORMAT: Literal[2] = 2
 _READERS = 16  # small files are read from an object store so many at a time
+_KINDS = ("commits", "attempts", "waivers", "judgements")
 
 
 class Partition(NamedTuple):
@@ -174,7 +176,7 @@ Latest = Callable[[str, Partition], Commit | None]
 
 @dataclass(frozen=True)
 class Ledger:
-    """The commits under a lake's root, and what stands beside them: attempts, waivers, observations."""
+    """The commits under a lake's root, and what stands beside them: attempts, waivers, judgements, observations."""
 
     files: Files
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -238,6 +240,12 @@ class Ledger:
         name = f"{stem_of(commit.stage, commit.partition)}.{commit.number:08d}.{quoted(check)}.json"
         self.files.write(f"ledger/waivers/{commit.partition.folder}/{name}", waiver.model_dump_json().encode())
 
+    def judge(self, judgement: Judgement) -> None:
+        """Record what a person says of a plate, a well or a site."""
+        name = f"{judgement.at}.{uuid.uuid4().hex[:12]}".replace(":", "")
+        folder = Partition("plate", judgement.plate).folder
+        self.files.write(f"ledger/judgements/{folder}/{name}.json", judgement.model_dump_json().encode())
+
     def observe(self, partition: Partition, seen: Mapping[str, Mapping[str, str]]) -> None:
         """Record what the sources of some of a partition's stages look like now; those of the others stay."""
         path = f"ledger/observations/{partition.folder}.json"
@@ -260,11 +268,11 @@ class Ledger:
         return dict(json.loads(self.files.read(commit.files))) if commit.files else {"sites": {}, "files": {}}
 
     def state(self, partitions: Iterable[Partition] | None = None) -> State:
-        """The last commits, attempts, waivers and observations: of some partitions, or of all."""
+        """The last commits, attempts, waivers, judgements and observations: of some partitions, or of all."""
         from morpho_assets.lake.index import read_bodies
 
         listed: dict[str, Entry] = {}
-        for kind in ("commits", "attempts", "waivers", "observations"):
+        for kind in (*_KINDS, "observations"):
             if partitions is None:
                 listed |= self.files.find(f"ledger/{kind}")
         if partitions is not None:
@@ -281,7 +289,7 @@ class Ledger:
     def _listed_of(self, folders: Sequence[str]) -> dict[str, Entry]:
         def of(folder: str) -> dict[str, Entry]:
             listed: dict[str, Entry] = {}
-            for kind in ("commits", "attempts", "waivers"):
+            for kind in _KINDS:
                 listed |= self.files.find(f"ledger/{kind}/{folder}")
             path = f"ledger/observations/{folder}.json"
             entry = self.files.entry(path)
@@ -300,6 +308,7 @@ class State:
     waivers: frozenset[tuple[str, Partition, int, str]]
     observations: Mapping[Partition, Observation]
     broken: tuple[str, ...] = ()
+    judgements: Mapping[str, tuple[Judgement, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bodies: Mapping[str, bytes], latest: Latest) -> State:
@@ -312,6 +321,7 @@ class State:
     def _of(cls, bodies: Mapping[str, bytes], latest: Latest) -> State:
         commits: dict[tuple[str, Partition], Commit] = {}
         attempts: dict[tuple[str, Partition], list[Attempt]] = {}
+        judgements: dict[str, list[Judgement]] = {}
         waivers, observations, broken = set(), {}, []
         for path, body in bodies.items():
             kind = path.split("/")[1]
@@ -325,6 +335,9 @@ class State:
                 elif kind == "waivers":
                     waiver = Waiver.model_validate_json(body)
                     waivers.add((waiver.stage, waiver.partition, waiver.number, waiver.check))
+                elif kind == "judgements":
+                    judgement = Judgement.model_validate_json(body)
+                    judgements.setdefault(judgement.plate, []).append(judgement)
                 else:
                     observation = Observation.model_validate_json(body)
                     observations[observation.partition] = observation
@@ -333,7 +346,12 @@ class State:
                 if kind == "commits" and (before := latest(*_owner(path))):
                     commits[before.stage, before.partition] = before
         tried = {key: tuple(sorted(found, key=lambda each: each.at)) for key, found in attempts.items()}
-        return cls(commits, tried, frozenset(waivers), observations, tuple(broken))
+        judged = {plate: tuple(sorted(found, key=lambda each: each.at)) for plate, found in judgements.items()}
+        return cls(commits, tried, frozenset(waivers), observations, tuple(broken), judged)
+
+    def in_force(self, plate: str) -> InForce:
+        """What people say of a plate and its wells and sites, by place."""
+        return in_force(self.judgements.get(plate, ()))
 
     def closed(self, commit: Commit) -> tuple[Verdict, ...]:
         """The gates of a commit that do not hold and that nobody waived."""

@@ -182,10 +182,12 @@ def has_prefix(column: str, prefixes: Iterable[str]) -> bool:
     return column.startswith(prefixes) or (FURTHER.prefix in prefixes and _OTHER_OBJECT.match(column) is not None)
 
 
+PHENOTYPES = Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well")
 FEATURES = (
     *COMPARTMENTS,
     Family("Embedding_", pl.Float32, "one dimension of a learned embedding"),
     Family("PC_", pl.Float32, "one principal component, after a correction that rotates"),
+    PHENOTYPES,
 )
 SPACE_FEATURES = (
     *FEATURES,
@@ -195,7 +197,6 @@ SPACE_FEATURES = (
     Family("Pixel_", pl.Float32, "pixel of a resized image: channel, row, column"),
     Family("Noise_", pl.Float32, "drawn at random: what joining something that knows nothing does"),
     Family("Joined_", pl.Float32, "feature of a joined space: the space, then the feature"),
-    Family("Phenotype_", pl.Float32, "probability of a phenotype over the cells of the well"),
 )
 """What a feature space may hold."""
 WELL_COUNTS = (
@@ -383,6 +384,13 @@ _TABLES = (
         ),
     ),
     Table(
+        "rejected_sites",
+        "plate",
+        "One row per site that the plate's profiles were made without, because a person rejected it or its well.",
+        ("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+        (PLATE, WELL, SITE, Column("rejected_by", pl.String, "name and reason")),
+    ),
+    Table(
         "well_profiles",
         "plate",
         "One row per well of the platemap that was imaged: its cells' measurements, aggregated; empty wells are null.",
@@ -409,7 +417,7 @@ _TABLES = (
             Column("encoder", pl.String, "name of the encoder"),
             Column("fold", pl.Int32, "number of the fold, from 0, of a cross-fitted encoder; else 0"),
             Column("plates", pl.List(pl.String), "plates that it embeds and has not seen; fold 0 also any of no fold"),
-            Column("kind", pl.String, "imagenet, patches, file or vae"),
+            Column("kind", pl.String, "imagenet, patches, file, vae, supervised, weakly_supervised or contrastive"),
             Column("untrained", pl.Boolean, "whether its weights are as drawn: what learning adds is the difference"),
             Column("path", pl.String, "its card (JSON), relative to the lake's root", is_file=True),
             Column("weights", pl.String, "its weights (safetensors), likewise", is_file=True),
@@ -429,8 +437,19 @@ _TABLES = (
             Column("wells", pl.List(pl.String), "their wells: plate and well, with a blank between"),
             Column("labels", pl.List(pl.String), "treatments that it was told"),
             Column("licence", pl.String, "terms of the weights"),
+            Column("verdict", pl.String, "learned, not trained, or what came of its training instead"),
+            Column("classes", pl.Int32, "treatments that a classifier learned to name; 0: it learned no names"),
+            Column("chance", pl.Float64, "share of windows named rightly by chance: 1 / classes"),
+            Column("majority", pl.Float64, "share named rightly by the commonest name alone, on what validates"),
+            Column("top_1", pl.Float64, "share of windows that validate which it names rightly"),
+            Column("top_5", pl.Float64, "share whose treatment is among its first five names"),
+            Column("balanced_accuracy", pl.Float64, "mean over treatments of the share named rightly"),
+            Column("train_top_1", pl.Float64, "share of windows that it learned from which it names rightly"),
+            Column("trivial_loss", pl.Float64, "loss on what validates of the best answer that looks at no image"),
             Column("best_epoch", pl.Int32, "epoch whose weights were kept; 0 where no epochs were trained"),
-            Column("split", pl.String, "what was held out to validate: group (well), cell or none"),
+            Column(
+                "split", pl.String, "what was held out to validate: group (wells, plates or treatments), cell or none"
+            ),
             Column("train_loss", pl.List(pl.Float64), "loss per epoch on training cells"),
             Column("validation_loss", pl.List(pl.Float64), "loss per epoch on held-out wells"),
         ),
@@ -580,7 +599,7 @@ _TABLES = (
             *WELL_ANNOTATION,
             Column("cells", pl.Int32, "cells behind it", "cells"),
         ),
-        (ANNOTATION, SPACE_FEATURES[-1]),
+        (ANNOTATION, PHENOTYPES),
     ),
     Table(
         "enrichments",
@@ -827,6 +846,29 @@ _TABLES = (
         ),
     ),
     Table(
+        "montages",
+        "study",
+        "One row per treatment, and per plate one of its negative controls: some of its cells in every stain.",
+        ("study", "treatment", "Metadata_Plate"),
+        (
+            STUDY,
+            Column("treatment", pl.String, "treatment, as in treatments"),
+            PLATE,
+            WELL,
+            SITE,
+            Column("objects", pl.List(pl.Int32), "the cells, from left to right"),
+            Column("near", pl.List(pl.String), "of each cell: near the median of its well, or near its extreme"),
+            Column("channels", pl.List(pl.String), "the stains, from top to bottom"),
+            Column("low", pl.List(pl.Float32), "intensity of each stain that is black, by the plate's controls"),
+            Column("high", pl.List(pl.Float32), "intensity of each stain that is white; likewise"),
+            Column("side", pl.Int32, "side of a cell's square", "px"),
+            Column("micrometres", pl.Float64, "width of a pixel; null: nobody said", "µm"),
+            Column("picture", pl.String, "WebP (base64): a row of cells for each stain, grey"),
+            Column("outlines", pl.String, "PNG (base64): a row of the cells' outlines"),
+        ),
+        native=False,
+    ),
+    Table(
         "treatments",
         "study",
         "One row per treatment, variant and retrieval evaluator: how well its replicates find each other.",
@@ -955,15 +997,45 @@ _TABLES = (
     Table(
         "clusters",
         "study",
-        "One row per treatment, variant and evaluator of hierarchical clustering: its cluster and place in the tree.",
+        "One row per treatment, variant and evaluator that groups: its cluster, and its place among its like.",
         ("study", "variant", "evaluator", "treatment"),
         (
             STUDY,
             Column("variant", pl.String, "feature space and step of correction, or a baseline"),
             Column("evaluator", pl.String, "name of the evaluator in the study"),
             Column("treatment", pl.String, "treatment"),
-            Column("cluster", pl.Int32, "its cluster, numbered along the leaves"),
-            Column("place", pl.Int32, "its place among the leaves of the tree, from 1; neighbours are alike"),
+            Column("cluster", pl.Int32, "its cluster, numbered along the leaves of a tree, else by size"),
+            Column(
+                "place",
+                pl.Int32,
+                "its place, from 1: among the leaves of a tree, else clusters together, the most typical of each first",
+            ),
+        ),
+    ),
+    Table(
+        "cluster_descriptions",
+        "study",
+        "What clusters of treatments have more of than others: values of the metadata, and telling features.",
+        ("study", "variant", "evaluator", "cluster", "kind", "name", "value"),
+        (
+            STUDY,
+            Column("variant", pl.String, "feature space and step of correction, or a baseline"),
+            Column("evaluator", pl.String, "name of the evaluator in the study"),
+            Column("cluster", pl.Int32, "number of the cluster, 1 the largest"),
+            Column("treatments", pl.Int32, "treatments in the cluster"),
+            Column("kind", pl.String, "value (of a column of the metadata) or feature"),
+            Column("name", pl.String, "the column or the feature"),
+            Column("value", pl.String, "the value; empty of a feature"),
+            Column("inside", pl.Int32, "treatments of the cluster that have the value; of a feature all"),
+            Column("outside", pl.Int32, "treatments of other clusters that have it; of a feature all"),
+            Column(
+                "effect",
+                pl.Float64,
+                "of a value the odds ratio; of a feature the chance that a member is above a "
+                "treatment of another cluster",
+            ),
+            Column("p_value", pl.Float64, "Fisher's exact, or Mann-Whitney; null of features that made the clusters"),
+            Column("q_value", pl.Float64, "Benjamini-Hochberg over all values, or features, and clusters"),
         ),
     ),
     Table(

@@ -121,6 +121,15 @@ class Work:
         for row in rows:
             self.failed.setdefault(f"{row['Metadata_Well']}-{row['Metadata_Site']}", str(row["error"]))
 
+    def keep(self, name: str, content: bytes) -> None:
+        """Put aside how far the work is; forgotten with the commit."""
+        self.lake.files.write(f"{_folder(self)}/{name}", content)
+
+    def kept(self, name: str) -> bytes | None:
+        """What was put aside under this name by a run that did not come to its commit."""
+        path = f"{_folder(self)}/{name}"
+        return self.lake.read_bytes(path) if path in self.lake.files.find(_folder(self)) else None
+
     def take_over(self, commit: Commit) -> None:
         """Take the outputs of an earlier commit as this work's own."""
         self.outputs = dict(commit.outputs)

@@ -16,7 +16,7 @@ from morpho_assets import __version__
 from morpho_assets.learn.config import Unit
 from morpho_assets.learn.kinds import EncoderConfig
 
-FORMAT: Literal["morpho-assets encoder 3"] = "morpho-assets encoder 3"
+FORMAT: Literal["morpho-assets encoder 4"] = "morpho-assets encoder 4"
 
 
 class _Model(BaseModel):
@@ -62,6 +62,8 @@ class Losses(_Model):
     train: tuple[float, ...]
     validation: tuple[float, ...]
     best_epoch: int
+    trivial: float | None = None
+    """Validation loss of the best answer that looks at no image."""
 
 
 class Alignment(_Model):
@@ -78,7 +80,7 @@ class Alignment(_Model):
 class Card(_Model):
     """All that is known of an encoder beside its weights."""
 
-    format: Literal["morpho-assets encoder 3"] = FORMAT
+    format: Literal["morpho-assets encoder 4"] = FORMAT
     kind: str
     architecture: str
     numbers: int = Field(description="length of an embedding")
@@ -86,6 +88,13 @@ class Card(_Model):
     config: EncoderConfig
     seen: Seen
     losses: Losses
+    classes: tuple[str, ...] = ()
+    """Treatments that a classifier tells apart, in the order of its head's rows."""
+    scores: dict[str, float] = {}
+    """How well it names them on the windows that validate, fractions: top_1, top_5, balanced_accuracy, and beside them
+    chance, majority, and train_top_1 of the windows that it learned from."""
+    verdict: str
+    """`learned`, or what went wrong (`verdict_on`)."""
     alignment: Alignment | None = None
     drawn_seed: int | None
     """Of an untrained one: the seed, of three, whose embeddings tell wells apart best."""

@@ -23,6 +23,9 @@ class TrainsOn(_Model):
     wells: Literal["all", "controls"] | tuple[str, ...] = Field(
         "all", description="all wells of these plates, their negative controls, or wells by name"
     )
+    without: tuple[str, ...] = Field(
+        (), description="treatments (Metadata_Perturbation) whose wells it must not see: what it makes of unknown ones"
+    )
 
 
 class CellEncoderConfig(_Model):
@@ -103,3 +106,38 @@ class CellEncoderConfig(_Model):
     def uses_labels(self) -> bool:
         """Whether it is told the treatments of the cells that it learns from."""
         return False
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether it trains further what somebody else trained: those weights are its second twin then."""
+        return False
+
+    @property
+    def validates_on(self) -> Literal["wells", "plates", "cells", "treatments"]:
+        """What is held out whole to stop and to choose."""
+        return "wells"
+
+
+class AugmentConfig(_Model):
+    """How windows are changed while a network learns, each by itself and anew every time."""
+
+    turns: bool = Field(True, description="quarter turns and mirrorings: cells have no up")
+    gamma: float = Field(0.0, ge=0, description="a channel x becomes x^gamma, from 1 / (1 + this) to 1 + this")
+    shift: float = Field(0.0, ge=0, description="and is raised or lowered by up to this, where controls span 0 to 1")
+
+
+class TrainedConfig(CellEncoderConfig):
+    """Settings of every encoder that is trained by gradients."""
+
+    epochs: int = Field(30, ge=0, description="passes over the training windows at most; 0: the weights as they start")
+    min_epochs: int = Field(5, ge=1, description="passes before early stopping may stop")
+    patience: int = Field(5, ge=1, description="passes without a better validation loss before it stops")
+    batch: int = Field(32, ge=2, description="windows per training step")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd is with momentum 0.9 (Nesterov)")
+    learning_rate: float = Field(1e-3, gt=0, description="step size")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="the step size over the epochs")
+    warmup: float = Field(0.0, ge=0, description="epochs over which the step size rises from near 0")
+    weight_decay: float = Field(0.0, ge=0, description="decay of weights, not of biases and normalisations")
+    clip: float = Field(10.0, gt=0, description="largest length of a step's gradient")
+    augment: AugmentConfig = Field(AugmentConfig(), description="changes of windows while it learns")
+    max_cells: int = Field(20_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")

@@ -17,9 +17,11 @@ from morpho_assets.errors import InputError
 from morpho_assets.learn.cards import FORMAT, Card, Inputs, Losses, Seen, digest_of, versions
 from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.crops import Scaling, fit_scaling, scale_crops, scale_each
+from morpho_assets.learn.kept import Keep, OfLesson
 from morpho_assets.learn.kinds import EncoderConfig, kind_of
 from morpho_assets.learn.lesson import Forward, Lesson, Progress, Weights
 from morpho_assets.learn.splits import Split, sample_by_group, split_by_group
+from morpho_assets.learn.verdict import verdict_on
 
 SEEDS_OF_UNTRAINED = 3
 """An untrained network is the best of so many: one unlucky draw would flatter what learning adds."""
@@ -75,13 +77,17 @@ def fit_encoder(
     progress: Progress | None = None,
     pixel_size: float | None = None,
     draw: int | None = None,
+    controls: ArrayLike | None = None,
+    keep: Keep | None = None,
 ) -> Trained:
     """Fit the encoder that `config` describes on cells of raw intensities.
 
     `groups` (n,) names the well of each cell ("plate well"): whole wells validate, unless `split` says which rows do.
-    `labels` (n,) names treatments; an encoder that is told none does not get them. `scalings` holds each plate's
-    scaling for `scaling: controls`. Only training rows fit scaling and components. An untrained encoder is the best of
-    three seeds, by how well halves of the training wells recognise each other, unless `draw` is its seed. `progress` is
+    `labels` (n,) names treatments; an encoder that is told none does not get them. `controls` (n,) says which lie in
+    negative controls. `scalings` holds each plate's scaling for `scaling: controls`. `keep` is where a training is kept
+    on its way, so that a killed one goes on. Only training rows fit scaling and components. An untrained encoder is the
+    best of three seeds, by how well halves of the training wells recognise each other, unless `draw` is its seed.
+    `progress` is
     called after every epoch; `pixel_size`, µm of a pixel of the windows, stands in the card.
     Raises InputError for fewer than two cells, windows that do not fit, labels that are needed and absent, an absent
     GPU.
@@ -94,13 +100,19 @@ def fit_encoder(
         do = "Check the masks of the wells that it trains on."
         raise InputError("encoder", "cells", str(len(cells)), "at least 2 cells", do)
     names, told = _texts(groups), _texts(labels) if config.uses_labels else None
+    control = np.zeros(len(cells), np.bool_) if controls is None else np.asarray(controls, np.bool_)
     if len(cells) > config.max_cells and split is None:
         rows = sample_by_group(np.zeros(len(cells)) if names is None else names, config.max_cells, config.seed)
-        cells, names, told = cells[rows], _of(names, rows), _of(told, rows)
-    split = split or split_by_group(len(cells), names, config.validation, config.seed)
+        cells, names, told, control = cells[rows], _of(names, rows), _of(told, rows), control[rows]
+    split = split or _split(config, cells, names, told)
     own_scaling = fit_scaling(cells.crops[split.train], config.percentiles) if config.scaling == "training" else None
     crops = _scaled_by_plate(cells, config, own_scaling, scalings)
-    lesson = Lesson(crops, cells.own, _conditions(config, cells, told), split)
+    nameless = np.full(len(cells), "")
+    lesson = Lesson(
+        crops, cells.own, _conditions(config, cells, told), nameless if names is None else names,
+        nameless if cells.plates is None else cells.plates, control, split,
+        keep and OfLesson(keep, config, crops, split),
+    )  # fmt: skip
     seeds = range(config.seed, config.seed + (SEEDS_OF_UNTRAINED if config.untrained else 1))
     seeds = seeds if draw is None else range(draw, draw + 1)
     kind, best = kind_of(config), -1.0
@@ -110,8 +122,8 @@ def fit_encoder(
         components, vectors = _components(config, forward, lesson)
         score = recognised(vectors, _of(names, split.train)) if len(seeds) > 1 else 0.0
         if score > best:
-            best, chosen, made = score, seed, (learned, forward, components, vectors.shape[1])
-    learned, forward, components, numbers = made
+            best, chosen, made = score, seed, (learned, forward, components, vectors)
+    learned, forward, components, vectors = made
     inputs = Inputs(
         unit=config.unit, channels=cells.channels, crop_size=config.crop_size, shrink=config.shrink,
         pixel_size=pixel_size, window_size=None if pixel_size is None else config.side * pixel_size,
@@ -131,9 +143,11 @@ def fit_encoder(
     )
     history = learned.history
     card = Card(
-        kind=config.kind, architecture=kind.architecture(config), numbers=numbers, inputs=inputs, config=config,
-        seen=seen, drawn_seed=chosen if config.untrained else None, licence=kind.licence(config),
-        losses=Losses(train=history.train, validation=history.validation, best_epoch=history.best_epoch),
+        kind=config.kind, architecture=kind.architecture(config), numbers=vectors.shape[1], inputs=inputs,
+        config=config, seen=seen, drawn_seed=chosen if config.untrained else None, licence=kind.licence(config),
+        losses=Losses(train=history.train, validation=history.validation, best_epoch=history.best_epoch,
+                      trivial=history.trivial),
+        classes=learned.classes, scores=dict(learned.scores), verdict=verdict_on(learned, vectors),
         sha256=digest_of(_weights_file(weights), inputs, config), versions=versions(),
     )  # fmt: skip
     return Trained(card, weights, forward)
@@ -229,16 +243,24 @@ def _scaled_by_plate(
     return crops
 
 
-def _conditions(config: EncoderConfig, cells: Cells, told: NDArray[np.str_] | None) -> NDArray[np.int64] | None:
-    """(n,) number of what a conditional encoder is told of each cell."""
-    condition = getattr(config, "condition", None)
+def _split(config: EncoderConfig, cells: Cells, wells: NDArray[np.str_] | None, told: NDArray[np.str_] | None) -> Split:
+    """Which cells validate: whole wells, plates or treatments, or cells, as the encoder asks. Where treatments are
+    told, each keeps a well to learn from if it has two."""
+    groups = {"wells": wells, "plates": cells.plates, "cells": None, "treatments": told}[config.validates_on]
+    spared = told if config.validates_on == "wells" else None
+    return split_by_group(len(cells), groups, config.validation, config.seed, spared)
+
+
+def _conditions(config: EncoderConfig, cells: Cells, told: NDArray[np.str_] | None) -> NDArray[np.str_] | None:
+    """(n,) what an encoder is told of each cell."""
+    condition = getattr(config, "condition", None) or ("treatment" if config.uses_labels else None)
     if condition is None:
         return None
     names = told if condition == "treatment" else cells.plates
     if names is None:
         do = "Give `labels`." if condition == "treatment" else "Name each cell's plate."
         raise InputError("encoder", "condition", f"cells without a {condition}", f"the {condition} of each", do)
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return names
 
 
 def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tuple[Weights, NDArray[np.floating[Any]]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morpho_assets.learn.kept import Keep
 from morpho_assets.learn.splits import Split
 
 Weights = dict[str, NDArray[np.generic]]
@@ -20,27 +21,40 @@ Progress = Callable[[int, float, float], None]
 
 @dataclass(frozen=True)
 class Lesson:
-    """Cells to learn from: `crops` (n, C, S, S) float32 scaled to [0, 1], `own` (n, S, S) bool or None, `conditions`
-    (n,) int64 or None (what a conditional encoder is told), and which rows train and which validate."""
+    """Windows to learn from: `crops` (n, C, S, S) float32 scaled to [0, 1], `own` (n, S, S) bool or None; what an
+    encoder may be told of each: `conditions` (n,) text or None, `wells` and `plates` (n,) text, `controls` (n,) bool,
+    whether it lies in a negative control; which rows train and which validate; and where the training is kept."""
 
     crops: NDArray[np.float32]
     own: NDArray[np.bool_] | None
-    conditions: NDArray[np.int64] | None
+    conditions: NDArray[np.str_] | None
+    wells: NDArray[np.str_]
+    plates: NDArray[np.str_]
+    controls: NDArray[np.bool_]
     split: Split
+    keep: Keep | None = None
+
+    def name(self, row: int) -> str:
+        """What a window is called in a message."""
+        return f"window {row} of the lesson, well {self.wells[row] or 'unknown'}"
 
 
 @dataclass(frozen=True)
 class History:
-    """Losses per epoch; `best_epoch` counts from 1 and is 0 for a network that was not trained."""
+    """Losses per epoch; `best_epoch` counts from 1 and is 0 for a network that was not trained. `trivial` is what the
+    best answer that looks at no image loses on the validation rows."""
 
     train: tuple[float, ...] = ()
     validation: tuple[float, ...] = ()
     best_epoch: int = 0
+    trivial: float | None = None
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Weights, and how their training went."""
+    """Weights, and how their training went: `classes` that were told apart, `scores` of that by name (fractions)."""
 
     weights: Weights
     history: History = History()
+    classes: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)

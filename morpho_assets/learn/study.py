@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ from morpho_assets.learn.seen import encoder_of_plate
 from morpho_assets.learn.windows import WELL, PlateWindows, controls_of, drawn, one_pixel_size
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
+SCORES = ("chance", "majority", "top_1", "top_5", "balanced_accuracy", "train_top_1")
+"""Of a classifier's naming of treatments, as columns of `encoders`."""
+
 
 def train_encoder_of_study(work: Work) -> None:
     """Fit one encoder of a study (the second part of the partition) on cells, tiles or sites of its plates, drawn
@@ -41,9 +44,10 @@ def train_encoder_of_study(work: Work) -> None:
         label = f"encoder {name}" + (f", fold {number + 1} of {len(groups)}" if len(groups) > 1 else "")
         report = _epochs(work.progress, label, getattr(config, "epochs", 1))
         seen = {key: plate for key, plate in plates.items() if key not in held}
-        windows, wells, treatments = _lesson(seen, allowed, config, label)
+        windows, wells, treatments, controls = _lesson(seen, allowed, config, label)
         draw = folds[0].card.drawn_seed if folds else None  # one network for all folds, or none of their axes is shared
-        fold = fit_encoder(config, windows, treatments, wells, None, scalings, report, size, draw)
+        keep = KeptInWork(work, f"{number}.training")
+        fold = fit_encoder(config, windows, treatments, wells, None, scalings, report, size, draw, controls, keep)
         folds.append(_with_wells_of_draw(fold, folds[0]) if draw is not None else fold)
     if len(folds) > 1:
         folds = aligned(folds, *_controls(plates, folds, scalings))
@@ -62,8 +66,9 @@ def train_encoder_of_study(work: Work) -> None:
 
 def _lesson(
     plates: Mapping[str, PlateWindows], allowed: pl.DataFrame, config: EncoderConfig, label: str
-) -> tuple[Cells, list[str], list[str]]:
-    """Windows drawn evenly from the allowed wells of these plates, and of each its well and its treatment."""
+) -> tuple[Cells, list[str], list[str], list[bool]]:
+    """Windows drawn evenly from the allowed wells of these plates, and of each its well, its treatment, and whether it
+    lies in a negative control."""
     wells = pl.concat(plate.rows(allowed).select(WELL).unique() for plate in plates.values())
     parts, names = [], []
     for plate in plates.values():
@@ -75,7 +80,8 @@ def _lesson(
         do = "Check the masks of the wells that `trains_on` names."
         raise InputError(label, f"{config.unit}s", str(len(names)), f"at least two {config.unit}s", do)
     treatments = dict(zip(_names(allowed), allowed["Metadata_Perturbation"].fill_null(""), strict=True))
-    return joined(parts), names, [treatments[well] for well in names]
+    controls = set(_names(allowed.filter(Metadata_control_type="negcon")))
+    return joined(parts), names, [treatments[well] for well in names], [well in controls for well in names]
 
 
 def _controls(
@@ -101,6 +107,20 @@ def _with_wells_of_draw(fold: Trained, first: Trained) -> Trained:
     return replace(fold, card=fold.card.model_copy(update={"seen": seen}))
 
 
+@dataclass(frozen=True)
+class KeptInWork:
+    """A training that is kept beside the work's other unfinished parts."""
+
+    work: Work
+    name: str
+
+    def read(self) -> bytes | None:
+        return self.work.kept(self.name)
+
+    def write(self, content: bytes) -> None:
+        self.work.keep(self.name, content)
+
+
 def _row(trained: Trained) -> dict[str, Any]:
     """An encoder's row of `encoders`, but its name and its files."""
     card = trained.card
@@ -116,7 +136,11 @@ def _row(trained: Trained) -> dict[str, Any]:
         "cells": card.seen.cells,
         "wells": list(card.seen.wells),
         "labels": list(card.seen.labels),
+        "classes": len(card.classes),
+        "verdict": card.verdict,
+        **{name: card.scores.get(name) for name in SCORES},
         "best_epoch": card.losses.best_epoch,
+        "trivial_loss": card.losses.trivial,
         "split": card.seen.split,
         "train_loss": list(card.losses.train),
         "validation_loss": list(card.losses.validation),
@@ -185,6 +209,11 @@ def _names(wells: pl.DataFrame) -> list[str]:
 def _allowed(wells: pl.DataFrame, config: EncoderConfig) -> pl.DataFrame:
     """The wells that the encoder may see. InputError for one that is named and not there."""
     asked = config.trains_on.wells
+    unknown = sorted(set(config.trains_on.without) - set(wells["Metadata_Perturbation"].drop_nulls()))
+    if unknown:
+        do = "Name treatments as Metadata_Perturbation does."
+        raise InputError("encoder", "trains_on.without", unknown[0], "treatments of its plates", do)
+    wells = wells.filter(pl.col("Metadata_Perturbation").is_in(list(config.trains_on.without)).not_().fill_null(True))
     if asked == "all":
         return wells
     if asked == "controls":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from morpho_assets.learn.config import CellEncoderConfig
+from morpho_assets.learn.config import TrainedConfig
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CELLS_AT_ONCE = 64
 
 
-class VaeConfig(CellEncoderConfig):
+class VaeConfig(TrainedConfig):
     """A convolutional autoencoder, trained on the study's cells (Zhang: latent 64; Wang: grey_mask, latent 32)."""
 
     kind: Literal["vae"] = Field("vae", description="the encoder")
@@ -35,13 +35,8 @@ class VaeConfig(CellEncoderConfig):
         None,
         description="what the decoder is told, so that the code need not say it; told treatments, it has seen labels",
     )
-    epochs: int = Field(30, ge=1, description="passes over the training cells at most")
-    min_epochs: int = Field(5, ge=1, description="passes before early stopping may stop")
-    patience: int = Field(5, ge=1, description="passes without a better validation loss before it stops")
-    batch: int = Field(32, ge=1, description="cells per training step")
-    learning_rate: float = Field(2e-3, gt=0, description="step size of Adam")
+    learning_rate: float = Field(2e-3, gt=0, description="step size")
     components: int | None = Field(None, ge=1, description="principal components that are kept; null: the code")
-    max_cells: int = Field(20_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")
 
     @model_validator(mode="after")
     def _halves(self) -> Self:
@@ -73,15 +68,19 @@ def learn(
     """Trained weights, or weights as drawn."""
     from morpho_assets.learn.networks.conv_vae import ConvVae
     from morpho_assets.learn.tensors import arrays_of, drawn, placed
-    from morpho_assets.learn.training import train_network
+    from morpho_assets.learn.training import Examples, train_network
 
     images = _seen(config, lesson.crops, lesson.own)
-    told = 0 if lesson.conditions is None else int(lesson.conditions.max()) + 1
+    told, numbers = 0, np.zeros(len(images), np.int64)
+    if lesson.conditions is not None:
+        names, numbers = np.unique(lesson.conditions, return_inverse=True)
+        told = len(names)
     build = lambda: ConvVae(images.shape[1], config.side, config.latent, config.beta, told)  # noqa: E731
     network = placed(drawn(build, seed), device)
-    if config.untrained:
+    if config.untrained or not config.epochs:
         return Learned(arrays_of(network))
-    history = train_network(network, images, lesson.conditions, lesson.split, config, seed, device, progress)
+    examples = Examples(images, numbers[:, None].astype(np.int64), lesson.name)
+    history = train_network(network, examples, lesson.split, config, seed, device, progress, lesson.keep)
     return Learned(arrays_of(network), history)
 
 

@@ -43,7 +43,7 @@ def measure_plate(work: Work) -> None:
     then `measured_sites` has its sites.
 
     Holds one site a worker and, when publishing, a row group. Under the policy `stream` a site's fetched images are
-    deleted once it is measured.
+    deleted once it is measured, and those of failed sites when all are done.
     """
     if not work.read("sites").height:
         _import_cells(work)
@@ -69,6 +69,8 @@ def measure_plate(work: Work) -> None:
 
     function = partial(_measure, config, reader)
     finished = process_sites(work, sites, function, ("single_cells",), made_from, measured)
+    if images.policy == "stream":  # of sites that failed too: a retry reads them from their source
+        delete_fetched(work.read("image_files")["path"].to_list(), images.folder)
     work.write_stream("single_cells", finished.frames("single_cells"))
 
 

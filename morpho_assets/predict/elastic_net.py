@@ -5,19 +5,22 @@ The problem is that of scikit-learn's `LogisticRegression(penalty="elasticnet")`
     C * sum_i s_i * loss_i  +  l1_ratio * |w|_1  +  (1 - l1_ratio) / 2 * |w|^2
 
 with free intercepts. A fold is a row weight of 0, so that all configurations share the matrix of features and one
-product with it serves all: (n, d) @ (d, configurations * classes). Solved by accelerated proximal gradient (FISTA,
+product with it serves all: (n, d) @ (d, classes * configurations). Solved by accelerated proximal gradient (FISTA,
 10.1137/080716542) with a step of its own for each configuration, restarted where momentum points uphill (10.1007/
 s10208-013-9150-3), until the duality gap is small against the objective (Fenchel; the intercepts are brought to their
-optimum first, which makes the residuals a feasible point of the dual).
+optimum first, which makes the residuals a feasible point of the dual). Without L1 the problem is smooth, and `smooth`
+solves it; its gap is certified here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from morpho_assets.predict.smooth import solve_smooth
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 BYTES = 64 * 2**20
 """Of one array of logits: configurations beyond it are solved after the others."""
-EVERY = 10  # iterations between looks at the gap
+EVERY, LATER = 10, 25  # iterations between looks at the gap, at first and after the first hundred
 NEWTON = 8  # at most, for intercepts
 SHRINK, GROW = 0.9, 2.0  # of the curvature bound of a step that was accepted, and of one that was not
 
@@ -58,7 +61,8 @@ def fit_elastic_nets(
     its objective, when its objective is at most its value in `reach` (b,), or after `most` iterations: `gap` says how
     near it came. A class without rows of weight gets the probability that the penalty leaves it.
 
-    `precision` float32 is enough for gaps down to 1e-5. Raises ValueError for features that are not finite, or shapes
+    `precision` float32 is enough for gaps down to 1e-5. On a CPU those without L1 go through `smooth`, in float64, to a
+    gradient that is far below the tolerance. Raises ValueError for features that are not finite, or shapes
     that do not fit.
     """
     features = np.asarray(x, dtype=np.float64)
@@ -75,15 +79,52 @@ def fit_elastic_nets(
     if (rows < 0).any() or not (rows.sum(axis=1) > 0).all():
         raise ValueError("row weights that are negative, or none above 0")
     goal = np.full(number, -np.inf) if reach is None else np.broadcast_to(np.asarray(reach, float), number)
+    rows = np.broadcast_to(rows, (number, len(features)))
+    begin = None if start is None else (start.weights, start.intercepts)
+    problem = features, truth, classes, cost, ratio, rows
+    if device != "cpu" or (ratio > 0).all():
+        return _in_turn(np.arange(number), *problem, begin, tolerance, most, goal, precision, device)
+    smooth, others = np.flatnonzero(ratio == 0), np.flatnonzero(ratio > 0)
+    solved = np.zeros((number, classes, features.shape[1])), np.zeros((number, classes))
+    steps = np.zeros(number, np.int64)
+    for i in smooth:
+        there = None if begin is None else (begin[0][i], begin[1][i])
+        solved[0][i], solved[1][i], steps[i] = solve_smooth(
+            features, truth, classes, cost[i], rows[i], there, most, goal[i]
+        )
+    certified = _in_turn(smooth, *problem, solved, np.inf, 0, goal, "float64", device)
+    parts = [(smooth, replace(certified, iterations=steps[smooth]))]
+    if len(others):
+        parts.append((others, _in_turn(others, *problem, begin, tolerance, most, goal, precision, device)))
+    return _joined(number, *parts)
+
+
+def _joined(number: int, *parts: tuple[NDArray[np.int64], Fits]) -> Fits:
+    """Fits of all configurations from those of some."""
+    arrays = []
+    for name in vars(parts[0][1]):
+        first = getattr(parts[0][1], name)
+        whole = np.zeros((number, *first.shape[1:]), first.dtype)
+        for chosen, fits in parts:
+            whole[chosen] = getattr(fits, name)
+        arrays.append(whole)
+    return Fits(*arrays)
+
+
+def _in_turn(
+    chosen: NDArray[np.int64], x: Floats, codes: NDArray[np.int64], classes: int, C: Floats, l1_ratio: Floats,
+    rows: Floats, begin: tuple[Floats, Floats] | None, tolerance: float, most: int, reach: Floats, precision: str,
+    device: str,
+) -> Fits:  # fmt: skip
+    """Fits of the chosen configurations, as many at a time as the memory takes."""
     size = 4 if precision == "float32" else 8
-    at_once = max(1, BYTES // max(1, size * len(features) * classes))
+    at_once = max(1, BYTES // max(1, size * len(x) * classes))
     parts = []
-    for first in range(0, number, at_once):
-        chosen = slice(first, min(first + at_once, number))
-        weights = np.broadcast_to(rows, (number, len(features)))[chosen]
-        begin = None if start is None else (start.weights[chosen], start.intercepts[chosen])
-        solver = _Solver(features, truth, classes, cost[chosen], ratio[chosen], weights, precision, device)
-        parts.append(solver.solve(begin, tolerance, most, goal[chosen]))
+    for first in range(0, len(chosen), at_once):
+        here = chosen[first : first + at_once]
+        at = None if begin is None else (begin[0][here], begin[1][here])
+        solver = _Solver(x, codes, classes, C[here], l1_ratio[here], rows[here], precision, device)
+        parts.append(solver.solve(at, tolerance, most, reach[here]))
     return Fits(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -119,7 +160,8 @@ def objective_of(
 
 
 class _Solver:
-    """One batch. Arrays: variables (d + 1, b, k), the last row the intercepts; logits (n, b, k); per problem (b,)."""
+    """One batch. Arrays: variables (d + 1, k, b), the last row the intercepts; logits (n, k, b); per problem (b,): the
+    problems lie side by side in memory, so that what is done to each is done to many at once."""
 
     def __init__(
         self, x: Floats, codes: NDArray[np.int64], classes: int, C: Floats, l1_ratio: Floats, rows: Floats,
@@ -130,7 +172,8 @@ class _Solver:
         self.kind: dict[str, Any] = {"dtype": getattr(torch, precision), "device": device}
         self.classes = classes
         self.x = torch.as_tensor(np.column_stack([x, np.ones(len(x))]), **self.kind)
-        self.truth = torch.nn.functional.one_hot(torch.as_tensor(codes, device=device), classes).to(**self.kind)
+        self.codes = torch.as_tensor(codes, device=device)
+        self.place = torch.arange(len(x), device=device)
         total = rows.sum(axis=1)
         self.scale = C * total  # what the objective is divided by, so that step sizes mean the same for all
         self.rows = torch.as_tensor((rows / total[:, None]).T.copy(), **self.kind)  # (n, b), sums 1
@@ -145,22 +188,22 @@ class _Solver:
         b, k, d = self.l1.numel(), self.classes, self.x.shape[1] - 1
         found = np.zeros((b, k, d)), np.zeros((b, k)), np.full(b, np.inf), np.full(b, np.inf), np.zeros(b, np.int64)
         active = np.arange(b)
-        v = torch.zeros((d + 1, b, k), **self.kind)
+        v = torch.zeros((d + 1, k, b), **self.kind)
         if begin is not None:
-            v[:-1] = torch.as_tensor(begin[0].transpose(2, 0, 1).copy(), **self.kind)
-            v[-1] = torch.as_tensor(begin[1], **self.kind)
+            v[:-1] = torch.as_tensor(begin[0].transpose(2, 1, 0).copy(), **self.kind)
+            v[-1] = torch.as_tensor(begin[1].T.copy(), **self.kind)
         z = self._logits(v)
         y, zy = v.clone(), z.clone()
         bound = self._curvature() * torch.ones(b, **self.kind)
         t = torch.ones(b, **self.kind)
         for iteration in range(most + 1):
-            if iteration % EVERY == 0 or iteration == most:
+            if iteration % (EVERY if iteration <= 100 else LATER) == 0 or iteration == most:
                 w, objective, gap = self._gap(v, z)
                 done = (gap <= tolerance) | (objective * self.scale <= reach) | (iteration == most)
                 for place in np.flatnonzero(done):
                     into = active[place]
-                    found[0][into] = w[:-1, place].T.double().cpu().numpy()
-                    found[1][into] = w[-1, place].double().cpu().numpy()
+                    found[0][into] = w[:-1, :, place].T.double().cpu().numpy()
+                    found[1][into] = w[-1, :, place].double().cpu().numpy()
                     found[2][into], found[3][into] = objective[place] * self.scale[place], gap[place]
                     found[4][into] = iteration
                 if done.all():
@@ -169,7 +212,7 @@ class _Solver:
                     keep = np.flatnonzero(~done)
                     active, reach = active[keep], reach[keep]
                     index = torch.as_tensor(keep, device=self.kind["device"])
-                    v, z, y, zy = (each.index_select(1, index) for each in (v, z, y, zy))
+                    v, z, y, zy = (each.index_select(2, index) for each in (v, z, y, zy))
                     bound, t = bound[index], t[index]
                     self._keep(keep, index)
             v, z, y, zy, bound, t = self._step(v, z, y, zy, bound, t)
@@ -178,33 +221,32 @@ class _Solver:
     def _step(self, v: Any, z: Any, y: Any, zy: Any, bound: Any, t: Any) -> tuple[Any, ...]:
         import torch
 
-        loss, probability = self._loss(zy)
-        gradient = self._gradient(probability)
-        penalised = gradient.clone()
-        penalised[:-1] += self.l2[:, None] * y[:-1]
+        logs = torch.log_softmax(zy, 1)
+        loss = self._loss(logs)
+        gradient = self._gradient(logs.exp_())
         step = 1 / (bound + self.l2)
-        new = y - step[:, None] * penalised
-        new[:-1] = _soft(new[:-1], (step * self.l1)[:, None])
+        new = y - step * gradient
+        new[:-1] -= (step * self.l2) * y[:-1]
+        new[:-1] = _soft(new[:-1], step * self.l1)
         z_new = self._logits(new)
         moved = new - y
         taken = _dot(moved, moved)
         allowed = loss + _dot(gradient, moved) + bound / 2 * taken
         slack = 1e-6 if self.kind["dtype"] == torch.float32 else 1e-13
-        good = self._loss(z_new)[0] <= allowed + slack * loss.abs()
-        uphill = _dot(y - new, new - v) > 0
+        good = self._loss(torch.log_softmax(z_new, 1)) <= allowed + slack * loss.abs()
+        uphill = _dot(moved, new - v) < 0
         t = torch.where(uphill, torch.ones_like(t), t)
         t_new = (1 + (1 + 4 * t * t).sqrt()) / 2
-        push = torch.where(uphill, torch.zeros_like(t), (t - 1) / t_new)[:, None]
+        push = torch.where(uphill, torch.zeros_like(t), (t - 1) / t_new)
         refused = ~good
         # where a step changes the loss by less than its rounding, nothing speaks for a longer one
         clear = bound / 2 * taken > 10 * slack * loss.abs()
         bound = torch.where(good, torch.where(clear, bound * SHRINK, bound), bound * GROW)
         if bool(refused.any()):  # those stay where they were, and start anew with shorter steps
-            where = refused[:, None]
-            new, z_new = torch.where(where, v, new), torch.where(where, z, z_new)
+            new, z_new = torch.where(refused, v, new), torch.where(refused, z, z_new)
             t_new = torch.where(refused, torch.ones_like(t), t_new)
-            push = torch.where(where, torch.zeros_like(push), push)
-        y, zy = new + push * (new - v), z_new + push * (z_new - z)
+            push = torch.where(refused, torch.zeros_like(push), push)
+        y, zy = torch.addcmul(new, push, new - v), torch.addcmul(z_new, push, z_new - z)
         return new, z_new, y, zy, bound, t_new
 
     def _gap(self, v: Any, z: Any) -> tuple[Any, Floats, Floats]:
@@ -214,56 +256,56 @@ class _Solver:
         best = v.clone()
         k = self.classes
         z = z.clone()
-        eye = torch.eye(k, **self.kind)
         small = 1e-6 if self.kind["dtype"] == torch.float32 else 1e-13
+        share = torch.zeros((k, self.rows.shape[1]), **self.kind).index_add_(0, self.codes, self.rows)  # (k, b)
         for _ in range(NEWTON):
-            loss, p = self._loss(z)
-            off = torch.einsum("nb,nbk->bk", self.rows, p) - self.rows.T @ self.truth
+            p = torch.softmax(z, 1)
+            weighted = p * self.rows[:, None]
+            mean = weighted.sum(0)  # (k, b)
+            off = (mean - share).T
             if float(off.abs().max()) < small:
                 break
-            mean = torch.einsum("nb,nbk->bk", self.rows, p)
-            hessian = torch.diag_embed(mean) - torch.einsum("nb,nbk,nbj->bkj", self.rows, p, p)
-            hessian = hessian + torch.full((k, k), 1 / k, **self.kind) + small * eye
-            shift = torch.linalg.solve(hessian, off)
-            shift = shift.clamp(-5, 5)
+            hessian = torch.diag_embed(mean.T) - torch.einsum("nkb,njb->bkj", weighted, p)
+            hessian = hessian + torch.full((k, k), 1 / k, **self.kind) + small * torch.eye(k, **self.kind)
+            shift = torch.linalg.solve(hessian, off).clamp(-5, 5).T
             best[-1] -= shift
             z = z - shift
-        loss, p = self._loss(z)
+        logs = torch.log_softmax(z, 1)
+        loss = self._loss(logs)
+        p = logs.exp_()
         w = best[:-1]
         l1, l2 = self.l1.double(), self.l2.double()
-        primal = loss.double() + l1 * w.abs().sum((0, 2)).double() + l2 / 2 * (w * w).sum((0, 2)).double()
-        pull = self._gradient(p)[:-1].abs()  # (d, b, k)
-        largest = pull.amax((0, 2)).double()
+        primal = loss.double() + l1 * w.abs().sum((0, 1)).double() + l2 / 2 * (w * w).sum((0, 1)).double()
+        pull = self._gradient(p.clone())[:-1].abs()  # (d, k, b)
+        largest = pull.amax((0, 1)).double()
         fits = torch.where(largest > 0, l1 / largest.clamp_min(1e-30), torch.ones_like(l1)).clamp(max=1.0)
         dual = torch.full_like(primal, -torch.inf)
         # a feasible dual point is any mix of the residuals with nothing, by which the l1 bound can be kept
-        for share in (fits, (1 + fits) / 2, torch.ones_like(fits)):
-            a = share.to(self.kind["dtype"])
-            q = a[:, None] * p + (1 - a)[:, None] * self.truth[:, None, :]
-            entropy = torch.einsum("nb,nbk->b", self.rows, torch.special.entr(q)).double()
-            over = (a[:, None] * pull - self.l1[:, None]).clamp_min(0).double().square().sum((0, 2))
+        for mix in (fits, (1 + fits) / 2, torch.ones_like(fits)):
+            a = mix.to(self.kind["dtype"])
+            q = a * p
+            q[self.place, self.codes] += 1 - a
+            entropy = (torch.special.entr(q).sum(1) * self.rows).sum(0).double()
+            over = (a * pull - self.l1).clamp_min(0).double().square().sum((0, 1))
             cost = torch.where(l2 > 0, over / (2 * l2).clamp_min(1e-300), torch.where(over > 1e-24, torch.inf, 0.0))
             dual = torch.maximum(dual, entropy - cost)
         gap = ((primal - dual) / primal.clamp_min(1e-300)).cpu().numpy()
         return best, primal.cpu().numpy(), gap
 
-    def _loss(self, z: Any) -> tuple[Any, Any]:
-        """((b,) weighted mean loss, (n, b, k) probabilities)."""
-        top = z.amax(2, keepdim=True)
-        e = (z - top).exp_()
-        total = e.sum(2, keepdim=True)
-        own = (z * self.truth[:, None, :]).sum(2)
-        loss = (top + total.log())[..., 0] - own
-        return (loss * self.rows).sum(0), e.div_(total)
+    def _loss(self, logs: Any) -> Any:
+        """(b,) weighted mean loss of logarithms of probabilities (n, k, b)."""
+        return -(logs[self.place, self.codes] * self.rows).sum(0)
 
     def _gradient(self, probability: Any) -> Any:
-        residual = (probability - self.truth[:, None, :]) * self.rows[:, :, None]
-        n, b, k = residual.shape
-        return (self.x.T @ residual.reshape(n, b * k)).reshape(-1, b, k)
+        """(d + 1, k, b) of the loss; takes the array of probabilities for its own."""
+        residual = probability.mul_(self.rows[:, None])
+        residual[self.place, self.codes] -= self.rows
+        n, k, b = residual.shape
+        return (self.x.T @ residual.reshape(n, k * b)).reshape(-1, k, b)
 
     def _logits(self, v: Any) -> Any:
-        rows, b, k = v.shape
-        return (self.x @ v.reshape(rows, b * k)).reshape(-1, b, k)
+        rows, k, b = v.shape
+        return (self.x @ v.reshape(rows, k * b)).reshape(-1, k, b)
 
     def _curvature(self) -> float:
         """A bound of the loss's curvature to begin with: half the largest eigenvalue of the mean of x x', by power
@@ -290,4 +332,4 @@ def _soft(values: Any, threshold: Any) -> Any:
 
 
 def _dot(one: Any, other: Any) -> Any:
-    return (one * other).sum((0, 2))
+    return (one * other).sum((0, 1))

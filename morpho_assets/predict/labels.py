@@ -60,6 +60,20 @@ class PointLabels(_Labels):
     )
 
 
+class DrawnLabels(_Labels):
+    """Classes drawn in another tool: a GeoJSON file per image, of points and outlines, in pixels of the image. An
+    outline is of every cell whose centre lies in it."""
+
+    of: Literal["drawn"]
+    file: str = Field(
+        description="the files, from the folder of the settings; {plate}, {well} and {site} stand for a site's"
+    )
+    radius: float = Field(default=10, ge=0, description="pixels up to which a point's nearest mask is taken")
+    conflict: Literal["drop", "majority"] = Field(
+        default="drop", description="a cell that was given two classes: left out, or the class of most drawings"
+    )
+
+
 class TruthLabels(_Labels):
     """The cell states of simulated plates, from the truth beside them; a point each, given to masks like any other."""
 
@@ -78,7 +92,7 @@ class MetadataLabels(_Labels):
     cells: int = Field(default=100, ge=1, description="most cells of a well that are drawn")
 
 
-LabelsConfig = Annotated[PointLabels | TruthLabels | MetadataLabels, Field(discriminator="of")]
+LabelsConfig = Annotated[PointLabels | DrawnLabels | TruthLabels | MetadataLabels, Field(discriminator="of")]
 """Where labels come from; `of` says it."""
 
 

@@ -20,7 +20,12 @@ from morpho_assets import __version__
 from morpho_assets.errors import InputError
 from morpho_assets.predict.classifiers.common import Arrays, ClassifierConfig, Codes, Floats, log_softmax
 from morpho_assets.predict.classifiers.kinds import KINDS, ModelConfig
-from morpho_assets.predict.classifiers.linear import ElasticNetConfig, choose_elastic_net
+from morpho_assets.predict.classifiers.linear import (
+    ElasticNetConfig,
+    RidgeConfig,
+    choose_elastic_net,
+    choose_ridge,
+)
 from morpho_assets.predict.scores import overall_scores
 from morpho_assets.predict.splits import By, Fold, Splits, inner_folds
 
@@ -28,6 +33,9 @@ FORMAT: Literal["morpho-assets model 1"] = "morpho-assets model 1"
 _CONFIG: TypeAdapter[Any] = TypeAdapter(ModelConfig)
 BLOCKS = ("Embedding_", "Pixel_", "ImageQuality_", "Phenotype_", "Joined_")
 """Starts of features that make a block of their own beside CellProfiler's; blocks are brought to one length."""
+
+
+STOPPED = "stopped before the optimum, with a duality gap"
 
 
 class Card(BaseModel):
@@ -102,6 +110,20 @@ class Model:
                 rows[:, number] = x[:, place[name]]
         return self.predict(rows), absent
 
+    def coefficients(self) -> Floats | None:
+        """(k, d) by how much the logit of each class rises with one standard deviation of each feature (with `log` of
+        its logarithm), through components where there are any; less the mean over classes, which changes nothing. None
+        for a model that is not linear."""
+        if "model.weights" not in self.arrays:
+            return None
+        weights = np.asarray(self.arrays["model.weights"], float)
+        if "pca.directions" in self.arrays:
+            weights = weights @ self.arrays["pca.directions"]
+        own = weights * self.arrays["weight"]
+        if not self.config.standardize:  # the spread of all features is one number: each is brought to its own
+            own = own * self.arrays["own spread"] / self.arrays["spread"]
+        return np.asarray(own - own.mean(axis=0))
+
     def save(self) -> tuple[bytes, bytes]:
         """(the card as JSON, the arrays as safetensors)."""
         from safetensors.numpy import save
@@ -149,8 +171,9 @@ def fit_model(
     folds, note = _folds(config, truth, whole, by)
     chosen, temperature, notes = _chosen(config, rows, codes, len(names), folds)
     arrays = KINDS[_kind(config)].fit(chosen, rows, codes, len(names))
-    if "gap" in arrays and float(arrays["gap"][0]) > getattr(chosen, "tolerance", 0):
-        notes = [*notes, f"stopped with a duality gap of {float(arrays['gap'][0]):.1%} of the objective"]
+    made = {**prepare, **{f"model.{name}": np.asarray(value) for name, value in arrays.items()}}
+    if gap := _gap_left(chosen, made):
+        notes = [*notes, f"{STOPPED} of {gap:.1%} of the objective"]
     counts = np.bincount(codes, minlength=len(names))
     card = Card(
         config=chosen.model_dump(mode="json"), features=tuple(features), classes=tuple(names), rows=len(truth),
@@ -158,18 +181,19 @@ def fit_model(
         units=tuple(str(unit) for unit in np.unique(whole)) if units is not None else (), by=by, scale=scale,
         temperature=temperature, notes=tuple(note + notes),
     )  # fmt: skip
-    return Model(card, {**prepare, **{f"model.{name}": np.asarray(value) for name, value in arrays.items()}})
+    return Model(card, made)
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """Predictions of rows by models that did not see them: `probability` (n, k) of `classes`, NaN for rows in no fold;
-    `fold` (n,), -1 likewise; `chosen` the settings of each fold's model."""
+    `fold` (n,), -1 likewise; `chosen` the settings of each fold's model; `notes` what is worth knowing of the fits."""
 
     classes: tuple[str, ...]
     probability: Floats
     fold: NDArray[np.int64]
     chosen: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
 
 def predict_held_out(
@@ -184,7 +208,9 @@ def predict_held_out(
     names = tuple(str(name) for name in np.unique(truth[np.asarray(kept, np.int64)]))
     place = {name: number for number, name in enumerate(names)}
     probability, number_of = np.full((len(truth), len(names)), np.nan), np.full(len(truth), -1)
-    chosen = []
+    chosen: list[dict[str, Any]] = []
+    gaps: list[float] = []
+    others: dict[str, None] = {}
     for number, fold in enumerate(splits):
         train = values[fold.train]
         if shuffled is not None:
@@ -196,7 +222,10 @@ def predict_held_out(
         probability[np.ix_(fold.test, columns)] = found
         number_of[fold.test] = number
         chosen.append({name: model.card.config.get(name) for name in config.CHOICES})
-    return HeldOut(names, probability, number_of, tuple(chosen))
+        gaps += [gap for gap in (_gap_left(model.config, model.arrays),) if gap]
+        others |= dict.fromkeys(note for note in model.card.notes if not note.startswith(STOPPED))
+    notes = [f"{len(gaps)} of {len(chosen)} models {STOPPED} of up to {max(gaps):.1%} of the objective"] if gaps else []
+    return HeldOut(names, probability, number_of, tuple(chosen), (*notes, *others))
 
 
 def prepared(model: Model, x: NDArray[np.floating]) -> Floats:
@@ -209,6 +238,12 @@ def prepared(model: Model, x: NDArray[np.floating]) -> Floats:
 
 def _kind(config: ClassifierConfig) -> str:
     return str(config.kind)  # type: ignore[attr-defined]
+
+
+def _gap_left(config: ClassifierConfig, arrays: Mapping[str, NDArray[Any]]) -> float:
+    """The duality gap at which a fit stopped, where it is above what was asked for; else 0."""
+    gap = float(arrays["model.gap"][0]) if "model.gap" in arrays else 0.0
+    return gap if gap > getattr(config, "tolerance", 0) else 0.0
 
 
 def _own(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -237,8 +272,11 @@ def _chosen(
     """(the config with the best of its choices, its temperature, what is worth knowing)."""
     candidates = config.candidates
     chosen = candidates[0]
+    found: list[Floats] | None = None
     if len(candidates) > 1 and isinstance(config, ElasticNetConfig):
         chosen, _ = choose_elastic_net(config, x, codes, classes, folds)
+    elif isinstance(config, RidgeConfig) and folds:
+        chosen, found = choose_ridge(config, x, codes, classes, folds)
     elif len(candidates) > 1:
         values = [
             np.mean([
@@ -251,8 +289,8 @@ def _chosen(
     if config.calibrate is None or not folds:
         return chosen, 1.0, []
     tested = np.concatenate([fold.test for fold in folds])
-    found = np.concatenate([_fold_logs(chosen, x, codes, classes, fold) for fold in folds])
-    return chosen, fit_temperature(found, codes[tested]), []
+    logs = found or [_fold_logs(chosen, x, codes, classes, fold) for fold in folds]
+    return chosen, fit_temperature(np.concatenate(logs), codes[tested]), []
 
 
 def _fold_logs(config: ClassifierConfig, x: Floats, codes: Codes, classes: int, fold: Fold) -> Floats:
@@ -291,7 +329,12 @@ def _fit_preparation(config: ClassifierConfig, x: Floats, features: Sequence[str
         here = (block == name) & ~flat
         weight[here] = np.sqrt((~flat).sum() / len(names) / here.sum())
     weight[flat] = 0
+    if not config.standardize:  # rows keep their shape, and are brought to a mean square of 1
+        own, spread = spread, np.full(x.shape[1], np.sqrt((away**2).sum(axis=1).mean()) or 1.0)
+        flat, weight = np.zeros(x.shape[1], bool), np.ones(x.shape[1])
     arrays = {"centre": centre, "spread": np.where(flat, 1.0, spread), "weight": weight}
+    if not config.standardize:
+        arrays["own spread"] = own
     if config.pca is None:
         return arrays
     rows = _scaled(config, arrays, x)

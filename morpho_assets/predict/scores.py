@@ -69,17 +69,23 @@ def scores_of(truth: Codes, probability: Floats, names: Sequence[str], top: int 
 
 def overall_scores(truth: Codes, probability: Floats, k: int, top: int = 5) -> dict[str, float]:
     """`Scores.overall` of rows of `k` classes."""
-    counts, support, f1, recall = _counted(truth, probability, k)
-    there = support > 0
+    counts, support, _, _ = _counted(truth, probability, k)
+    hits = float((true_class_ranks(truth, probability) <= top).sum()) if k > top else 0.0
+    return _overall(counts, support, hits, top)
+
+
+def _overall(counts: NDArray[np.int64], support: Codes, hits: float, top: int) -> dict[str, float]:
+    """From confusion counts (k, k), rows of each class and rows whose class is among the `top` most probable."""
+    there, rows, k = support > 0, int(support.sum()), len(support)
+    recall = np.divide(np.diag(counts), support, out=np.full(k, np.nan), where=there)
     overall = {
         "weighted_F1": weighted_f1(counts, support),
-        "macro_F1": float(f1[there].mean()) if there.any() else np.nan,
-        "balanced_accuracy": float(recall[there].mean()) if there.any() else np.nan,
-        "accuracy": float(np.diag(counts).sum() / len(truth)) if len(truth) else np.nan,
+        "macro_F1": float(f1_scores(counts, support)[there].mean()) if rows else np.nan,
+        "balanced_accuracy": float(recall[there].mean()) if rows else np.nan,
+        "accuracy": float(np.diag(counts).sum() / rows) if rows else np.nan,
     }
     if k > top:
-        ranks = true_class_ranks(truth, probability)
-        overall[f"top_{top}"] = float((ranks <= top).mean()) if len(truth) else np.nan
+        overall[f"top_{top}"] = hits / rows if rows else np.nan
     return overall
 
 
@@ -169,20 +175,29 @@ def trivial_scores(truth: Codes, train: Codes, classes: int, top: int = 5) -> di
 
 
 def resampled(
-    truth: Codes, probability: Floats, units: NDArray[np.str_], score: str, names: Sequence[str], seed: int = 0,
-    draws: int = 200, top: int = 5,
-) -> tuple[float, float] | None:  # fmt: skip
-    """95 % of a score over resamples of whole units (movies, wells, plates), never of rows; None for fewer than two."""
+    truth: Codes, probability: Floats, units: NDArray[np.str_], names: Sequence[str], seed: int = 0, draws: int = 200,
+    top: int = 5,
+) -> dict[str, tuple[float, float]] | None:  # fmt: skip
+    """95 % of each of `overall_scores` over resamples of whole units (movies, wells, plates), never of rows; None for
+    fewer than two. All scores follow from what each unit counts, so that a draw is a sum over units."""
     known, members = np.unique(units, return_inverse=True)
     if len(known) < 2:
         return None
+    k, u = len(names), len(known)
+    unknown = np.isnan(probability).any(axis=1)
+    guess = np.nan_to_num(probability, nan=-1.0).argmax(axis=1)
+    place = (members * k + truth) * k + guess
+    counts = np.bincount(place[~unknown], minlength=u * k * k).reshape(u, k * k)
+    support = np.bincount(members * k + truth, minlength=u * k).reshape(u, k)
+    hits = np.bincount(members, true_class_ranks(truth, probability) <= top, minlength=u)
     rng = np.random.default_rng(seed)
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(len(known) + 1))
-    values = []
-    for _ in range(draws):
-        chosen = rng.integers(len(known), size=len(known))
-        rows = np.concatenate([order[starts[unit] : starts[unit + 1]] for unit in chosen])
-        values.append(overall_scores(truth[rows], probability[rows], len(names), top)[score])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    drawn = np.stack([np.bincount(rng.integers(u, size=u), minlength=u) for _ in range(draws)])
+    all_counts, all_support, all_hits = (drawn @ counts).reshape(draws, k, k), drawn @ support, drawn @ hits
+    values = [
+        _overall(*each, top) for each in zip(all_counts, all_support, all_hits, strict=True)
+    ]  # fmt: skip
+    found = {}
+    for score in values[0]:
+        low, high = np.nanpercentile([value[score] for value in values], [2.5, 97.5])
+        found[score] = float(low), float(high)
+    return found

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from morpho_assets.errors import InputError
+from morpho_assets.errors import InputError, NoSplit
 
 By = Literal["random", "image", "well", "plate", "compound", "scaffold", "batch"]
 Rows = NDArray[np.int64]
@@ -80,7 +80,7 @@ def split_rows(table: pl.DataFrame, classes: Sequence[str], config: SplitConfig,
     """The folds of `table` (n rows) whose rows are of `classes` (n,).
 
     Folds keep the share of the classes as far as whole units allow. A class in fewer than `least` units is `apart`.
-    Where fewer than two classes are left, the split is impossible: InputError, or with `fall_back` the folds by image,
+    Where fewer than two classes are left, the split is impossible: NoSplit, or with `fall_back` the folds by image,
     called `within well` (of images that hold one class each, random rows, called `within image`; of wells, which have
     no images, random rows, called within what was asked for). InputError for a column that is not there.
     """
@@ -95,9 +95,9 @@ def split_rows(table: pl.DataFrame, classes: Sequence[str], config: SplitConfig,
         return Splits(tuple(_folds(kept, truth, units, config)), config.by, units, tuple(apart))
     found = f"{there} of {len(np.unique(truth))} classes in at least {least} units of {_words(config)}"
     if not config.fall_back or config.by == "random":
-        raise InputError("split", f"by: {config.by}", found, "at least two classes",
-                         "Label more of them, split by something smaller, or set `fall_back: true`, which calls the "
-                         "result `within well`.")  # fmt: skip
+        raise NoSplit("split", f"by: {config.by}", found, "at least two classes",
+                      "Label more of them, split by something smaller, or set `fall_back: true`, which calls the "
+                      "result `within well`.")  # fmt: skip
     images = any(set(columns) <= set(table.columns) for columns in UNITS["image"])
     finer: By = "image" if images and config.by != "image" else "random"
     inner = split_rows(table, classes, config.model_copy(update={"by": finer, "column": None}), least)

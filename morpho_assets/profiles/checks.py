@@ -8,24 +8,38 @@ import polars as pl
 
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Verdict
+from morpho_assets.lake.tables import table
 from morpho_assets.lake.verdicts import few, warning
 from morpho_assets.profiles.features import feature_columns
 from morpho_assets.profiles.layout import map_fit
 from morpho_assets.profiles.normalize import NORMALIZED_ON
 
+_REJECTED = table("rejected_sites")
 _MOST_MISSING = 0.05  # of all feature values
 
 
 def every_well_has_a_profile(inputs: Snapshot, plate: str, settings: Any) -> Verdict:
-    """Every well that was imaged has a row; wells whose sites all failed are listed, and wells without cells."""
-    imaged = inputs.read("sites", plate)["Metadata_Well"].unique()
+    """Every well that was imaged has a row; wells whose sites all failed are listed, and wells without cells.
+
+    What a person rejected is passed over, and told.
+    """
+    imaged, rejected = inputs.read("sites", plate), _rejected(inputs, plate)
+    imaged = imaged.join(rejected, on=rejected.columns, how="anti")["Metadata_Well"].unique()
     profiles = inputs.read("normalized_profiles", plate)
     absent = sorted(set(imaged) - set(profiles["Metadata_Well"]))
     lost = profiles.filter(Metadata_Count_Sites=0)["Metadata_Well"].to_list()
     empty = profiles.filter(pl.col("Metadata_Count_Sites") > 0, Metadata_Count_Cells=0)["Metadata_Well"].to_list()
     text = f"wells whose sites all failed: {few(lost) or 'none'}; wells without a row: {few(absent) or 'none'}"
     facts = {"wells without cells": few(empty) or "none"}
+    if rejected.height:
+        facts["rejected sites"] = few([f"{well}-{site}" for _, well, site in rejected.iter_rows()])
     return Verdict(check="every_well_has_a_profile", passed=not absent and not lost, text=text, facts=facts)
+
+
+def _rejected(inputs: Snapshot, plate: str) -> pl.DataFrame:
+    """Keys of the sites that a person rejected."""
+    sites = inputs.read("rejected_sites", plate) if inputs.has("rejected_sites", plate) else _REJECTED.empty()
+    return sites.select(_REJECTED.keys)
 
 
 def normalised_on_its_reference(inputs: Snapshot, plate: str, settings: Any) -> Verdict:

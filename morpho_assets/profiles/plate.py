@@ -35,6 +35,20 @@ class ProfilesConfig(BaseModel):
     normalize: NormalizeConfig = Field(default=NormalizeConfig(), description="the scale of each plate")
 
 
+class JudgedProfilesConfig(ProfilesConfig):
+    """The same for a plate of which a person rejected something: wells (`A01`) and sites (`A01-1`) with name and
+    reason, and the sites of rejected wells that another judgement keeps. It comes from the ledger, never from a file.
+    """
+
+    rejected: dict[str, str]
+    kept: dict[str, str] = Field(default_factory=dict)
+
+    def leaves_out(self, well: str, site: int | None = None) -> str | None:
+        """Name and reason of the judgement that leaves a well or a site out; None where it stays."""
+        place = f"{well}-{site}"
+        return None if place in self.kept else self.rejected.get(place) or self.rejected.get(well)
+
+
 def profile_plate(work: Work) -> None:
     """Write `well_profiles` and `normalized_profiles`, from the plate's cells or as its source has published them."""
     elsewhere = not work.read("sites").height
@@ -48,16 +62,22 @@ def profile_plate(work: Work) -> None:
 
 
 def profile_cells(work: Work) -> None:
-    """Write `well_profiles`, `normalized_profiles` and `implausible_cells` from single cells.
+    """Write `well_profiles`, `normalized_profiles`, `implausible_cells` and `rejected_sites` from single cells.
 
-    One row per well that was imaged, here or elsewhere; a well without cells has its counts and no measurements. The
-    cells that a rule of the single-cell quality control hits are listed in `implausible_cells`. Raises InputError for a
-    well that the plate's map lacks. A plate without enough control wells raises InputError (or takes the fallback that
-    the settings name).
+    One row per well that was imaged, here or elsewhere, and has a site that nobody rejected; a well without cells has
+    its counts and no measurements. The cells that a rule of the single-cell quality control hits are listed in
+    `implausible_cells`. Raises InputError for a well that the plate's map lacks. A plate without enough control wells
+    raises InputError (or takes the fallback that the settings name).
     """
     config: ProfilesConfig = work.settings
+    sites = _sites(work)
+    rejected = _rejected(work, sites)
+    work.write("rejected_sites", rejected)
+    sites = sites.join(rejected, on=[*KEYS, SITE.name], how="anti", maintain_order="left")
     cells = work.scan("single_cells")
-    wells = _imaged_wells(work).join(_site_counts(work), on=KEYS, how="left", maintain_order="left")
+    if rejected.height:
+        cells = cells.join(rejected.lazy(), on=[*KEYS, SITE.name], how="anti", maintain_order="left")
+    wells = _imaged_wells(work, sites).join(_site_counts(work, sites), on=KEYS, how="left", maintain_order="left")
     features = feature_columns(cells)
     if features:
         implausible = _implausible(cells, wells, config.cell_quality, features)
@@ -80,17 +100,40 @@ def import_profiles(work: Work, published: pl.DataFrame, normalized: bool) -> No
     """Write `well_profiles` and `normalized_profiles` from published profiles.
 
     `published` has plate, well, Metadata_Count_Cells and features. Where they are `normalized` already they are taken
-    as they are, and `well_profiles` has the wells without measurements, since nobody published them. Raises InputError
-    for a well that the plate's map lacks.
+    as they are, and `well_profiles` has the wells without measurements, since nobody published them. Wells that a
+    person rejected have no row. Raises InputError for a well that the plate's map lacks.
     """
     features = feature_columns(published, FEATURES)
     config: ProfilesConfig = work.settings
     wells = _annotation(work)
     _require_known(published, wells, work.key)
+    if isinstance(config, JudgedProfilesConfig):
+        published = published.filter(~pl.col(WELL.name).is_in(list(config.rejected)))
+        _tell_of_strangers(work, config, set(wells[WELL.name]))
     profiles = wells.join(published, on=KEYS, how="inner", maintain_order="left")
     work.write("well_profiles", profiles.drop(features) if normalized else profiles)
     work.write("normalized_profiles", profiles if normalized else normalize(profiles, config.normalize, features))
     work.write("implausible_cells", table("implausible_cells").empty())
+    work.write("rejected_sites", table("rejected_sites").empty())
+
+
+def _rejected(work: Work, sites: pl.DataFrame) -> pl.DataFrame:
+    """The sites that a person rejected, or whose well, each with name and reason."""
+    config: ProfilesConfig = work.settings
+    if not isinstance(config, JudgedProfilesConfig):
+        return table("rejected_sites").empty()
+    places = list(sites.select(WELL.name, SITE.name).iter_rows())
+    said = pl.Series("rejected_by", [config.leaves_out(well, site) for well, site in places], dtype=pl.String)
+    _tell_of_strangers(work, config, {name for well, site in places for name in (well, f"{well}-{site}")})
+    rejected = sites.select(*KEYS, SITE.name).with_columns(said).filter(pl.col("rejected_by").is_not_null())
+    return rejected.sort(*KEYS, SITE.name)
+
+
+def _tell_of_strangers(work: Work, config: JudgedProfilesConfig, known: set[str]) -> None:
+    """Note what people rejected that the plate does not have (any more)."""
+    strange = sorted(set(config.rejected) - known)
+    if strange:
+        work.notes["rejected, and not there"] = ", ".join(strange)
 
 
 def _implausible(
@@ -127,8 +170,8 @@ def _applicable(rules: Sequence[CellRule], features: Sequence[str]) -> tuple[Cel
     return tuple(rule for rule in rules if rule.feature in features)
 
 
-def _imaged_wells(work: Work) -> pl.DataFrame:
-    imaged, wells = _sites(work).select(KEYS).unique(), _annotation(work)
+def _imaged_wells(work: Work, sites: pl.DataFrame) -> pl.DataFrame:
+    imaged, wells = sites.select(KEYS).unique(), _annotation(work)
     _require_known(imaged, wells, work.key)
     return wells.join(imaged, on=KEYS, how="semi", maintain_order="left")
 
@@ -153,10 +196,9 @@ def _sites(work: Work) -> pl.DataFrame:
     return imaged if imaged.height else work.read("measured_sites").select(site)
 
 
-def _site_counts(work: Work) -> pl.DataFrame:
-    """Per well: sites that were segmented, that failed in any stage, and that carry a quality flag."""
+def _site_counts(work: Work, sites: pl.DataFrame) -> pl.DataFrame:
+    """Per well, of these sites: those that were segmented, that failed in any stage, and that carry a quality flag."""
     site = [WELL.name, SITE.name]
-    sites = _sites(work)
     elsewhere = not work.read("sites").height
     segmented = (sites if elsewhere else work.read("masks")).select(site)
     failed = work.read("site_failures").select(site).unique(maintain_order=True)
@@ -165,6 +207,10 @@ def _site_counts(work: Work) -> pl.DataFrame:
     counts = {"Sites": segmented, "Failed_Sites": failed, "Flagged_Sites": flagged}
     wells = sites.select(KEYS).unique()
     for name, frame in counts.items():
-        counted = frame.group_by(WELL.name).agg(pl.len().cast(pl.Int32).alias(f"Metadata_Count_{name}"))
+        counted = (
+            frame.join(sites, on=site, how="semi")
+            .group_by(WELL.name)
+            .agg(pl.len().cast(pl.Int32).alias(f"Metadata_Count_{name}"))
+        )
         wells = wells.join(counted, on=WELL.name, how="left")
     return wells

@@ -39,7 +39,7 @@ from morpho_assets.profiles.space import (
 
 SPACE_PREFIXES = (*FEATURES, *(family.prefix for family in table("profiles").families if family.prefix != "Metadata_"))
 """Starts of every kind of feature that a space may have."""
-COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero")
+COUNT = NormalizeConfig(prefixes=("Count_",), flat="zero", too_few="all")
 
 STREAMED_SOURCES = ("cells", "embedding", "tile_embedding", "pixels")
 
@@ -89,8 +89,23 @@ def read_rows(work: Work, name: str, config: SpaceConfig, made: Mapping[str, Spa
     source = source_of(config)
     rows, features, notes = READERS[source](work, config, name)
     level = SOURCES[source].level
-    found = rows if level in FINE else lambda plate: annotated(rows(plate), wells)
+    mine = _without_rejected(work, rows) if "Metadata_Site" in KEYS[level] else rows
+    found = mine if level in FINE else lambda plate: annotated(mine(plate), wells)
     return SpaceRows(level, plates, found, tuple(features), wells, tuple(notes), source in STREAMED_SOURCES)
+
+
+def _without_rejected(work: Work, rows: Rows) -> Rows:
+    """The rows of each plate, without those of sites that a person rejected."""
+    said = work.inputs.keys("rejected_sites")
+    rejected = {plate: work.inputs.read("rejected_sites", plate) for plate in work.source if plate in said}
+    rejected = {plate: sites.select(KEYS["site"]) for plate, sites in rejected.items() if sites.height}
+
+    def left(plate: str) -> pl.LazyFrame:
+        if plate not in rejected:
+            return rows(plate)
+        return rows(plate).join(rejected[plate].lazy(), on=KEYS["site"], how="anti", maintain_order="left")
+
+    return left if rejected else rows
 
 
 def annotated(rows: pl.LazyFrame, wells: pl.DataFrame) -> pl.LazyFrame:
@@ -232,7 +247,8 @@ def _noise(work: Work, config: NoiseSpace, name: str) -> Found:
 
 
 def _cell_count(work: Work, config: SpaceConfig, name: str) -> Found:
-    """The cell count in units of the controls, and a constant 1: the cosine of one number would only be its sign.
+    """The cell count in units of the controls (of a plate without any, of all its wells, which the rows say), and a
+    constant 1: the cosine of one number would only be its sign.
 
     Raises InputError for a plate of published profiles that do not say how many cells are behind a well.
     """

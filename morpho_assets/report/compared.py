@@ -12,11 +12,11 @@ from morpho_assets.report.page import Section
 _SCORE = "mAP"
 
 
-def compared_sections(metrics: pl.DataFrame, finals: Sequence[str]) -> list[Section]:
+def compared_sections(metrics: pl.DataFrame, finals: Sequence[str], answer: str = "") -> list[Section]:
     """The report's first chapter: every space after its last step (`finals`, the variants' names) beside those that it
-    was compared with; none where nothing was."""
+    was compared with, after the study's `answer`; none where there is neither."""
     sentences = comparisons(metrics, finals)
-    return [Section("In a sentence", " ".join(sentences))] if sentences else []
+    return [Section("In a sentence", " ".join(sentences), answer=answer)] if sentences or answer else []
 
 
 def comparisons(metrics: pl.DataFrame, finals: Sequence[str]) -> list[str]:

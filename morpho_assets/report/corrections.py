@@ -39,7 +39,24 @@ def correction_sections(
         "The same treatments before and after every step. A correction is worth its work if it gains more hits than it "
         "loses, and if shuffled treatments gain nothing by it: what these gain is made by the correction."
     )
-    return [Section("Before and after each correction", caption, pictures, tables)]
+    return [Section("Before and after each correction", caption, pictures, tables, _answer(corrected, treatments))]
+
+
+def _answer(corrected: Mapping[str, Sequence[str]], treatments: pl.DataFrame) -> str:
+    """Hits of each corrected space before its first and after its last step, and by shuffled treatments."""
+    said = []
+    for space, names in corrected.items():
+        count = {
+            name: treatments.filter(pl.col("variant") == name, pl.col("retrieved")).height
+            for end in (names[0], names[-1])
+            for name in (variant_name(space, end), f"{variant_name(space, end)}, {SHUFFLED}")
+        }
+        before, after = variant_name(space, names[0]), variant_name(space, names[-1])
+        said.append(
+            f"{space} has {count[before]} hits before and {count[after]} after (with treatments shuffled "
+            f"{count[f'{before}, {SHUFFLED}']} and {count[f'{after}, {SHUFFLED}']})"
+        )
+    return "; ".join(said) + "."
 
 
 def _before_and_after(

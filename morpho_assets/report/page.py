@@ -1,11 +1,14 @@
 """The report: one HTML file that opens anywhere, needs no network, and can be sent by mail.
 
-What it says comes in as sections of figures and tables; `report.html.j2` beside this file says how it looks.
+What it says comes in as sections of figures and tables, and as the data of its explorers (treatments, plates, maps);
+the folder `web` beside this file says how it looks and what it does. Data lie in the page as JSON, each in an element
+of its own that is read when it is shown.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,9 @@ import polars as pl
 
 from morpho_assets.errors import InputError
 
-MOST_ROWS = 200  # of a table on the page; the rest is one SQL query away
+MOST_ROWS = 5000  # of a table on the page; the rest is one SQL query away
+FIRST_ROWS = 20  # that are there without JavaScript
+SCRIPTS = ("dom", "tables", "cells", "plates", "maps", "treatment", "app")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -54,23 +59,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under column heads; `numeric` columns stand right. `total` counts the rows behind those shown."""
+    """Rows of text under column heads; `numeric` columns stand right, `treatments` lead to a treatment's page. `total`
+    counts the rows behind those shown, `digits` are those of numbers."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     numeric: tuple[bool, ...]
     total: int
+    digits: int = 3
+    treatments: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter: what was asked and found in plain words, then pictures, then tables."""
+    """A chapter: the sentence that answers its question, what was asked and how to read it, then pictures, then tables.
+
+    `widget` names an explorer of the page's data ("plates" or "maps"), which stands before the pictures.
+    """
 
     title: str
     caption: str
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    answer: str = ""
+    widget: Literal["", "plates", "maps"] = ""
 
 
 @dataclass(frozen=True)
@@ -93,26 +106,45 @@ class Made:
 
 
 def render_report(
-    title: str, summary: Sequence[KeyFigure], sections: Sequence[Section], made: Made, lead: str = ""
-) -> str:
-    """The whole page; `lead` is the sentence under the title. All text is escaped; equal input gives equal bytes."""
+    title: str, summary: Sequence[KeyFigure], sections: Sequence[Section], made: Made, lead: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The whole page; `lead` is the sentence under the title, `data` what the explorers read, each by its id. All text
+    is escaped; equal input gives equal bytes."""
     import jinja2
 
-    template = resources.files("morpho_assets.report").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["data_uri"] = _data_uri
+    environment.filters["rows_json"] = _rows_json
     anchored = list(zip(_anchors(section.title for section in sections), sections, strict=True))
-    return environment.from_string(template).render(
-        title=title, lead=lead, summary=summary, sections=anchored, made=made
-    )
+    plain = [(id, jinja2.utils.markupsafe.Markup(script_json(value))) for id, value in (data or {}).items()]
+    return environment.from_string(_web("report.html.j2")).render(
+        title=title, lead=lead, summary=summary, sections=anchored, made=made, data=plain, first_rows=FIRST_ROWS,
+        style=jinja2.utils.markupsafe.Markup(_web("report.css")),
+        script=jinja2.utils.markupsafe.Markup("\n".join(_web(f"{name}.js") for name in SCRIPTS)),
+    )  # fmt: skip
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a script element, whatever text is in it. Numbers keep 6 digits."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def rounded(value: float | None) -> float | int | None:
+    """A number to 6 digits, for data; None for NaN, infinities and None."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.6g}")
 
 
 def frame_table(
     frame: pl.DataFrame, caption: str, heads: Mapping[str, str] | None = None, most: int = MOST_ROWS, digits: int = 3
 ) -> Table:
-    """The first `most` rows of a frame as a table.
+    """The first `most` rows of a frame as a table; its caption says where there are more. Columns that name treatments
+    (`treatment`, `name`, Metadata_Perturbation) lead to their pages.
 
     `heads` names columns as people read them (with the unit), and may leave some out: those lose their `Metadata_`.
     Numbers keep `digits` significant digits; null, NaN and empty text are a dash and sort last.
@@ -120,12 +152,16 @@ def frame_table(
     heads = heads or {}
     shown = frame.head(most)
     columns = [[_cell(value, digits) for value in series] for series in shown.iter_columns()]
+    if frame.height > most:
+        caption += f" The first {most:,} of {frame.height:,} rows; the database has all."
     return Table(
         caption=caption,
         columns=tuple(heads.get(name, name.removeprefix("Metadata_").replace("_", " ")) for name in frame.columns),
         rows=tuple(zip(*columns, strict=True)),
         numeric=tuple(dtype.is_numeric() for dtype in frame.dtypes),
         total=frame.height,
+        digits=digits,
+        treatments=tuple(name in _TREATMENTS for name in frame.columns),
     )
 
 
@@ -145,6 +181,34 @@ def number(value: float | None, digits: int = 3) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         text = f"{mantissa}e{int(exponent)}"
     return text.replace("-", MINUS)
+
+
+_TREATMENTS = ("treatment", "name", "Metadata_Perturbation")
+
+
+def _rows_json(table: Table, id: str) -> Any:
+    import jinja2
+
+    columns = [
+        {"name": name, "numeric": numeric, "digits": table.digits, "link": link}
+        for name, numeric, link in zip(
+            table.columns, table.numeric, table.treatments or (False,) * len(table.columns), strict=True
+        )
+    ]
+    rows = [[_value(cell, numeric) for cell, numeric in zip(row, table.numeric, strict=True)] for row in table.rows]
+    data = {"caption": table.caption, "columns": columns, "rows": rows, "file": f"{id}.csv"}
+    return jinja2.utils.markupsafe.Markup(script_json(data))
+
+
+def _value(cell: Cell, numeric: bool) -> float | str | None:
+    """What a table's cell holds as data: its number, or its text; None where it is empty."""
+    if numeric and not isinstance(cell.order, str):
+        return rounded(cell.order)
+    return None if cell.order == "" else cell.text
+
+
+def _web(name: str) -> str:
+    return resources.files("morpho_assets.report").joinpath("web").joinpath(name).read_text(encoding="utf-8")
 
 
 def _cell(value: Any, digits: int) -> Cell:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from morpho_assets.imaging.sites import SiteReader, complete_sites
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.predict.labels import CELL
+from morpho_assets.predict.predictions import FINAL, PROBABILITY, SHUFFLED, held_out_by
 from morpho_assets.predict.scores import confusion_counts, precision_recall
-from morpho_assets.predict.study import ELSEWHERE, FINAL, PROBABILITY, SHUFFLED, held_out_by
+from morpho_assets.predict.tested import ELSEWHERE
+from morpho_assets.report.coefficients import coefficient_pictures
 from morpho_assets.report.figures import (
     cell_strips,
     composite,
@@ -57,6 +59,7 @@ def _section(
     calls = inputs.read("phenotype_calls", study).filter(model=name)
     pictures = [
         *_confusions(held, config, name),
+        *coefficient_pictures(inputs, model),
         *_montage(inputs, predictions, readers, model["classes"]),
         *_maps(inputs, study, name, calls),
     ]

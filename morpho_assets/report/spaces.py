@@ -10,8 +10,9 @@ from morpho_assets.evaluate.hierarchy import HierarchyConfig, distances_of, tree
 from morpho_assets.evaluate.inputs import profile_matrix, treatment_profiles
 from morpho_assets.evaluate.study import PROCESSED
 from morpho_assets.profiles.rows import rows_where
-from morpho_assets.report.figures import similarity_tree
+from morpho_assets.report.figures import metric_bars, similarity_tree
 from morpho_assets.report.page import Picture, Section, frame_table, number
+from morpho_assets.report.results import Results, of_spaces
 
 RANKED = ("mAP", "normalised_AP")
 """Metrics by which spaces are ranked before and after the common post-processing."""
@@ -27,7 +28,12 @@ def made_section(steps: pl.DataFrame, of_sites: Sequence[str]) -> Section:
             "of a well apart sees each well's median."
         )
     table = frame_table(steps.drop("study"), "The steps of every space")
-    return Section("How the spaces were made", caption, [], [table])
+    spaces = steps["space"].n_unique()
+    fitted = steps.filter(pl.col("fitted_on").is_not_null())
+    answer = (
+        f"{spaces} spaces were made in {steps.height} steps; {fitted.height} of these steps were fitted on some rows."
+    )
+    return Section("How the spaces were made", caption, [], [table], answer)
 
 
 def processed_section(metrics: pl.DataFrame) -> list[Section]:
@@ -67,12 +73,15 @@ def processed_section(metrics: pl.DataFrame) -> list[Section]:
     )
     caption = (
         "Each space as it is, and with every plate centred and scaled, 64 principal components and the MAD of the "
-        "controls: which space comes first may depend on it, so a space is better where it is better both ways. "
-        + " ".join(_ranking(both))
+        "controls: which space comes first may depend on it, so a space is better where it is better both ways."
     )
+    ranking = _ranking(both)
+    if len(ranking) > 1:
+        caption += " " + " ".join(ranking[1:])
     heads = {"gain": "change", "gain_low": "from", "gain_high": "to"}
     table = frame_table(shown, "With and without it; changes are paired by treatment, with 95 % intervals", heads)
-    return [Section("With and without the common post-processing", caption, [], [table])]
+    answer = "".join(ranking[:1])
+    return [Section("With and without the common post-processing", caption, [], [table], answer)]
 
 
 def _ranking(both: pl.DataFrame) -> list[str]:
@@ -138,3 +147,53 @@ def _labels(wells: pl.DataFrame, config: HierarchyConfig) -> pl.DataFrame:
     keys = pl.concat_str(config.consensus.by, separator=" | ").alias("treatment")
     named = [config.label] if config.label and config.label in wells.columns else []
     return wells.select(keys, *named).group_by("treatment").agg(pl.col(named).drop_nulls().first())
+
+
+def compared_spaces(results: Results) -> Section:
+    """Every overall score of every space, beside chance and shuffled treatments."""
+    pictures = []
+    overall = results.metrics.filter(pl.col("scope") == "overall")
+    for (evaluator, metric), rows in overall.group_by("evaluator", "metric", maintain_order=True):
+        labels, values, chance, low, high = (
+            rows[name].to_list() for name in ("variant", "value", "chance", "ci_low", "ci_high")
+        )
+        image = metric_bars(labels, values, chance, low, high, f"{metric} ({evaluator})", str(metric))
+        text = (
+            f"{metric} of {evaluator} in every space, beside it with shuffled treatments. Bars: 95 % over treatments."
+        )
+        pictures.append(Picture(image, text, "chart"))
+    columns = ["variant", "evaluator", "metric", "value", "chance", "ci_low", "ci_high", "p_value", "n"]
+    columns += ["note"] if overall["note"].count() else []
+    caption = (
+        "The same question asked in every feature space. A space is worth its work only as far as it beats the cell "
+        "count alone, an untrained network, and shuffled treatments: all stand beside it."
+    )
+    tables = [frame_table(overall.select(columns), "Every overall score")]
+    return Section("Feature spaces compared", caption, pictures, tables, _best(results))
+
+
+def _best(results: Results) -> str:
+    """Which space retrieves best, and whether the others can be told from it."""
+    rows = of_spaces(results.metrics).filter(
+        pl.col("metric") == "mAP", pl.col("scope") == "overall", pl.col("variant").is_in(results.finals)
+    ).sort("value", descending=True, nulls_last=True, maintain_order=True)  # fmt: skip
+    if rows.height < 2:
+        return ""
+    evaluator = rows["evaluator"][0]
+    rows = rows.filter(evaluator=evaluator)
+    first = rows.row(0, named=True)
+    paired = results.metrics.filter(
+        pl.col("metric") == "mAP", pl.col("evaluator") == evaluator, pl.col("ci_low").is_not_null(),
+    )  # fmt: skip
+    above: list[str] = []
+    open_: list[str] = []
+    for name in rows["variant"][1:]:
+        ahead = paired.filter(variant=first["variant"], scope=f"against {name}")["ci_low"].to_list()
+        behind = paired.filter(variant=name, scope=f"against {first['variant']}")["ci_high"].to_list()
+        if ahead or behind:
+            (above if any(low > 0 for low in ahead) or any(high < 0 for high in behind) else open_).append(name)
+    said = [f"better than {', '.join(above)}"] * bool(above) + [f"not to be told from {', '.join(open_)}"] * bool(open_)
+    return (
+        f"{first['variant']} finds replicates best: mAP {number(first['value'])} where chance gives "
+        f"{number(first['chance'])}" + (f"; by paired intervals it is {' and '.join(said)}" if said else "") + "."
+    )

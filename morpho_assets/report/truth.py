@@ -39,7 +39,7 @@ def truth_sections(metrics: pl.DataFrame, points: pl.DataFrame) -> list[Section]
     verdict = f"{rows.height - len(failed)} of {rows.height} checks hold"
     verdict += f"; these do not: {', '.join(name.replace('_', ' ') for name in failed)}." if failed else "."
     caption = (
-        f"These plates were simulated, so the answer is known. {verdict} Each check compares what the platform found "
+        "These plates were simulated, so the answer is known. Each check compares what the platform found "
         "with what was put into the images, and has a bound that was set before, with its reason, in docs/truth.md; "
         "its counterpart, where nothing is to be found, must miss the bound. "
         "Where a check does not hold, do not trust the chapters that rest on it."
@@ -59,4 +59,4 @@ def truth_sections(metrics: pl.DataFrame, points: pl.DataFrame) -> list[Section]
     table = rows.select(shown_columns).with_columns(
         asks=pl.col("metric").replace_strict({name: check.asks for name, check in CHECKS.items()})
     )
-    return [Section("Does it see what is there?", caption, pictures, [frame_table(table, "Every check")])]
+    return [Section("Does it see what is there?", caption, pictures, [frame_table(table, "Every check")], verdict)]

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
-from morpho_assets.learn.kinds import ENCODERS, UNTRAINED, EncoderConfig
+from morpho_assets.learn.kinds import STARTED, UNTRAINED, EncoderConfig, twins_of
 from morpho_assets.predict.activity.config import ActivityConfig, SpaceModality
 from morpho_assets.predict.config import PhenotypeConfig
-from morpho_assets.predict.labels import PointLabels
+from morpho_assets.predict.labels import DrawnLabels, PointLabels
 from morpho_assets.profiles.consensus import ConsensusConfig
 from morpho_assets.profiles.correct import CorrectorConfig
 from morpho_assets.profiles.recipe import recipe_names
@@ -83,8 +83,8 @@ class Study(_Model):
     @model_validator(mode="before")
     @classmethod
     def _twins(cls, value: Any) -> Any:
-        """Each encoder's untrained twin, and a space of it beside each space of the encoder: they need not be written.
-        Nor need the unit of a space's encoder.
+        """Each encoder's twins, untrained and as it started, and a space of each beside each space of the encoder: they
+        need not be written. Nor need the unit of a space's encoder.
 
         What is there under the name of a twin stays as it is.
         """
@@ -94,17 +94,17 @@ class Study(_Model):
         for name, encoder in value["encoders"].items():
             encoders[name] = encoder
             plain = dict(encoder) if isinstance(encoder, BaseModel | dict) else {}
-            if plain.get("kind") in ENCODERS and plain.get("twin", True) and not plain.get("untrained", False):
-                twin = {**plain, "untrained": True, "twin": False}
-                encoders[f"{name}{UNTRAINED}"] = value["encoders"].get(f"{name}{UNTRAINED}", twin)
+            for ending, twin in twins_of(plain).items():
+                encoders[f"{name}{ending}"] = value["encoders"].get(f"{name}{ending}", twin)
         spaces: dict[str, Any] = {}
         for name, space in (value.get("spaces") or {}).items():
             plain = dict(space) if isinstance(space, BaseModel | dict) else {}
             spaces[name] = _of_unit(name, space, encoders)
-            twin_of = f"{plain.get('encoder') or name}{UNTRAINED}"
-            if plain.get("of") == "embedding" and twin_of in encoders:
-                beside = _of_unit(name, {**plain, "encoder": twin_of}, encoders)
-                spaces[f"{name}{UNTRAINED}"] = value["spaces"].get(f"{name}{UNTRAINED}", beside)
+            for ending in (UNTRAINED, STARTED):
+                twin_of = f"{plain.get('encoder') or name}{ending}"
+                if plain.get("of") == "embedding" and twin_of in encoders:
+                    beside = _of_unit(name, {**plain, "encoder": twin_of}, encoders)
+                    spaces[f"{name}{ending}"] = value["spaces"].get(f"{name}{ending}", beside)
         return {**value, "encoders": encoders, "spaces": spaces}
 
     @field_validator("evaluators")
@@ -172,10 +172,7 @@ def load_study(name: str, folder: Path, root: Path | None = None) -> Study:
 def _located(study: Study, root: Path) -> Study:
     """The study with the places of its files (label images, recipes, weights of one's own) as they are meant."""
     evaluators = {name: _evaluator_located(settings, root) for name, settings in study.evaluators.items()}
-    encoders = {
-        name: encoder.model_copy(update={"path": resolved(encoder.path, root)}) if encoder.kind == "file" else encoder
-        for name, encoder in study.encoders.items()
-    }
+    encoders = {name: _encoder_located(encoder, root) for name, encoder in study.encoders.items()}
     spaces = {name: _space_located(space, root) for name, space in study.spaces.items()}
     phenotypes = {name: _phenotype_located(phenotype, root) for name, phenotype in study.phenotypes.items()}
     located = {"evaluators": evaluators, "spaces": spaces, "encoders": encoders, "phenotypes": phenotypes}
@@ -184,9 +181,14 @@ def _located(study: Study, root: Path) -> Study:
     return study.model_copy(update=located)
 
 
+def _encoder_located(encoder: EncoderConfig, root: Path) -> EncoderConfig:
+    path = getattr(encoder, "path", None)
+    return encoder if path is None else encoder.model_copy(update={"path": resolved(path, root)})
+
+
 def _phenotype_located(phenotype: PhenotypeConfig, root: Path) -> PhenotypeConfig:
     labels = phenotype.labels
-    if not isinstance(labels, PointLabels):
+    if not isinstance(labels, PointLabels | DrawnLabels):
         return phenotype
     return phenotype.model_copy(update={"labels": labels.model_copy(update={"file": resolved(labels.file, root)})})
 

@@ -6,6 +6,7 @@ import pytest
 from morpho_assets.gallery.images import ImagesConfig, delete_fetched, fetch_images
 from morpho_assets.gallery.manifest import read_manifest
 from morpho_assets.gallery.sources import GallerySource
+from morpho_assets.imaging.sites import SiteReader, complete_sites
 from morpho_assets.lake.lake import Lake
 from morpho_assets_tests.factories import commit_work, last, make_work, plate, write_mirror
 
@@ -41,8 +42,8 @@ def remote(tmp_path, object_store, lake):
 def fetch(tmp_path, lake):
     """Fetch the plate's images and commit; `first`: as if there were no commit yet."""
 
-    def once(source, first=False):
-        config = ImagesConfig(folder=str(tmp_path / "images"))
+    def once(source, first=False, **settings):
+        config = ImagesConfig(folder=str(tmp_path / "images"), **settings)
         known = {"previous": None} if first else {}
         work = make_work(lake, "raw_images", P1, options=config, source=source, **known)
         fetch_images(work)
@@ -86,6 +87,32 @@ def test_a_run_of_which_no_commit_knows_fetches_only_what_is_missing_or_damaged(
     assert files_of(lake).equals(first)
     assert kept.stat().st_mtime_ns == stamp
     assert len(cut.read_bytes()) == first["bytes"][2]
+
+
+def test_a_small_disk_is_not_filled_and_what_is_not_kept_is_known(lake, remote, fetch):
+    source, _ = remote
+    first = fetch(source)
+    whole = files_of(lake)
+    for path in whole["path"]:
+        Path(path).unlink()
+    size = int(whole["bytes"][0])
+    bound = {"policy": "stream", "disk_gb": 2.5 * size / 1e9}
+    again = fetch(source, first=True, **bound)
+    assert files_of(lake).equals(whole)
+    assert again.content == first.content
+    assert sum(Path(path).exists() for path in whole["path"]) == 2
+    assert again.notes["images without room"] == 4
+    site = complete_sites(lake.latest(["plate_manifest", "raw_images"], [P1]), "P1")
+    reader = SiteReader(lake, source.store())
+    for each in site:  # what is not there is read from its source, and checked
+        assert reader.content(each, 0)
+    fetch(source, first=True, **bound)  # what lies there already counts
+    assert sum(Path(path).exists() for path in whole["path"]) == 2
+
+
+def test_a_bound_is_of_a_stream():
+    with pytest.raises(ValueError, match="policy: stream"):
+        ImagesConfig(disk_gb=1)
 
 
 def test_what_has_not_changed_since_the_last_commit_is_not_fetched_again(lake, remote, fetch, object_store):

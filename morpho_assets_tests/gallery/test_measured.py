@@ -50,6 +50,29 @@ def test_published_profiles_describe_their_own_wells(tmp_path: Path) -> None:
     assert found.cells("P1") is None
 
 
+def test_one_table_of_many_plates_under_its_own_names(tmp_path: Path) -> None:
+    rows = ["Metadata_Plate\ttreatment\tMetadata_Well\tcell_count\tLarge\tNote", "P2\tx\tB1\t9\t0.5\ta"]
+    rows += [f"P1\t{name}\t{well}\t{count}\t0.25\tb" for name, well, count in (("x", "A1", 7), ("y", "A2", 8))]
+    (tmp_path / "all.tsv").write_text("\n".join(rows) + "\n")
+    rename = {"treatment": "Metadata_treatment", "cell_count": "Metadata_Count_Cells", "Large": "Phenotype_Large"}
+    told: dict[str, object] = {"rename": rename, "perturbation": ("treatment",), "negative_controls": ()}
+    found = source(tmp_path, files="all.tsv", **told)
+    assert found.plates() == ["P1", "P2"]
+    assert found.has("P2")
+    assert not found.has("P3")
+    wells = found.manifest("P1").wells
+    assert wells.select("Metadata_Well", "Metadata_Perturbation").rows() == [("A01", "x"), ("A02", "y")]
+    profiles = found.profiles("P1")
+    assert profiles is not None
+    assert profiles.columns[2:] == ["Metadata_Count_Cells", "Phenotype_Large"]
+    assert profiles.rows() == [("P1", "A01", 7, 0.25), ("P1", "A02", 8, 0.25)]
+    assert found.measurements("P2") == (str(tmp_path / "all.tsv"),)
+    with pytest.raises(InputError, match=r"all.tsv, header: found no colour; expected the columns of `rename`"):
+        source(tmp_path, files="all.tsv", rename={"colour": "Metadata_colour"}).plates()
+    with pytest.raises(InputError, match="no Barcode; expected the plate of each well"):
+        source(tmp_path, files="all.tsv", cellprofiler={"plate": "Barcode"}).plates()
+
+
 def test_a_changed_file_is_another_content(tmp_path: Path) -> None:
     published(tmp_path)
     found = source(tmp_path)
@@ -186,7 +209,7 @@ def test_cells_of_another_plate_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("files", "content", "message"),
-    [("profiles.csv", "profiles", "needs {plate}"), ("{plate}.sqlite", "sqlite", "set `platemaps`")],
+    [("cells.sqlite", "sqlite", "needs {plate}"), ("{plate}.sqlite", "sqlite", "set `platemaps`")],
 )
 def test_settings_that_cannot_work(tmp_path: Path, files: str, content: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):

@@ -69,6 +69,7 @@ FILES = {
     "observation": "ledger/observations/plate=P1.json",
     "attempt": "ledger/attempts/plate=P1/masks.0123456789ab.json",
     "waiver": "ledger/waivers/plate=P1/masks.00000001.few_failed_sites.json",
+    "judgement": "ledger/judgements/plate=P1/2026-01-01.0123456789ab.json",
     "lease": "ledger/leases/plate=P1/masks.00000001.json",
     "index": index.PATH,
     "stranger": "ledger/commits/plate=P1/.DS_Store",

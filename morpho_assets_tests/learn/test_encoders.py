@@ -33,6 +33,9 @@ QUICK = {
     "patches": {"shrink": 1, "entries": 12},
     "file": {"architecture": "resnet18", "size": 32},
     "vae": {"latent": 3, "epochs": 2, "batch": 16, "shrink": 1},
+    "supervised": {"architecture": "small", "size": 16, "epochs": 2},
+    "weakly_supervised": {"size": 32, "block": 3, "epochs": 2},
+    "contrastive": {"size": 32, "block": 3, "epochs": 2, "as_images": "bag"},
 }
 COMMON = {"crop_size": SIDE, "device": "cpu", "scaling": "training"}
 
@@ -63,8 +66,9 @@ def windows(n: int, seed: int) -> tuple[Cells, np.ndarray]:
 
 def fitted(config: EncoderConfig, n: int = 60, seed: int = 3) -> Trained:
     cells, _ = windows(n, seed)
-    wells = [f"P1 A{number % 4:02d}" for number in range(n)]
-    return fit_encoder(config, cells, labels=[f"drug {number % 2}" for number in range(n)], groups=wells)
+    drugs = 4 if config.kind == "contrastive" else 2  # which holds out one of them, and learns from the others
+    wells = [f"P1 A{number % (2 * drugs):02d}" for number in range(n)]
+    return fit_encoder(config, cells, labels=[f"drug {number % drugs}" for number in range(n)], groups=wells)
 
 
 @lru_cache
@@ -118,14 +122,16 @@ def test_permuted_treatments_are_at_chance_on_wells_held_out(kind, told, weights
     """Wells bear permuted treatments, which the encoder is given with all cells, those that are scored among them. A
     classifier of half of the wells names the others' treatments by chance, unless labels leaked into the embeddings.
     Over draws, for wells of one treatment are alike by chance."""
-    config = config_of(kind, **told, **({"path": weights_file} if kind == "file" else {}))
     shares = []
+    if kind == "contrastive":
+        told = {"validate_on": "wells"}
+    config = config_of(kind, **told, **({"path": weights_file} if kind == "file" else {}))
     for seed in range(6):
         cells, _ = windows(120, seed=20 + seed)
         wells = np.arange(120) % 24
         treatment = np.random.default_rng(seed).permutation(np.arange(24) % 2)[wells]
         encoder = fit_encoder(config, cells, [f"drug {each}" for each in treatment], [f"P1 {well}" for well in wells])
-        assert bool(encoder.card.seen.labels) == bool(told)
+        assert bool(encoder.card.seen.labels) == config.uses_labels
         found = encoder.encode(cells)
         scaled = (found - found.mean(axis=0)) / np.maximum(found.std(axis=0), 1e-6)
         train = wells < 12
@@ -165,13 +171,17 @@ def test_a_card_and_weights_suffice_to_encode(config, untrained):
 
 def test_an_untrained_twin_is_another_network_of_the_same_size(config):
     plain, twin = fitted(config), fitted(config.model_copy(update={"untrained": True}))
-    assert {name: array.shape for name, array in plain.weights.items()} == {
-        name: array.shape for name, array in twin.weights.items()
-    }
+    assert shapes(plain) == shapes(twin)
     assert plain.card.sha256 != twin.card.sha256
     assert plain.card.drawn_seed is None
     assert twin.card.drawn_seed in (0, 1, 2)
     assert twin.card.seen.split == "none"
+
+
+def shapes(encoder: Trained) -> dict[str, tuple[int, ...]]:
+    """Of what embeds: no head that names treatments, and no components, which are as many as there are windows."""
+    of = encoder.weights.items()
+    return {name: each.shape for name, each in of if not name.startswith(("head.", "class_", "components."))}
 
 
 def test_the_card_says_what_it_must_be_given_and_what_it_has_seen(config):
@@ -180,7 +190,7 @@ def test_the_card_says_what_it_must_be_given_and_what_it_has_seen(config):
     assert card["inputs"]["crop_size"] == SIDE
     assert card["seen"]["plates"] == ["P1"]
     assert card["seen"]["wells"] == [f"P1 A{number:02d}" for number in range(4)]
-    assert card["seen"]["labels"] == []
+    assert bool(card["seen"]["labels"]) == config.uses_labels
     assert card["config"]["kind"] == card["kind"] == config.kind
     assert {"morpho-assets", "torch", "numpy"} <= set(card["versions"])
     assert card["licence"]
@@ -212,7 +222,9 @@ def test_edges_of_encoding(config):
 
 def test_constant_crops_are_fitted_and_encoded_to_finite_numbers(config):
     cells = Cells(np.full((10, 2, SIDE, SIDE), 0.3, dtype=np.float32), CHANNELS, np.zeros((10, SIDE, SIDE), bool))
-    encoder = fit_encoder(config, cells)
+    cells = Cells(np.tile(cells.crops, (4, 1, 1, 1)), CHANNELS, np.tile(cells.own, (4, 1, 1)))
+    wells = np.arange(40) % 8
+    encoder = fit_encoder(config, cells, [f"drug {well % 4}" for well in wells], wells)
     assert np.isfinite(encoder.encode(cells)).all()
 
 
@@ -241,7 +253,8 @@ def test_each_plate_is_scaled_by_its_own_controls(config):
     both = Cells(np.concatenate([cells.crops, 2 * cells.crops]), CHANNELS, np.concatenate([cells.own, cells.own]),
                  np.repeat(["P1", "P2"], 40))  # fmt: skip
     scalings = {name: fit_scaling(both.crops[both.plates == name], (1, 99)) for name in ("P1", "P2")}
-    encoder = fit_encoder(config, both, groups=np.arange(80) % 4, scalings=scalings)
+    wells = np.arange(80) % 8
+    encoder = fit_encoder(config, both, [f"drug {well % 4}" for well in wells], wells, scalings=scalings)
     first, second = encoder.encode(both[:40], scalings["P1"]), encoder.encode(both[40:], scalings["P2"])
     np.testing.assert_allclose(first, second, atol=2e-3 * np.abs(first).max())
     with pytest.raises(InputError, match="no scaling; expected that of the plate's controls"):
@@ -331,7 +344,7 @@ def test_a_gpu_that_is_not_there_is_an_error():
     "wrong",
     [
         {"kind": "vae", "crop_size": 20}, {"kind": "vae", "crop_size": 24, "shrink": 2}, {"kind": "resnet"},
-        {"kind": "patches", "percentiles": (60, 40)}, {"kind": "vae", "latents": 3}, {"kind": "vae", "epochs": 0},
+        {"kind": "patches", "percentiles": (60, 40)}, {"kind": "vae", "latents": 3}, {"kind": "vae", "epochs": -1},
         {"kind": "file", "path": "x", "architecture": "vit_s16", "size": 100}, {"kind": "imagenet", "shrink": 7},
     ],
     ids=str,

@@ -12,6 +12,7 @@ from morpho_assets.predict.scores import (
     confusion_counts,
     f1_scores,
     image_ranks,
+    overall_scores,
     rank_chance,
     rank_shares,
     resampled,
@@ -97,9 +98,16 @@ def test_chance_of_mean_ranks_by_listing_them_all(n, classes, most):
 def test_intervals_resample_whole_units():
     truth, probability = drawn()
     units = (np.arange(300) % 10).astype(str)
-    low, high = resampled(truth, probability, units, "weighted_F1", NAMES)
-    assert low < scores_of(truth, probability, NAMES).overall["weighted_F1"] < high
-    assert resampled(truth, probability, np.full(300, "one"), "weighted_F1", NAMES) is None
+    probability[::40] = np.nan  # called nothing
+    found = resampled(truth, probability, units, NAMES, draws=50, top=2)
+    rng = np.random.default_rng(0)
+    rows = [np.concatenate([np.flatnonzero(units == str(i)) for i in rng.integers(10, size=10)]) for _ in range(50)]
+    naive = [overall_scores(truth[each], probability[each], len(NAMES), 2) for each in rows]
+    for name, value in scores_of(truth, probability, NAMES, 2).overall.items():
+        low, high = np.percentile([each[name] for each in naive], [2.5, 97.5])
+        assert found[name] == (pytest.approx(low), pytest.approx(high))
+        assert low < value < high
+    assert resampled(truth, probability, np.full(300, "one"), NAMES) is None
 
 
 # The published tables (Tomkinson 2024)

@@ -9,7 +9,8 @@ from morpho_assets.errors import InputError
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.predict.labels import CELL
 from morpho_assets.predict.models import load_model
-from morpho_assets.predict.study import ELSEWHERE, FINAL, SHUFFLED, held_out_by
+from morpho_assets.predict.predictions import FINAL, SHUFFLED, held_out_by
+from morpho_assets.predict.tested import ELSEWHERE
 from morpho_assets.profiles.study import SELECTED, read_space, space_features
 from morpho_assets.runs import Run
 from morpho_assets_tests.project import make_project

@@ -14,7 +14,7 @@ from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.aggregate import AggregateConfig
 from morpho_assets.profiles.normalize import NormalizeConfig
-from morpho_assets.profiles.plate import ProfilesConfig, profile_plate
+from morpho_assets.profiles.plate import JudgedProfilesConfig, ProfilesConfig, profile_plate
 from morpho_assets_tests.factories import commit_tables, commit_work, last, make_work, plate, samplesheet
 
 WELLS = ["A01", "A02", "A03", "B01"]
@@ -136,3 +136,59 @@ def test_a_misspelt_rule_is_refused_and_one_on_what_was_not_measured_passed_over
     profiled(lake, CellRule(feature="Cells_Texture_Contrast_RNA_3_00_256", high=5),
              CellRule(feature="Nuclei_Correlation_Costes_DNA_Mito", high=5))  # fmt: skip
     assert implausible(lake).is_empty()
+
+
+# What a person rejected
+
+
+def judged(lake: Lake, **said: dict[str, str]) -> pl.DataFrame:
+    """The profiles that are made while people say this, on the scale of all wells."""
+    work = make_work(lake, "well_profiles", plate("P1"), JudgedProfilesConfig(**{**SCALE, **said}),
+                     source=samplesheet(Path("none")))  # fmt: skip
+    profile_plate(work)
+    commit_work(work)
+    return last(lake, "well_profiles", "well_profiles")
+
+
+SCALE = {"normalize": NormalizeConfig(reference="all", min_reference=1)}
+
+
+def two_sites(lake: Lake) -> None:
+    """A01 has a second site, whose cells are ten times as large."""
+    before = {stage: last(lake, stage, name) for stage, name in
+              (("plate_manifest", "sites"), ("masks", "masks"), ("single_cells", "single_cells"))}  # fmt: skip
+    more = {stage: rows.filter(Metadata_Well="A01").with_columns(Metadata_Site=pl.lit(2, pl.Int32))
+            for stage, rows in before.items()}  # fmt: skip
+    more["single_cells"] = more["single_cells"].with_columns(pl.col("Cells_AreaShape_Area") * 10)
+    for (stage, rows), name in zip(before.items(), ("sites", "masks", "single_cells"), strict=True):
+        commit_tables(lake, stage, plate("P1"), {name: pl.concat([rows, more[stage]])})
+
+
+def test_a_rejected_site_gives_no_cells_and_stands_in_a_table(lake: Lake) -> None:
+    two_sites(lake)
+    everything = judged(lake, rejected={})
+    without = judged(lake, rejected={"A01-2": "Ann: bubbles"})
+    row = without.filter(Metadata_Well="A01")
+    assert everything.filter(Metadata_Well="A01")["Metadata_Count_Cells"].item() == 60
+    assert (row["Metadata_Count_Cells"].item(), row["Metadata_Count_Sites"].item()) == (30, 1)
+    assert row["Cells_AreaShape_Area"].item() < 110
+    assert last(lake, "well_profiles", "rejected_sites").rows() == [("P1", "A01", 2, "Ann: bubbles")]
+    others = pl.col("Metadata_Well") != "A01"
+    assert without.filter(others).equals(everything.filter(others))
+
+
+def test_a_rejected_well_has_no_row_but_where_one_of_its_sites_is_kept(lake: Lake) -> None:
+    two_sites(lake)
+    assert judged(lake, rejected={"A01": "Ann: bubbles"})["Metadata_Well"].to_list() == ["A02", "A03", "B01"]
+    assert last(lake, "well_profiles", "rejected_sites")["Metadata_Site"].to_list() == [1, 2]
+    kept = judged(lake, rejected={"A01": "Ann: bubbles"}, kept={"A01-1": "Ben: fine"})
+    assert kept.filter(Metadata_Well="A01")["Metadata_Count_Cells"].item() == 30
+
+
+def test_a_rejected_control_is_no_reference_and_what_the_plate_lacks_is_noted(lake: Lake) -> None:
+    said = {"A01": "Ann: bubbles", "H12": "Ben: dust"}
+    settings = JudgedProfilesConfig(normalize=NormalizeConfig(min_reference=2), rejected=said)
+    work = make_work(lake, "well_profiles", plate("P1"), settings, source=samplesheet(Path("none")))
+    with pytest.raises(InputError, match="found 1 rows where negcon"):
+        profile_plate(work)
+    assert work.notes["rejected, and not there"] == "H12"

@@ -8,6 +8,7 @@ from PIL import Image
 
 from morpho_assets.errors import InputError
 from morpho_assets.report import figures, pictures
+from morpho_assets.report.figures import canvas, fields, likeness, maps, plates
 
 WELLS_96 = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
 NAN = float("nan")
@@ -130,7 +131,7 @@ def test_overlay_outlines_cells_in_white_and_nuclei_in_cyan():
 
 def test_touching_cells_have_a_line_between_them():
     labels = np.array([[1, 1, 2, 2]], dtype=np.int32)
-    np.testing.assert_array_equal(figures._outlines(labels), [[False, False, True, False]])
+    np.testing.assert_array_equal(fields.outlines(labels), [[False, False, True, False]])
 
 
 def test_stains_have_their_usual_colours():
@@ -143,7 +144,7 @@ def test_stains_have_their_usual_colours():
 
 
 def test_unknown_channels_get_colours_of_their_own():
-    colours = figures._stain_colours(["DNA", "Actin", "Golgi"])
+    colours = fields._stain_colours(["DNA", "Actin", "Golgi"])
     assert len(set(colours)) == 3
 
 
@@ -151,19 +152,19 @@ def test_unknown_channels_get_colours_of_their_own():
     ("well", "place"), [("A01", (0, 0)), ("H12", (7, 11)), ("P24", (15, 23)), ("AA01", (26, 0)), ("AF48", (31, 47))]
 )
 def test_well_names(well, place):
-    assert figures._place(well) == place
-    assert figures._row_name(place[0]) == well.rstrip("0123456789")
+    assert plates.well_place(well) == place
+    assert plates.row_name(place[0]) == well.rstrip("0123456789")
 
 
 @pytest.mark.parametrize(
     ("wells", "shape"), [(["H12"], (8, 12)), (["I01"], (16, 24)), (["A13"], (16, 24)), (["A25"], (32, 48))]
 )
 def test_layout_is_the_smallest_plate_that_holds_all(wells, shape):
-    assert figures._plate_grid(wells, [1.0])[:2] == shape
+    assert plates._plate_grid(wells, [1.0])[:2] == shape
 
 
 def test_a_well_named_twice_shows_its_mean_and_one_without_value_stays_named():
-    _, _, grid, named = figures._plate_grid(["A01", "A01", "A02"], [1.0, 3.0, None])
+    _, _, grid, named = plates._plate_grid(["A01", "A01", "A02"], [1.0, 3.0, None])
     assert grid[0, 0] == 2
     assert np.isnan(grid[0, 1])
     assert named.sum() == 2
@@ -177,16 +178,16 @@ def test_no_well_is_an_error(well):
 
 def test_groups_beyond_the_colours_share_one():
     names = np.array([f"g{i % 9}" for i in range(90)] + ["negcon"] * 5, dtype=object)
-    groups = list(figures._coloured_groups(names, ["negcon"]))
+    groups = list(maps._coloured_groups(names, ["negcon"]))
     assert [label for label, *_ in groups] == ["negcon", "3 others", "g0", "g1", "g2", "g3", "g4", "g5"]
     assert sum(members.sum() for _, members, *_ in groups) == 95
-    assert groups[0][2] == figures.CONTROL_COLOUR
+    assert groups[0][2] == canvas.CONTROL_COLOUR
 
 
 def test_similar_profiles_lie_side_by_side():
     block = np.kron(np.eye(2), np.ones((3, 3)))
     mixed = [0, 3, 1, 4, 2, 5]
-    order = figures._similar_together(block[np.ix_(mixed, mixed)])
+    order = likeness._similar_together(block[np.ix_(mixed, mixed)])
     kinds = [mixed[index] // 3 for index in order]
     assert kinds in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
 

@@ -61,15 +61,22 @@ class ConvVae(nn.Module):
             codes = torch.cat([codes, functional.one_hot(conditions, self.conditions).to(codes.dtype)], dim=1)
         return self.decoder(codes)
 
-    def loss(self, crops: Tensor, generator: torch.Generator, conditions: Tensor | None = None) -> Tensor:
-        """Negative evidence lower bound in nats per pixel value, a scalar; below 0 once the error is small."""
+    def loss(self, crops: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Negative evidence lower bound in nats per pixel value, a scalar; below 0 once the error is small.
+
+        `targets` (n, 1) int64: the condition of each crop, which only a conditional one is told.
+        """
         mean, log_variance = self.code(crops)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        decoded = self.decode(mean + noise * torch.exp(log_variance / 2), conditions)
+        decoded = self.decode(mean + noise * torch.exp(log_variance / 2), targets[:, 0])
         error = torch.mean((decoded - crops) ** 2)
         likelihood = torch.log(error + ERROR_FLOOR) / 2
         divergence = (mean**2 + log_variance.exp() - log_variance - 1).sum(dim=1).mean() / 2
         return likelihood + self.beta * divergence / crops[0].numel()
+
+    def trivial_loss(self, crops: Tensor, targets: Tensor) -> Tensor:
+        """The loss of redrawing every crop as the mean of the batch."""
+        return torch.log(crops.var(dim=0, correction=0).mean() + ERROR_FLOOR) / 2
 
 
 def _halve(inputs: int, outputs: int) -> nn.Module:

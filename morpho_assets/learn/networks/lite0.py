@@ -17,7 +17,7 @@ EPSILON = 1e-3
 
 
 class Lite0(nn.Module):
-    """(n, 3, S, S) in [-1, 1] -> (n, d): the widened maps of block `last`, after its filter, averaged over the image.
+    """(n, C, S, S) in [-1, 1] -> (n, d): the widened maps of block `last`, after its filter, averaged over the image.
 
     Block 11 gives the 672 numbers of `block6a_activation`, 9 and 10 the same number at twice the resolution. Blocks
     after `last` are not there.
@@ -25,9 +25,9 @@ class Lite0(nn.Module):
 
     FOLDS = (("_conv_stem", "_bn0"),)
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, channels: int = 3) -> None:
         super().__init__()
-        self._conv_stem = _Padded(3, STEM, 3, stride=2, bias=False)
+        self._conv_stem = _Padded(channels, STEM, 3, stride=2, bias=False)
         self._bn0 = nn.BatchNorm2d(STEM, eps=EPSILON)
         blocks, inputs = [], STEM
         for repeats, kernel, stride, expansion, outputs in STAGES:

@@ -27,6 +27,11 @@ class ClassifierConfig(BaseModel):
         default=None, gt=0, description="principal components first: their number, or below 1 the variance they keep"
     )
     log: bool = Field(default=False, description="sign(x) log(1 + |x|) of every feature first")
+    standardize: bool = Field(
+        default=True,
+        description="each feature in units of its spread, each block of one length; false: rows as they are, brought "
+        "to a mean square of 1 (features whose scale means something: components, profiles in units of controls)",
+    )
     clip: float = Field(default=10, gt=0, description="features are cut at so many standard deviations")
     class_weight: Literal["balanced"] | None = Field(
         default="balanced", description="balanced: every class weighs the same; null: every row does"

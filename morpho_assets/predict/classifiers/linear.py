@@ -91,9 +91,13 @@ def choose_elastic_net(
     return config.model_copy(update=chosen), scores
 
 
-def leave_each_out(config: ElasticNetConfig, x: Floats, codes: Codes, classes: int, units: Codes) -> Floats:
+def leave_each_out(
+    config: ElasticNetConfig, x: Floats, codes: Codes, classes: int, units: Codes, tested: Floats | None = None
+) -> Floats:
     """(n, k) log-probabilities of each row by the model of all other units (0 … u - 1), with the first C and l1_ratio:
-    u models in one product, each begun from that of all rows."""
+    u models in one product, each begun from that of all rows. `tested` (n, d) are the rows as they are tested, where
+    they are others than those learned from (shuffled ones)."""
+    called = x if tested is None else tested
     whole = row_weights(codes, classes, config)
     number = int(units.max()) + 1 if len(units) else 0
     shared: dict[str, Any] = {"tolerance": config.tolerance, "most": config.most}
@@ -108,11 +112,34 @@ def leave_each_out(config: ElasticNetConfig, x: Floats, codes: Codes, classes: i
     found = np.empty((len(codes), classes))
     for unit in range(number):
         here = units == unit
-        found[here] = log_softmax(fits.logits(x[here], unit))
+        found[here] = log_softmax(fits.logits(called[here], unit))
     return found
 
 
 def fit_ridge(config: RidgeConfig, x: Floats, codes: Codes, classes: int) -> Arrays:
+    return _ridge_path(config, config.alpha[:1], x, codes, classes)[0]
+
+
+def choose_ridge(
+    config: RidgeConfig, x: Floats, codes: Codes, classes: int, folds: list[Fold]
+) -> tuple[RidgeConfig, list[Floats]]:
+    """(the config with the best alpha, its log-probabilities of each fold's test rows): the products of features are
+    made once a fold, for all alphas. Of equal ones the first."""
+    logs = [
+        [linear_log_probabilities(arrays, x[fold.test])
+         for arrays in _ridge_path(config, config.alpha, x[fold.train], codes[fold.train], classes)]
+        for fold in folds
+    ]  # fmt: skip
+    scores = [
+        np.mean([overall_scores(codes[fold.test], np.exp(of_fold[i]), classes)[config.choose_by]
+                 for fold, of_fold in zip(folds, logs, strict=True)])
+        for i in range(len(config.alpha))
+    ]  # fmt: skip
+    best = int(np.argmax(scores))
+    return config.model_copy(update={"alpha": (config.alpha[best],)}), [of_fold[best] for of_fold in logs]
+
+
+def _ridge_path(config: RidgeConfig, alphas: tuple[float, ...], x: Floats, codes: Codes, classes: int) -> list[Arrays]:
     import scipy.linalg
 
     weights = row_weights(codes, classes, config)
@@ -121,16 +148,16 @@ def fit_ridge(config: RidgeConfig, x: Floats, codes: Codes, classes: int) -> Arr
     centre, mean = share @ x, share @ target
     root = np.sqrt(weights)[:, None]
     a, b = root * (x - centre), root * (target - mean)
-    alpha = config.alpha[0]
-    if a.shape[1] <= a.shape[0]:
-        normal = a.T @ a
-        normal[np.diag_indices_from(normal)] += alpha
-        found = scipy.linalg.solve(normal, a.T @ b, assume_a="pos")
-    else:
-        kernel = a @ a.T
-        kernel[np.diag_indices_from(kernel)] += alpha
-        found = a.T @ scipy.linalg.solve(kernel, b, assume_a="pos")
-    return {"weights": found.T, "intercepts": mean - centre @ found}
+    tall = a.shape[1] <= a.shape[0]
+    product = a.T @ a if tall else a @ a.T
+    right = a.T @ b if tall else b
+    diagonal, arrays = product.diagonal().copy(), []
+    for alpha in alphas:
+        np.fill_diagonal(product, diagonal + alpha)
+        solved = scipy.linalg.solve(product, right, assume_a="pos")
+        found = solved if tall else a.T @ solved
+        arrays.append({"weights": found.T, "intercepts": mean - centre @ found})
+    return arrays
 
 
 def linear_log_probabilities(arrays: Arrays, x: Floats) -> Floats:

@@ -1,0 +1,239 @@
+"""What labels buy: encoders told treatments of some plates, on plates and compounds that they never saw.
+
+    python -m benchmarks.training [--seeds 21,22] [--folder PATH] [--only NAME,NAME] [--small]
+
+Eight plates of four batches by the simulator, for each seed. The encoders learn on the first two batches, without every
+third compound; the wells of the other two batches are scored. With --folder the plates are kept there, and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from benchmarks.figures import Figures
+from morpho_assets.evaluate.average_precision import RetrievalConfig
+from morpho_assets.evaluate.intervals import mean_interval
+from morpho_assets.evaluate.retrieval import treatment_scores
+from morpho_assets.learn.cells import Cells, joined
+from morpho_assets.learn.crops import Scaling
+from morpho_assets.learn.encoders import Trained, fit_encoder
+from morpho_assets.learn.kinds import STARTED, UNTRAINED, EncoderConfig, twins_of
+from morpho_assets.learn.windows import WELL, PlateWindows, drawn
+from morpho_assets.profiles.normalize import NormalizeConfig, normalize
+from morpho_assets.runs import Run
+from morpho_assets.simulator import write_gallery
+from morpho_assets.simulator.design import GalleryDesign
+from morpho_assets.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = "21,22"
+DESIGN = GalleryDesign(batches=4, plates_per_batch=2, sites=2)
+SMALL = GalleryDesign(
+    batches=2, plates_per_batch=2, rows=3, columns=6, pixels=160, scale=0.5, cells_per_site=11, negative_controls=6,
+    positive_controls=0, mechanisms=("aurora_inhibitor", "er_stress", "actin_disruptor"), inactive_compounds=2,
+    series_compounds=0,
+)  # fmt: skip
+NEEDED = {"plate_manifest", "raw_images", "illumination", "image_quality", "masks"}
+CROP = {"crop_size": 64, "max_cells": 8000, "device": "cpu"}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "small": {
+        "kind": "supervised",
+        "architecture": "small",
+        "shrink": 2,
+        "size": 32,
+        "epochs": 20,
+        "learning_rate": 1e-3,
+    },
+    "weakly_supervised": {"kind": "weakly_supervised", "epochs": 12},
+    "contrastive": {"kind": "contrastive", "epochs": 20},
+    "vae": {"kind": "vae", "epochs": 15},
+}
+ABOUT = (
+    "Encoders that are told the treatments of four plates (two batches; every third compound left out), on four plates "
+    "of two other batches: mean average precision of treatments against controls, and its gain, paired by treatment, "
+    "over the untrained twin (best of three draws) and over the weights that the encoder starts from; for treatments "
+    "whose compound it was told, and for compounds that it never saw."
+)
+
+
+@dataclass(frozen=True)
+class Plates:
+    """Plates of a seed: their windows, and annotation of wells."""
+
+    windows: dict[str, PlateWindows]
+    wells: pl.DataFrame
+    scalings: dict[str, Scaling | None]
+
+    @property
+    def trained_on(self) -> list[str]:
+        names = sorted(self.windows)
+        return names[: len(names) // 2]
+
+    @property
+    def held_out(self) -> list[str]:
+        names = sorted(self.windows)
+        return names[len(names) // 2 :]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Compounds that no encoder is told: every third of those that are no controls, of each mechanism as many."""
+        treated = self.wells.filter(pl.col("Metadata_control_type").is_null())
+        samples = treated["Metadata_broad_sample"].unique().sort().to_list()
+        return samples[::3]
+
+
+def plates_of(folder: Path, design: GalleryDesign, seed: int, config: EncoderConfig) -> Plates:
+    """The plates of a seed as far as masks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "morpho.yaml", folder)
+    names = write_gallery(folder / "data/gallery", design, seed, workers=os.cpu_count() or 1)
+    workspace = Workspace.open(folder / "morpho.yaml")
+    while tasks := [task for task in workspace.plan(names) if not task.waits and task.stage in NEEDED]:
+        run = Run(workspace)
+        for task in tasks:
+            run.make(task.stage, task.partition)
+    tables = workspace.lake.snapshot(workspace.lake.ledger.state().commits.values())
+    state = workspace.state(names)
+    windows = {name: PlateWindows.of(tables, workspace.source(name, state).store(), name, config) for name in names}
+    return Plates(
+        windows, tables.scan("wells", names).collect(), {name: plate.scaling() for name, plate in windows.items()}
+    )
+
+
+def lesson_of(plates: Plates, config: EncoderConfig) -> tuple[Cells, dict[str, Any]]:
+    """What the encoders learn from: windows of the training plates without unknown compounds; of each what is told."""
+    allowed = plates.wells.filter(
+        pl.col("Metadata_Plate").is_in(plates.trained_on)
+        & pl.col("Metadata_broad_sample").is_in(plates.unknown).not_().fill_null(True)
+    )
+    parts, keys = [], []
+    for name in plates.trained_on:
+        plate = plates.windows[name]
+        for rows, cells in plate.stream(drawn(plate.rows(allowed), config.max_cells, 0, allowed)):
+            parts.append(cells)
+            keys.append(rows)
+    of = pl.concat(keys).join(allowed, on=WELL, how="left", maintain_order="left")
+    wells = of.select(pl.concat_str(WELL, separator=" ")).to_series().to_list()
+    controls = (of["Metadata_control_type"] == "negcon").fill_null(False).to_numpy()
+    return joined(parts), {"labels": of["Metadata_Perturbation"], "groups": wells, "controls": controls}
+
+
+def profiles_of(plates: Plates, encoder: Trained) -> pl.DataFrame:
+    """Profiles of the held-out plates' wells: means over cells, on the scale of their plate's controls."""
+    rows = []
+    for name in plates.held_out:
+        plate = plates.windows[name]
+        for keys, cells in plate.stream(plate.rows()):
+            vectors = encoder.encode(cells, plates.scalings[name])
+            columns = {f"Embedding_{number}": vectors[:, number] for number in range(vectors.shape[1])}
+            rows.append(keys.select(WELL).hstack(pl.DataFrame(columns)))
+    wells = pl.concat(rows).group_by(WELL, maintain_order=True).mean().join(plates.wells, on=WELL, how="left")
+    return normalize(wells, NormalizeConfig(flat="zero", prefixes=("Embedding_",)))
+
+
+def scores_of(plates: Plates, encoder: Trained) -> pl.DataFrame:
+    """mAP and chance of each treatment on held-out plates, and whether its compound was told."""
+    wells = profiles_of(plates, encoder)
+    features = [column for column in wells.columns if column.startswith("Embedding_")]
+    scores = treatment_scores(wells, features, RetrievalConfig(), 0)
+    of = plates.wells.select("Metadata_Perturbation", "Metadata_broad_sample").unique()
+    told = pl.col("Metadata_broad_sample").is_in(plates.unknown).not_().alias("told")
+    return scores.join(of, on="Metadata_Perturbation", how="left").select(
+        "mAP", "chance", told, treatment="Metadata_Perturbation"
+    )
+
+
+def seed_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, float], name: str) -> dict[str, Any]:
+    """The scores of an encoder and its twins on one seed's plates; its card under `card`."""
+    found: dict[str, Any] = {}
+    read = TypeAdapter(EncoderConfig).validate_python
+    for ending, own in {"": settings, **twins_of(settings)}.items():
+        config = read(own)
+        cells, told = lesson_of(plates, config)
+        began = time.process_time()
+        encoder = fit_encoder(config, cells, told["labels"], told["groups"], None, plates.scalings,
+                              controls=told["controls"])  # fmt: skip
+        if not ending:
+            seconds[name] = seconds.get(name, 0.0) + (time.process_time() - began)
+            found["card"], found["cells"] = encoder.card, len(cells) * len(encoder.card.losses.train)
+        found[ending] = scores_of(plates, encoder)
+    return found
+
+
+def gains(scores: pl.DataFrame, baseline: pl.DataFrame, told: bool) -> NDArray[np.float64]:
+    both = scores.filter(pl.col("told") == told).join(baseline, on="treatment", suffix="_before")
+    return (both["mAP"] - both["mAP_before"]).drop_nulls().to_numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What labels buy, on held-out plates and compounds.")
+    parser.add_argument("--seeds", default=SEEDS)
+    parser.add_argument("--folder", type=Path, help="keep the plates there")
+    parser.add_argument("--only", default=",".join(ENCODERS))
+    parser.add_argument("--small", action="store_true", help="small plates: a minute, and no figures worth keeping")
+    options = parser.parse_args()
+    figures = Figures("training", ABOUT)
+    with tempfile.TemporaryDirectory(prefix="training-") as temporary:
+        folder = options.folder or Path(temporary)
+        run(figures, folder, [int(seed) for seed in options.seeds.split(",")], options.only.split(","), options.small)
+    if not options.small and options.only == ",".join(ENCODERS):
+        figures.publish()
+
+
+def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], small: bool) -> None:
+    design = SMALL if small else DESIGN
+    read = TypeAdapter(EncoderConfig).validate_python
+    best = -1.0
+    for name in names:
+        settings = {**CROP, **ENCODERS[name], **({"epochs": 2, "max_cells": 300} if small else {})}
+        seconds: dict[str, float] = {}
+        each = [
+            seed_scores(plates_of(folder / f"seed-{seed}", design, seed, read(settings)), settings, seconds, name)
+            for seed in seeds
+        ]
+        windows = sum(found["cells"] for found in each)
+        card = each[0]["card"]
+        note = f"{card.architecture}; {card.verdict}; seconds of one core {seconds[name]:.0f}"
+        figures.add(f"{name}_windows_per_second", windows / max(seconds[name], 1e-9), "windows/s", note)
+        if card.scores:
+            note = ", ".join(f"{key} {value:.3f}" for key, value in card.scores.items())
+            figures.add(f"{name}_balanced_accuracy", card.scores["balanced_accuracy"], "", f"of the first seed: {note}")
+        for told, what in ((True, "plates"), (False, "compounds")):
+            maps = [found[""].filter(pl.col("told") == told) for found in each]
+            chance = np.mean([rows["chance"].mean() for rows in maps])
+            note = f"held-out {what}; chance {chance:.3f}"
+            figures.add(f"{name}_{what}_map", float(np.mean([rows["mAP"].mean() for rows in maps])), "mAP", note)
+            for ending, twin in ((UNTRAINED, "untrained"), (STARTED, "started")):
+                if ending not in each[0]:
+                    continue
+                by_seed = [gains(found[""], found[ending], told) for found in each]
+                pooled = np.concatenate(by_seed)
+                interval = mean_interval(pooled, seed=0)
+                low, high = interval or (float("nan"), float("nan"))
+                before = np.mean([found[ending].filter(pl.col("told") == told)["mAP"].mean() for found in each])
+                note = (
+                    f"over its twin ({before:.3f}), 95 % [{low:.3f}, {high:.3f}], {pooled.size} treatments; by seed "
+                    + ", ".join(f"{gain.mean():+.3f}" for gain in by_seed)
+                )
+                figures.add(f"{name}_{what}_gain_over_{twin}", float(pooled.mean()), "mAP", note)
+                start = STARTED if STARTED in each[0] else UNTRAINED
+                if ending == start and what == "plates" and name != "vae":
+                    best = max(best, low)
+    note = "the best encoder's lower end over the weights it started from, on held-out plates"
+    figures.add("best_gain_low", best, "mAP", note, at_least=0.0)
+
+
+if __name__ == "__main__":
+    main()
