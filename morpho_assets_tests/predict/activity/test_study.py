@@ -125,9 +125,10 @@ def test_the_chapter_says_what_was_found_flagged_and_lost(project, tables):
     from morpho_assets.report.activity import activity_sections
 
     (section,) = activity_sections(tables, load_study(NAME, project.folder / "studies", project.folder))
-    assert "1 of 401 names" in section.caption
+    assert "the study: 1 of 401." in section.caption
     assert "1 unreadable SMILES" in section.caption
-    assert "1 assays have too few" in section.caption
+    assert "left out: 1." in section.caption
+    assert "above an AUROC of 0.7" in section.answer
     assert len(section.pictures) == 3
     captions = [table.caption for table in section.tables]
     assert any("Untested compounds" in caption for caption in captions)
