@@ -141,6 +141,8 @@ def test_what_is_wrong_names_the_study_and_the_file(project):
     study = shipped(assays={"file": "none.csv"}) | {"name": "nothing"}
     with pytest.raises(InputError, match=r"study nothing, activity: .*none.csv.*'water'"):
         made(project, study)
+    with pytest.raises(InputError, match=r"lost\.csv: found does not exist"):
+        made(project, shipped(assays={"file": "lost.csv"}) | {"name": "lost"})
     with pytest.raises(ValueError, match="no modality 'sound'"):
         made(project, shipped(splits=[{"by": "cluster", "of": "sound"}]) | {"name": "sound"})
 
