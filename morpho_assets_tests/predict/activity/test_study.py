@@ -11,6 +11,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.predict.activity.study import predict_activity
 from morpho_assets.runs import Run
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import SHIPPED, Study, load_study
 from morpho_assets_tests.factories import commit_work, study_work
 from morpho_assets_tests.project import make_project
@@ -121,6 +122,18 @@ def test_metrics_say_what_each_adds_and_what_may_be_corrected(tables):
     assert overlaps.filter(threshold=0.7, number=3)["union"][0] >= overlaps.filter(threshold=0.7)["alone"].sum() / 2
 
 
+def test_checks_name_what_offends(tables):
+    from morpho_assets.predict.activity import checks
+
+    names = checks.names_of_compounds_are_known(tables, NAME, None)
+    assert not names.passed
+    assert names.text == "1 of 401 names: no compound of the study (BRD-K99999999)"
+    assert "unreadable SMILES: BRD-K" in checks.structures_are_readable(tables, NAME, None).text
+    nuisance = checks.no_nuisance_reaches_the_score(tables, NAME, None).text
+    assert "count_30: cell count alone" in nuisance
+    assert "structure_00" not in nuisance
+
+
 def test_the_chapter_says_what_was_found_flagged_and_lost(project, tables):
     from morpho_assets.report.activity import activity_sections
 
@@ -152,6 +165,7 @@ def test_a_study_without_activity_has_its_tables_without_rows(project):
              "evaluators": {"replicates": {"evaluator": "retrieval"}}}  # fmt: skip
     tables = made(project, study)
     assert tables.read("assay_scores", "plain").height == 0
+    assert all(check.function(tables, "plain", None).passed for check in STAGES["activity"].checks)
 
 
 @pytest.mark.slow
