@@ -32,6 +32,7 @@ from morpho_assets.predict.activity.config import (
     TableModality,
 )
 from morpho_assets.predict.activity.modalities import Modality
+from morpho_assets.predict.activity.neighbours import nearest_elsewhere
 from morpho_assets.predict.activity.rows import frame_rows, metric_rows, overlap_rows, prediction_rows, score_rows
 from morpho_assets.predict.activity.structures import descriptors, fingerprints, scaffold_groups, structures
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
@@ -82,6 +83,9 @@ def _write(work: Work, config: ActivityConfig) -> None:
         if number == 0:
             metrics.append(frame_rows(asked.question, found, asked.compounds, split.words))
             compounds = asked.compounds.with_columns(fold=pl.Series(found.fold))
+            if asked.question.bits is not None:
+                nearest = nearest_elsewhere(asked.question.bits, found.fold)
+                compounds = compounds.with_columns(nearest=pl.Series(nearest))
             work.write("assay_compounds", compounds.with_columns(place))
             names = asked.compounds["compound"].to_list()
             rows = prediction_rows(asked.question, found, names)
