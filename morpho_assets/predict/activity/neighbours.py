@@ -31,8 +31,8 @@ def tanimoto(bits: Floats) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float
 
 
 def nearest_elsewhere(bits: Floats, fold: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(n,) similarity of each compound to the nearest of another fold, whatever was tested: what its models saw at best.
-    NaN without a fingerprint, or without any in another fold."""
+    """(n,) similarity of each compound to the nearest of another fold, tested or not: what its models saw at best. NaN
+    without a fingerprint, or without any in another fold."""
     nearest = np.full(len(bits), np.nan, np.float32)
     for rows, found in tanimoto(bits):
         found[(fold[rows, None] == fold[None, :]) | ~np.isfinite(found)] = -1
