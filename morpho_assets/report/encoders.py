@@ -15,7 +15,7 @@ from morpho_assets.report.results import Results
 
 LEARNED = "mAP"
 """The score by which the report says what learning added."""
-_UNITS = {"group": "fifth well (or plate, or treatment), whole", "cell": "fifth cell, as there is one well only", "none": "none"}
+_UNITS = {"group": "fifth well, plate or treatment, whole", "cell": "fifth cell", "none": "none"}
 
 
 def encoder_sections(results: Results) -> list[Section]:

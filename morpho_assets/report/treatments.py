@@ -10,7 +10,7 @@ import polars as pl
 
 from morpho_assets.evaluate.similarity import similarity_blocks
 from morpho_assets.lake.lake import Snapshot
-from morpho_assets.predict.study import FINAL
+from morpho_assets.predict.predictions import FINAL
 from morpho_assets.profiles.features import to_matrix
 from morpho_assets.profiles.study import SHUFFLED, space_features
 from morpho_assets.report.moved import Moved, words

@@ -189,7 +189,7 @@ def test_the_card_says_what_it_must_be_given_and_what_it_has_seen(config):
     assert card["inputs"]["channels"] == ["DNA", "RNA"]
     assert card["inputs"]["crop_size"] == SIDE
     assert card["seen"]["plates"] == ["P1"]
-    assert card["seen"]["wells"] == [f"P1 A{number:02d}" for number in range(4)]
+    assert card["seen"]["wells"] == [f"P1 A{number:02d}" for number in range(8 if config.kind == "contrastive" else 4)]
     assert bool(card["seen"]["labels"]) == config.uses_labels
     assert card["config"]["kind"] == card["kind"] == config.kind
     assert {"morpho-assets", "torch", "numpy"} <= set(card["versions"])

@@ -17,7 +17,7 @@ from morpho_assets.learn import windows
 from morpho_assets.learn.cards import Card
 from morpho_assets.learn.study import embed_plate, train_encoder_of_study
 from morpho_assets.profiles.study import read_space, space_features
-from morpho_assets_tests.factories import make_work, study
+from morpho_assets_tests.factories import commit_work, make_work, study
 from morpho_assets_tests.learn.plates import (
     EMPTY,
     SIDE,
@@ -183,6 +183,71 @@ def test_one_plate_cannot_be_cross_fitted(lake, tmp_path):
     sources = write_plates(tmp_path, lake, PLATES[:1])
     with pytest.raises(InputError, match="1 plate; expected at least two"):
         train(lake, asked(cross_fit=2), "net", sources)
+
+
+# Told treatments
+
+NAMES = {"kind": "supervised", "architecture": "small", "size": 24, "crop_size": SIDE, "epochs": 4, "device": "cpu"}
+
+
+def told(**settings: Any) -> Any:
+    return study_with({"net": {**NAMES, **settings}}, {"net": {"of": "embedding"}})
+
+
+def test_an_encoder_says_how_its_training_went(lake, tmp_path):
+    sources = write_plates(tmp_path, lake, PLATES[:2], sites=2)
+    [row] = train(lake, told(epochs=12, learning_rate=3e-3), "net", sources).to_dicts()
+    assert row["labels"] == ["DMSO", "drug B01", "drug B02"]
+    assert (row["classes"], row["chance"], row["verdict"]) == (3, pytest.approx(1 / 3), "learned")
+    assert row["train_top_1"] > row["chance"]
+    assert min(row["validation_loss"]) < row["trivial_loss"] == pytest.approx(np.log(3))
+    assert embed(lake, told(), "net", sources).height == 2 * 5 * 9 * 2
+
+
+def test_what_it_must_not_see_it_has_not_seen(lake, tmp_path):
+    sources = write_plates(tmp_path, lake, PLATES[:1])
+    [row] = train(lake, told(trains_on={"without": ["drug B02"]}), "net", sources).to_dicts()
+    assert row["labels"] == ["DMSO", "drug B01"]
+    assert not [well for well in row["wells"] if well.endswith("B02")]
+    with pytest.raises(InputError, match=r"trains_on\.without: found drug X; expected treatments of its plates"):
+        train(lake, told(trains_on={"without": ["drug X"]}), "net", sources)
+
+
+def test_a_killed_training_goes_on_and_ends_the_same(lake, tmp_path):
+    sources = write_plates(tmp_path, lake, PLATES[:2])
+    whole = train(lake, told(), "net", sources)["sha256"].item()
+    other = Lake(str(tmp_path / "other"))
+    write_plates(tmp_path, other, PLATES[:2])
+    epochs: list[int] = []
+
+    def killed(label: str, epoch: int, total: int) -> None:
+        epochs.append(epoch)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+
+    def attempt() -> Any:
+        work = make_work(other, "encoder", study("s", "net"), told().encoders["net"], source=sources)
+        work.progress = killed
+        train_encoder_of_study(work)
+        return work
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt()
+    work = attempt()
+    assert epochs == [1, 2, 3, 3, 4]  # the third was not yet put aside
+    commit_work(work)
+    assert other.latest(["encoder"], [study("s", "net")]).read("encoders", "s")["sha256"].item() == whole
+    work.clear()
+    assert work.kept("0.training") is None
+
+
+def test_a_study_has_a_space_of_each_twin():
+    started = {**NAMES, "architecture": "lite0", "size": 32}
+    of = study_with({"net": started, "own": NAMES}, {"net": {"of": "embedding"}, "own": {"of": "embedding"}})
+    expected = {"net", "net_untrained", "net_started", "own", "own_untrained"}
+    assert set(of.encoders) == set(of.spaces) == expected
+    assert of.encoders["net_started"].epochs == 0
+    assert not of.encoders["net_started"].uses_labels
 
 
 # Memory
