@@ -13,7 +13,10 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from morpho_assets.learn.windows import WELL, PlateWindows, drawn
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.runs import Run
 from morpho_assets.simulator import write_gallery
-from morpho_assets.simulator.design import GalleryDesign
+from morpho_assets.simulator.design import GalleryDesign, Technique
 from morpho_assets.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +63,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "contrastive": {"kind": "contrastive", "epochs": 20},
     "vae": {"kind": "vae", "epochs": 15},
 }
+NAMING = {**CROP, **ENCODERS["small"]}
+"""The encoder by which a training is killed, and plates and cells are held out: the fastest."""
 ABOUT = (
     "Encoders that are told the treatments of four plates (two batches; every third compound left out), on four plates "
     "of two other batches: mean average precision of treatments against controls, and its gain, paired by treatment, "
@@ -112,14 +117,18 @@ def plates_of(folder: Path, design: GalleryDesign, seed: int, config: EncoderCon
     )
 
 
-def lesson_of(plates: Plates, config: EncoderConfig) -> tuple[Cells, dict[str, Any]]:
+def lesson_of(
+    plates: Plates, config: EncoderConfig, names: list[str] | None = None, without: Sequence[str] | None = None
+) -> tuple[Cells, dict[str, Any]]:
     """What the encoders learn from: windows of the training plates without unknown compounds; of each what is told."""
+    names = plates.trained_on if names is None else names
+    without = plates.unknown if without is None else without
     allowed = plates.wells.filter(
-        pl.col("Metadata_Plate").is_in(plates.trained_on)
-        & pl.col("Metadata_broad_sample").is_in(plates.unknown).not_().fill_null(True)
+        pl.col("Metadata_Plate").is_in(names)
+        & pl.col("Metadata_broad_sample").is_in(list(without)).not_().fill_null(True)
     )
     parts, keys = [], []
-    for name in plates.trained_on:
+    for name in names:
         plate = plates.windows[name]
         for rows, cells in plate.stream(drawn(plate.rows(allowed), config.max_cells, 0, allowed)):
             parts.append(cells)
@@ -177,6 +186,60 @@ def gains(scores: pl.DataFrame, baseline: pl.DataFrame, told: bool) -> NDArray[n
     return (both["mAP"] - both["mAP_before"]).drop_nulls().to_numpy()
 
 
+class Killed:
+    """A place to keep a training, which is killed after an epoch."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def read(self) -> bytes | None:
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        if self.content is None:
+            self.content = content
+            raise KeyboardInterrupt
+        self.content = content
+
+
+def resume_figure(figures: Figures, plates: Plates) -> None:
+    """Bytes in which a training that was killed after its first epoch differs from one that was not."""
+    config = TypeAdapter(EncoderConfig).validate_python({**NAMING, "epochs": 3, "max_cells": 300})
+    cells, told = lesson_of(plates, config)
+    keep = Killed()
+    fit = partial(fit_encoder, config, cells, told["labels"], told["groups"], None, plates.scalings)
+    whole = fit()
+    with suppress(KeyboardInterrupt):
+        fit(keep=keep)
+    resumed = fit(keep=keep)
+    differing = sum(
+        int(
+            (np.frombuffer(array.tobytes(), np.uint8) != np.frombuffer(resumed.weights[name].tobytes(), np.uint8)).sum()
+        )
+        for name, array in whole.weights.items()
+    )
+    figures.add("resume_differences", differing, "bytes", "killed after the first of three epochs", at_most=0)
+
+
+def batch_figures(figures: Figures, folder: Path, seed: int, small: bool) -> None:
+    """How well treatments of cells are named where whole plates are held out, and where cells are: with the batch
+    effects of the simulator, doubled, and without any."""
+    base = (SMALL if small else DESIGN).model_copy(update={"batches": 2})
+    loud = Technique(batch_gain=0.24, batch_blur=1.0, stain_drift=0.4)
+    for name, technique in (("with", loud), ("without", Technique.none())):
+        design = base.model_copy(update={"technique": technique})
+        each: dict[str, float] = {}
+        for out in ("cells", "plates"):
+            settings = {**NAMING, "validate_on": out, "validation": 0.4, **({"epochs": 2} if small else {})}
+            config = TypeAdapter(EncoderConfig).validate_python(settings)
+            plates = plates_of(folder / f"seed-{seed}-{name}", design, seed, config)
+            cells, told = lesson_of(plates, config, list(plates.windows), ())
+            card = fit_encoder(config, cells, told["labels"], told["groups"], None, plates.scalings).card
+            each[out] = card.scores["balanced_accuracy"]
+        note = f"cells out {each['cells']:.3f}, plates out {each['plates']:.3f}, chance {card.scores['chance']:.3f}"
+        figures.add(f"{name}_batches_cells_minus_plates", each["cells"] - each["plates"], "balanced accuracy", note)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What labels buy, on held-out plates and compounds.")
     parser.add_argument("--seeds", default=SEEDS)
@@ -195,6 +258,9 @@ def main() -> None:
 def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], small: bool) -> None:
     design = SMALL if small else DESIGN
     read = TypeAdapter(EncoderConfig).validate_python
+    resume_figure(figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], read(NAMING)))
+    if "small" in names:
+        batch_figures(figures, folder, seeds[0], small)
     best = -1.0
     for name in names:
         settings = {**CROP, **ENCODERS[name], **({"epochs": 2, "max_cells": 300} if small else {})}
