@@ -28,6 +28,8 @@ GRAPH = {
     "feature_space": ("spaces", {"phenotypes", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
+    "activity": ("activity", {"feature_space", "corrected_profiles"}),
+    "montages": ("evaluation", {"well_profiles"}),
     "projections": ("spaces", {"feature_space", "corrected_profiles"}),
     "evaluation": ("evaluation", {"encoder", "feature_space", "corrected_profiles"}),
     "report": (
@@ -108,6 +110,9 @@ def test_checks_stand_on_the_stages_they_guard_for_their_partition(definitions, 
         ("well_profiles", "normalised_on_its_reference"),
         *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
+        ("activity", "names_of_compounds_are_known"),
+        ("activity", "structures_are_readable"),
+        ("activity", "no_nuisance_reaches_the_score"),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
