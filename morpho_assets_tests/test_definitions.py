@@ -28,8 +28,6 @@ GRAPH = {
     "feature_space": ("spaces", {"phenotypes", "well_profiles"}),
     "corrected_profiles": ("spaces", {"feature_space"}),
     "treatment_profiles": ("spaces", {"feature_space", "corrected_profiles"}),
-    "activity": ("activity", {"feature_space", "corrected_profiles"}),
-    "montages": ("evaluation", {"well_profiles"}),
     "projections": ("spaces", {"feature_space", "corrected_profiles"}),
     "evaluation": ("evaluation", {"encoder", "feature_space", "corrected_profiles"}),
     "report": (
