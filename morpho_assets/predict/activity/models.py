@@ -114,7 +114,7 @@ def predict_held_out(
     tested = np.isfinite(labels)
     for hold, assays, rows, found in _FITTED[config.kind](config, x, labels, fold, holds):
         if len(hold) == 1:
-            score[np.ix_(rows, assays)] = found
+            score[np.ix_(rows, np.asarray(assays))] = found
         for one, other in (hold, hold[::-1]) if len(hold) == 2 else ():
             here = fold[rows] == other
             block = np.ix_(np.array([one]), rows[here], np.asarray(assays))
