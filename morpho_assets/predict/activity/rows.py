@@ -52,7 +52,7 @@ def metric_rows(question: Question, found: Answer, split: str, thresholds: Seque
             continue
         null = found.shuffled_of(predictor)
         rows.append(_row(predictor, split, "mean_AUROC", mean_interval(predictor.scores.draws, predictor.scores.auroc,
-                    seed), float(np.nanmean(null.scores.auroc)) if null else 0.5))  # fmt: skip
+                    seed), _mean(null.scores.auroc) if null else 0.5))  # fmt: skip
         for threshold in thresholds:
             above = np.nan_to_num(predictor.scores.auroc) > threshold
             of_draws = np.nan_to_num(predictor.scores.draws) > threshold
@@ -128,6 +128,12 @@ def _row(
         "variant": predictor.name, "scope": scope, "metric": metric, "value": value[0], "chance": chance,
         "ci_low": value[1], "ci_high": value[2], "n": int(np.isfinite(predictor.scores.auroc).sum()),
     }  # fmt: skip
+
+
+def _mean(values: Floats) -> float:
+    """Of what is there; NaN where nothing is."""
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _calibration(question: Question, found: Answer, split: str) -> list[dict[str, Any]]:
