@@ -40,7 +40,8 @@ ABOUT = (
     "270 assays of which each tested 13 % of the compounds, 1 to 5 % of them active). Every modality is learned by "
     "logistic regression, balanced classes, C 10 on rows of mean length 1: without each of five scaffold folds, and "
     "without each pair of folds, for what is learned from predictions. The plain loop is scikit-learn's "
-    "`LogisticRegression` (lbfgs, its default tolerance), fit after fit of the same problems on the same numbers."
+    "`LogisticRegression` (lbfgs), fit after fit of the same problems on the same numbers, with `tol` 1e-5: at its "
+    "default of 1e-4 it stops up to 0.014 of AUROC away from the solution on rows of length 1."
 )
 
 
@@ -161,7 +162,7 @@ def loop(x: Any, labels: NDArray[np.float64], fold: NDArray[np.int64], C: float)
             rows = np.flatnonzero(tested & ~held)
             if len(np.unique(labels[rows, assay])) < 2:
                 continue
-            model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
+            model = LogisticRegression(C=C, class_weight="balanced", max_iter=2000, tol=1e-5)
             model.fit(x[rows], labels[rows, assay])
             shown = np.flatnonzero(held & tested) if len(hold) == 2 else np.flatnonzero(held)
             found = model.decision_function(x[shown])

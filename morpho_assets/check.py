@@ -25,6 +25,7 @@ from morpho_assets.gallery.text import listed
 from morpho_assets.imaging.images import read_image
 from morpho_assets.imaging.planes import Plane, decode, pixel_size
 from morpho_assets.measure.stains import nuclear_channel
+from morpho_assets.profiles.rows import rows_where
 from morpho_assets.settings import Settings, load_settings
 from morpho_assets.studies.model import load_study, study_files
 
@@ -64,11 +65,14 @@ class PlateFound:
     def row(self, cores: int) -> dict[str, str]:
         """The plate's row of the table."""
         wells, sites = self.manifest.wells, self.manifest.sites
+        imaged = _imaged(self.manifest)
         controls = wells.filter(Metadata_control_type="negcon")
         treated = wells.filter(Metadata_pert_type="trt")["Metadata_Perturbation"].value_counts()
         place = {"plate": self.plate, "source": self.source}
+        seen = imaged.filter(Metadata_control_type="negcon").height
+        number = f"{seen} of {controls.height}" if seen < controls.height else str(seen)
         done = {
-            "controls": f"{controls.height} {listed(controls['Metadata_Perturbation'].unique().sort(), 2)}".strip(),
+            "controls": f"{number} {listed(controls['Metadata_Perturbation'].unique().sort(), 2)}".strip(),
             "treatments": str(treated.height),
             "replicates": f"{median(treated['count']):g}" if treated.height else "0",
         }
@@ -76,15 +80,14 @@ class PlateFound:
             return {**place, "wells": str(wells.height), "sites": "measured elsewhere", **done}
         channels = self.present.group_by("channel", maintain_order=True).agg(pl.col("there").sum(), of=pl.len())
         shown = [name if there == of else f"{name} {there} of {of}" for name, there, of in channels.iter_rows()]
-        number = sites.select("Metadata_Well", "Metadata_Site").n_unique()
-        imaged = sites["Metadata_Well"].n_unique()
+        fields = sites.select("Metadata_Well", "Metadata_Site").n_unique()
         return {
             **place,
-            "wells": f"{imaged} of {wells.height}",
-            "sites": str(number),
+            "wells": f"{imaged.height} of {wells.height}",
+            "sites": str(fields),
             "channels": ", ".join(shown),
             **done,
-            **(self._pictures(number, channels.height, cores) if self.images else {}),
+            **(self._pictures(fields, channels.height, cores) if self.images else {}),
         }
 
     def _pictures(self, sites: int, channels: int, cores: int) -> dict[str, str]:
@@ -219,8 +222,35 @@ def _check_plate(settings: Settings, plate: str, source: PlateSource, report: Re
         found = f"the channels {', '.join(channels)} on plate {plate}"
         todo = "Name the plate's nuclear stain in `segmentation`, or correct the channels' names."
         report.add(InputError("segmentation", "nuclei", found, "a channel that shows nuclei", todo))
+    _check_reference(settings, plate, source, manifest, report)
     remote = bool(channels) and "://" in store.resolve(sites["uri"][0])
     report.plates.append(PlateFound(plate, source.name, manifest, present, _sample(present, store, report), remote))
+
+
+def _imaged(manifest: Manifest) -> pl.DataFrame:
+    """The wells that have images; of a plate that was measured elsewhere all."""
+    imaged = manifest.sites.select("Metadata_Well").unique()
+    return manifest.wells.join(imaged, on="Metadata_Well", how="semi") if imaged.height else manifest.wells
+
+
+def _check_reference(settings: Settings, plate: str, source: PlateSource, manifest: Manifest, report: Report) -> None:
+    """Too few wells to scale a plate by end its run at the profiles, after all the work on its images."""
+    config = settings.profiles.normalize
+    if config.method == "none" or config.too_few != "error" or getattr(source, "normalized", False):
+        return
+    imaged = _imaged(manifest)
+    try:
+        number = int(rows_where(imaged, config.reference).sum())
+    except InputError as error:
+        report.add(error)
+        return
+    if number < config.min_reference:
+        found = f"{number} of {imaged.height} wells that are there where {config.reference}"
+        todo = (
+            "Its run would stop at the profiles. Scale it to all its wells, `profiles: {normalize: {too_few: all}}`, "
+            "name others in `reference`, or add the controls' images."
+        )
+        report.add(InputError("profiles", f"plate {plate}", found, f"at least {config.min_reference}", todo))
 
 
 def _sample(present: pl.DataFrame, store: Store, report: Report) -> Images | None:

@@ -80,6 +80,7 @@ def settings_text(proposal: Proposal) -> str:
         "# illumination: {method: regular}  # or gallery, basic, none",
         "# segmentation: {method: watershed, nuclei: {channel: DNA}}",
         "# measurement: jump             # CellProfiler's full set; core is a quick look",
+        "# profiles: {normalize: {too_few: all}}  # a plate with too few controls: scaled to all its wells",
         "# compute: {workers: 0}         # 0 takes one process for each core",
     ]
     return "\n".join(lines) + "\n"

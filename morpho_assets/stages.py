@@ -35,6 +35,11 @@ from morpho_assets.lake.work import Work
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
+from morpho_assets.predict.activity.checks import (
+    names_of_compounds_are_known,
+    no_nuisance_reaches_the_score,
+    structures_are_readable,
+)
 from morpho_assets.predict.activity.study import TABLES as ACTIVITY_TABLES
 from morpho_assets.predict.activity.study import predict_activity
 from morpho_assets.predict.labels import DrawnLabels, PointLabels, TruthLabels
@@ -546,7 +551,10 @@ _STAGES = (
                 "well_profiles", ("well_profiles", "normalized_profiles"), "plates", needed=_with_activity_of_plates
             ),
         ),
-        settings=_study("activity", "spaces", "corrections"), sources=_activity_now, kinds=frozenset({"parquet"}),
+        settings=_study("activity", "spaces", "corrections"), sources=_activity_now,
+        checks=tuple(map(check, (names_of_compounds_are_known, structures_are_readable,
+                                 no_nuisance_reaches_the_score))),
+        kinds=frozenset({"parquet"}),
     ),
     Stage(
         "projections", "study", "spaces", project_spaces,

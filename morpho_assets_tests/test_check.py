@@ -24,7 +24,8 @@ def lab(tmp_path):
 
 def settings(folder, **keys):
     source = {"name": "lab", "kind": "gallery", "root": "mirror", "project": "cpg", "source": "source_1"}
-    text = yaml.safe_dump({"sources": [source], "compute": {"workers": 2}, **keys})
+    few = {"profiles": {"normalize": {"min_reference": 1}}}  # the plate has one control
+    text = yaml.safe_dump({"sources": [source], "compute": {"workers": 2}, **few, **keys})
     return write(folder / "morpho.yaml", text)
 
 
@@ -149,13 +150,26 @@ def test_a_source_that_has_nothing_or_shares_a_plate_is_told(lab):
     assert "No sources" in check(lab).text()
 
 
+def test_too_few_controls_to_scale_a_plate_by_are_told_before_a_run(lab):
+    settings(lab, profiles={})
+    [fault] = check(lab).faults
+    assert (fault.file, fault.where) == ("profiles", "plate P1")
+    assert (fault.found, fault.expected) == ("1 of 4 wells that are there where negcon", "at least 2")
+    assert "too_few: all" in fault.do
+    for normalize in ({"too_few": "all"}, {"method": "none"}, {"reference": "all"}):
+        settings(lab, profiles={"normalize": normalize})
+        assert check(lab).faults == []
+    settings(lab, profiles={"normalize": {"reference": "Metadata_moon = 'full'"}})
+    assert "Metadata_moon" in str(check(lab).faults[0])
+
+
 def test_a_real_plate_is_understood(tmp_path, reference_data):
     place = {"root": str(reference_data / "gallery"), "project": "cpg0000-jump-pilot", "source": "source_4"}
     settings(tmp_path, sources=[{"name": "cpjump1", "kind": "gallery", **place}])
     report = check(tmp_path)
     assert report.faults == []
     row = report.plates[0].row(2)
+    assert row["controls"] == "1 of 64 DMSO"  # of four wells that are there
     assert row["wells"] == "4 of 384"
     assert row["pixels"] == "1080 x 1080"
-    assert row["controls"] == "64 DMSO"
     assert row["channels"] == "DNA, ER, RNA, AGP, Mito"

@@ -43,8 +43,10 @@ GRAPH = {
             "projections",
             "montages",
             "evaluation",
+            "activity",
         },
     ),
+    "activity": ("activity", {"feature_space", "corrected_profiles"}),
     "montages": ("evaluation", {"well_profiles"}),
     "catalog": ("catalog", {"report"}),
     "export_anndata": ("exports", {"single_cells", "well_profiles"}),
@@ -106,6 +108,9 @@ def test_checks_stand_on_the_stages_they_guard_for_their_partition(definitions, 
         ("well_profiles", "normalised_on_its_reference"),
         *(("evaluation", f"truth_{name}") for name in TRUTH_CHECKS),
         ("well_profiles", "platemap_fits"),
+        ("activity", "names_of_compounds_are_known"),
+        ("activity", "structures_are_readable"),
+        ("activity", "no_nuisance_reaches_the_score"),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)

@@ -73,7 +73,7 @@ SETTINGS_PAGES = (
 @pytest.mark.parametrize("text", blocks("yaml", *SETTINGS_PAGES))
 def test_every_setting_shown_is_valid(text):
     content = yaml.safe_load(text)
-    part = {"activity", "corrections", "encoders", "phenotypes", "spaces"} & set(content)
+    part = {"activity", "corrections", "encoders", "evaluators", "phenotypes", "spaces"} & set(content)
     if "name" not in content and part:  # a part of a study
         content = {"name": "part", "title": "Part", "spaces": {}, "evaluators": {}, **content}
     model = Study if "spaces" in content else Recipe if "steps" in content else Settings

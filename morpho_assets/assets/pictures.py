@@ -170,6 +170,8 @@ def _profiles(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadat
         "features": len(feature_columns(profiles, FEATURES)),
         "negative control wells": int((profiles["Metadata_control_type"] == "negcon").sum()),
     }
+    if tables.has("rejected_sites", plate) and (rejected := tables.read("rejected_sites", plate)).height:
+        shown["rejected by people"] = small_table(rejected.drop("Metadata_Plate"), rows=40)
     if counts.null_count() < profiles.height:  # published profiles may not count their cells
         heatmap = plate_heatmap(profiles["Metadata_Well"].to_list(), counts.to_list(), f"{plate}: cells", "cells")
         shown |= {

@@ -130,7 +130,9 @@ def describe_values(
     background: what is not known is not counted as another value."""
     from scipy.stats import false_discovery_control, hypergeom
 
-    sets = [set() if text is None else set(text.split(separator) if separator else [text]) for text in values]
+    sets: list[set[str]] = [
+        set() if text is None else set(text.split(separator) if separator else [text]) for text in values
+    ]
     known = np.array([bool(each) for each in sets])
     rows = []
     for value in sorted(set().union(*sets)) if sets else []:
@@ -147,7 +149,7 @@ def describe_values(
     if not rows:
         return frame
     q = false_discovery_control(frame["p_value"].to_numpy())
-    frame = frame.with_columns(q_value=pl.Series(q)).cast(DESCRIPTIONS)
+    frame = frame.with_columns(q_value=pl.Series(q)).cast(pl.Schema(DESCRIPTIONS))
     return frame.sort("cluster", "p_value", "value")
 
 

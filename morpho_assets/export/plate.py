@@ -26,6 +26,9 @@ from morpho_assets.lake.ledger import Commit, Partition
 COMPARTMENTS = ("Nuclei", "Cells", "Cytoplasm")
 KEYS = ["Metadata_Plate", "Metadata_Well", "Metadata_Site", "ObjectNumber"]
 SITE = ["Metadata_Well", "Metadata_Site"]
+OF_A_CAMERA = 2.5
+"""µm a pixel above which what an image says is the size on the camera, without the objective, as Opera Phenix writes
+it: no cell could be told from another."""
 ROWS = 4_096
 """Cells of a Parquet file in memory at a time, beside those of one site."""
 
@@ -45,6 +48,7 @@ class Plate:
         found = None
         if sites and self.config.pixel_size is None:
             found = pixel_size(self.reader().content(sites[0], 0))
+            found = None if found is not None and found > OF_A_CAMERA else found
         gallery = any(self.store.resolve(uri).startswith(GALLERY) for site in sites[:1] for uri in site.uris)
         return About.of(f"plate {self.name}", self.config, found, gallery, self.tables.commits.values())
 

@@ -108,7 +108,9 @@ class ZarrArray:
             from zarr.storage import MemoryStore
         except ImportError:
             raise ImageError(self.path, f"is a Zarr array, and there is no zarr to read it. {INSTALL}") from None
-        stored = {name: Buffer.from_bytes(body) for name, body in {self.file: self.body, **chunks}.items()}
+        stored: dict[str, Any] = {
+            name: Buffer.from_bytes(body) for name, body in {self.file: self.body, **chunks}.items()
+        }
         try:
             array = zarr.open_array(MemoryStore(stored), mode="r")
         except Exception as error:
@@ -152,8 +154,10 @@ def read_plane(plane: PlaneName, read: Read) -> tuple[bytes, str]:
     pixels = array.plane(plane, {name: each.body for name, each in found.items()})
     file = io.BytesIO()
     each = 1e4 / plane.pixel_size if plane.pixel_size else None  # pixels a centimetre
-    resolution = {"resolution": (each, each), "resolutionunit": "CENTIMETER"} if each else {}
-    tifffile.imwrite(file, np.ascontiguousarray(pixels), photometric="minisblack", metadata=None, **resolution)
+    tifffile.imwrite(
+        file, np.ascontiguousarray(pixels), photometric="minisblack", metadata=None,
+        resolution=(each, each) if each else None, resolutionunit="CENTIMETER" if each else None,
+    )  # fmt: skip
     return file.getvalue(), _stamp(array, names, {name: each.stamp for name, each in found.items()})
 
 

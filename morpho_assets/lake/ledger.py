@@ -242,7 +242,7 @@ class Ledger:
 
     def judge(self, judgement: Judgement) -> None:
         """Record what a person says of a plate, a well or a site."""
-        name = f"{judgement.at}.{uuid.uuid4().hex[:12]}".replace(":", "")
+        name = f"{''.join(filter(str.isdigit, judgement.at))}.{uuid.uuid4().hex[:12]}"
         folder = Partition("plate", judgement.plate).folder
         self.files.write(f"ledger/judgements/{folder}/{name}.json", judgement.model_dump_json().encode())
 

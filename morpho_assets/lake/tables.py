@@ -692,6 +692,7 @@ _TABLES = (
             Column("column", pl.Float64, "mean column of its wells, from 1"),
             Column("cell_count", pl.Float64, "mean number of cells of its wells", "cells"),
             Column("fold", pl.Int32, "fold of the first split, from 0"),
+            Column("nearest", pl.Float64, "Tanimoto similarity to the nearest compound of another fold"),
         ),
     ),
     Table(

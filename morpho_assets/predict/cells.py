@@ -62,16 +62,22 @@ class CellReader:
     def batches(self, features: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Floats]]:
         """(keys, values of `features` on the plate's scale; NaN for one that the plate lacks) of about AT_ONCE cells
         after the other: whole wells, and every cell once."""
-        wells: list[str] = []
-        total = 0
-        for well, number in self.sizes.iter_rows():
-            if wells and total + number > AT_ONCE:
-                yield self.of_wells(wells, features)
-                wells, total = [], 0
-            wells.append(well)
-            total += number
-        if wells:
+        for wells in self._together(self.sizes["Metadata_Well"].to_list()):
             yield self.of_wells(wells, features)
+
+    def _together(self, wells: Sequence[str]) -> Iterator[list[str]]:
+        """The wells in their order, as many at a time as have about AT_ONCE cells."""
+        size = dict(self.sizes.iter_rows())
+        group: list[str] = []
+        total = 0
+        for well in wells:
+            if group and total + size.get(well, 0) > AT_ONCE:
+                yield group
+                group, total = [], 0
+            group.append(well)
+            total += size.get(well, 0)
+        if group:
+            yield group
 
     def of_wells(
         self, wells: Sequence[str], features: Sequence[str], cells: pl.DataFrame | None = None
@@ -132,8 +138,8 @@ class CellReader:
             count, total, squares = 0.0, np.zeros(len(features)), np.zeros(len(features))
             number = np.zeros(len(features))
             first: Floats | None = None
-            for well in wells.sort():
-                _, values = self._read([well], features)
+            for group in self._together(wells.sort().to_list()):
+                _, values = self._read(group, features)
                 if not len(values):
                     continue
                 first = np.nan_to_num(np.nanmean(np.vstack([values, np.zeros_like(values[:1])]), axis=0)

@@ -89,12 +89,12 @@ def _class_of(feature: Mapping[str, Any]) -> str | None:
 
 
 def _shapes(geometry: Mapping[str, Any], name: str, file: str, where: str) -> Iterator[Shape]:
-    kind, given = geometry.get("type"), geometry.get("coordinates")
+    kind, given = geometry.get("type"), geometry.get("coordinates") or []
     try:
         if kind in ("Point", "MultiPoint"):
             yield name, "point", [np.asarray(given, float).reshape(-1, 2)]
         elif kind in ("Polygon", "MultiPolygon"):
-            for polygon in [given] if kind == "Polygon" else given or []:
+            for polygon in [given] if kind == "Polygon" else given:
                 yield name, "outline", [np.asarray(ring, float).reshape(-1, 2) for ring in polygon]
         else:
             raise InputError(file, where, f"a {kind}", "a Point, MultiPoint, Polygon or MultiPolygon",

@@ -23,10 +23,10 @@ def every_well_has_a_profile(inputs: Snapshot, plate: str, settings: Any) -> Ver
 
     What a person rejected is passed over, and told.
     """
-    imaged, rejected = inputs.read("sites", plate), _rejected(inputs, plate)
-    imaged = imaged.join(rejected, on=rejected.columns, how="anti")["Metadata_Well"].unique()
+    rejected = _rejected(inputs, plate)
+    sites = inputs.read("sites", plate).join(rejected, on=rejected.columns, how="anti")
     profiles = inputs.read("normalized_profiles", plate)
-    absent = sorted(set(imaged) - set(profiles["Metadata_Well"]))
+    absent = sorted(set(sites["Metadata_Well"]) - set(profiles["Metadata_Well"]))
     lost = profiles.filter(Metadata_Count_Sites=0)["Metadata_Well"].to_list()
     empty = profiles.filter(pl.col("Metadata_Count_Sites") > 0, Metadata_Count_Cells=0)["Metadata_Well"].to_list()
     text = f"wells whose sites all failed: {few(lost) or 'none'}; wells without a row: {few(absent) or 'none'}"

@@ -40,8 +40,8 @@ def activity_sections(inputs: Snapshot, study: Study) -> list[Section]:
         _compared(metrics), _flagged(main, _best(main)), _listed(inputs, name),
         frame_table(overlaps, "Who adds what: assays above a threshold"), _unmatched(inputs, name),
     ]  # fmt: skip
-    said, caption = _caption(inputs, name, main, shown, threshold)
-    return [Section("Activity in assays", caption, pictures, tables, said)]
+    caption = _caption(inputs, name, main)
+    return [Section("Activity in assays", caption, pictures, tables, _answer(main, shown, threshold))]
 
 
 def overlap_chart(sets: Sequence[str], alone: Sequence[int], title: str) -> bytes:
@@ -103,37 +103,31 @@ def _best(main: pl.DataFrame) -> str:
     return str(late[0]) if len(late) else str(modalities[0])
 
 
-def _caption(
-    inputs: Snapshot, study: str, main: pl.DataFrame, shown: pl.DataFrame, threshold: float
-) -> tuple[str, str]:
-    """The answer, and what has to be known to read it."""
-    best = _best(main)
-    of_best = main.filter(pl.col("predictor") == best)
+def _answer(main: pl.DataFrame, shown: pl.DataFrame, threshold: float) -> str:
+    best, above = _best(main), main.filter(pl.col("auroc") > threshold)
     modalities = main.filter(pl.col("kind") == "modality")["predictor"].unique(maintain_order=True).to_list()
-    counts = {
-        name: main.filter(pl.col("predictor") == name, pl.col("auroc") > threshold).height
-        for name in (*modalities, best)
-    }
+    counts = {name: above.filter(pl.col("predictor") == name).height for name in (*modalities, best)}
     alone = ", ".join(f"{name} {counts[name]}" for name in modalities)
-    union = int(shown["union"].max() or 0) if shown.height else counts[best]  # type: ignore[arg-type]
-    matches = inputs.read("assay_matches", study)
-    lost = matches["compound"].null_count()
-    few = inputs.read("assays", study).filter(pl.col("note").is_not_null())["assay"].n_unique()
-    structures = inputs.read("assay_compounds", study)
-    wrong = structures["problem"].drop_nulls().value_counts(sort=True)
-    problems = ", ".join(f"{count} {problem}" for problem, count in wrong.iter_rows()) or "none"
-    flagged = of_best["reached_by"].count()
-    answer = (
-        f"{of_best.height} assays, each learned from compounds of other folds ({main['split'][0]}). Above an AUROC of "
-        f"{threshold:g} in the median over folds: {alone}; any of them {union}; {best} {counts[best]}."
+    together = f"; any of them {int(shown['union'].max() or 0)}; {best} {counts[best]}" if shown.height > 1 else ""  # type: ignore[arg-type]
+    return (
+        f"Of {main['assay'].n_unique()} assays, above an AUROC of {threshold:g} on compounds of other folds "
+        f"({main['split'][0]}): {alone}{together}."
     )
-    return answer, (
-        f"In {flagged} assays a nuisance alone (cell count, plate position or batch) reaches that score: it need not "
-        "be biology. "
-        f"{few} assays have too few active or inactive compounds and are left out; {lost} of {matches.height} names of "
-        f"compounds in the assays belong to no compound of the study; structures with a problem: {problems}. Chances "
-        "are calibrated on other folds; a compound unlike anything tested has a low similarity, and its chance says "
-        "little. "
+
+
+def _caption(inputs: Snapshot, study: str, main: pl.DataFrame) -> str:
+    flagged = main.filter(pl.col("predictor") == _best(main))["reached_by"].count()
+    matches = inputs.read("assay_matches", study)
+    few = inputs.read("assays", study).filter(pl.col("note").is_not_null())["assay"].n_unique()
+    wrong = inputs.read("assay_compounds", study)["problem"].drop_nulls().value_counts(sort=True)
+    problems = ", ".join(f"{count} {problem}" for problem, count in wrong.iter_rows()) or "none"
+    return (
+        f"AUROCs are medians over folds. In {flagged} assays a nuisance alone (cell count, plate position or batch) "
+        "reaches the score of all modalities together: there it need not be biology. Assays with too few active or "
+        f"inactive compounds, which are left out: {few}. Names of compounds in the assays that mean no compound of "
+        f"the study: {matches['compound'].null_count()} of {matches.height}. Structures with a problem: {problems}. "
+        "Chances are calibrated on other folds; a compound unlike anything tested has a low similarity, and its chance "
+        "says little."
     )
 
 

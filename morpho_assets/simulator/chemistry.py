@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # A ring with the place of a substituent `*` and of the link `~`; ring closures 1 and 2 are its own.
-FIRST = ("c1ccc(*)cc1~", "c1cc(*)ncc1~", "c1nc(*)ncc1~", "c1csc(*)c1~", "c1cc(*)oc1~", "C1CCN(*)CC1~", "C1CN(*)CCN1~",
+FIRST = ("c1ccc(*)cc1~", "c1cc(*)ncc1~", "c1nnc(*)cc1~", "c1csc(*)c1~", "c1cc(*)oc1~", "C1CCN(*)CC1~", "C1CN(*)CCN1~",
          "c1ccc2[nH]c(*)cc2c1~", "c1ccc2nc(*)ccc2c1~", "C1CCC(*)CC1~")  # fmt: skip
 SECOND = ("~c3ccc(*)cc3", "~c3cnc(*)nc3", "~C3CCC(*)C3", "~c3cc(*)[nH]n3", "~c3nc(*)cs3")
 LINKS = ("C", "")

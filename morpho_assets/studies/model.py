@@ -177,7 +177,7 @@ def _located(study: Study, root: Path) -> Study:
     phenotypes = {name: _phenotype_located(phenotype, root) for name, phenotype in study.phenotypes.items()}
     located = {"evaluators": evaluators, "spaces": spaces, "encoders": encoders, "phenotypes": phenotypes}
     if study.activity is not None:
-        located["activity"] = study.activity.located(lambda file: resolved(file, root))  # type: ignore[assignment]
+        located["activity"] = study.activity.located(lambda file: resolved(file, root))
     return study.model_copy(update=located)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anndata
+import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 import zarr
 
 from morpho_assets.compute import no_progress
@@ -17,6 +21,10 @@ from morpho_assets.export import FORMS
 from morpho_assets.export.plate import Plate
 from morpho_assets.export.written import Written
 from morpho_assets.exporting import WRITERS, Options
+from morpho_assets.gallery.source import AboutConfig
+from morpho_assets.lake.lake import Lake
+from morpho_assets_tests.export.conftest import opened
+from morpho_assets_tests.factories import commit_tables, plate
 
 SAID: dict[str, Callable[[Path], Any]] = {
     "anndata": lambda folder: json.loads(anndata.read_h5ad(folder / "P1.cells.h5ad").uns["about"]),
@@ -41,6 +49,22 @@ def test_every_form_says_what_is_known_of_the_images_and_what_it_was_made_from(
     assert said["stains"] == {"DNA": "Hoechst 33342"}
     assert said["licence"] == "CC0-1.0"
     assert said["made_from"]["masks of plate P1"]["commit"] == 1
+
+
+@pytest.mark.parametrize(("said", "believed"), [(0.65, 0.65), (6.45, None), (None, None)])
+def test_the_size_of_a_pixel_on_the_camera_is_not_taken_for_that_of_the_field(
+    tmp_path: Path, said: float | None, believed: float | None
+) -> None:
+    path, p1, lake = tmp_path / "image.tiff", plate("P1"), Lake(str(tmp_path / "lake"))
+    resolution = {"resolution": (1e4 / said, 1e4 / said), "resolutionunit": "CENTIMETER"} if said else {}
+    tifffile.imwrite(path, np.ones((8, 8), np.uint16), **resolution)
+    place = {"Metadata_Plate": "P1", "Metadata_Well": "A01", "Metadata_Site": 1, "channel": "DNA", "uri": str(path)}
+    file = {"path": str(path), "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    commit_tables(lake, "plate_manifest", p1, {"sites": pl.DataFrame([{**place, "source": "lab"}])})
+    commit_tables(lake, "raw_images", p1, {"image_files": pl.DataFrame([{**place, **file}])})
+    assert opened(lake, config=AboutConfig()).about.pixel_size == (
+        None if believed is None else pytest.approx(believed, rel=1e-4)
+    )
 
 
 def test_each_form_has_a_writer_and_words() -> None:

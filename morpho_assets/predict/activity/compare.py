@@ -112,11 +112,14 @@ class _Builder:
     config: ActivityConfig
     fold: Folds
     draws: Floats
+    ranked_by: str
     found: dict[str, Predictor] = field(default_factory=dict)
 
     def add(self, name: str, kind: str, of: Sequence[str], held: HeldOut, labels: Floats | None = None) -> None:
         truth = self.question.labels if labels is None else labels
         scores = score_assays(truth, held.score, self.fold, self.draws)
+        if kind != "modality" and name != self.ranked_by:  # nothing is learned from these
+            held = HeldOut(np.asarray(held.score, np.float32), held.nested[:0])
         self.found[name] = Predictor(name, kind, tuple(of), held, scores)
 
     def held(self, name: str) -> HeldOut:
@@ -127,8 +130,9 @@ def answer(question: Question, config: ActivityConfig, split: CompoundSplit, who
     """Every predictor on one split. Without `whole` modalities, the first fusion of all, nuisances and shuffled labels
     alone."""
     fold, units = folds_of(question, split)
-    builder = _Builder(question, config, fold, unit_draws(units, config.draws, config.seed))
     labels, names = question.labels, question.names
+    ranked_by = _named(config.fusion.late[0], names) if len(names) > 1 else names[0]
+    builder = _Builder(question, config, fold, unit_draws(units, config.draws, config.seed), ranked_by)
     prepared = {name: each.prepared() for name, each in question.modalities.items()}
     for name, each in question.modalities.items():
         builder.add(name, "modality", [name], predict_held_out(config.model, prepared[name], each.known, labels, fold))
@@ -161,7 +165,6 @@ def answer(question: Question, config: ActivityConfig, split: CompoundSplit, who
     similarity, similar_to = _similar(builder, whole)
     _nuisances(builder)
     _shuffled(builder, prepared)
-    ranked_by = _named(config.fusion.late[0], names) if len(names) > 1 else names[0]
     ranked = builder.held(ranked_by)
     sure = ranked if ranked_by.startswith("stacked") else stacked([ranked], labels, fold)
     return Answer(fold, builder.found, ranked_by, sure, similarity, similar_to)

@@ -82,7 +82,7 @@ class _Problem:
     by C and the sum of the weights."""
 
     def __init__(self, x: Any, active: Floats, weights: Floats, C: float | Floats) -> None:
-        kind = np.float32 if x.dtype == np.float32 else np.float64
+        kind: Any = np.float32 if x.dtype == np.float32 else np.float64
         self.x, self.kind = x, kind
         self.turned = x.T.tocsr() if hasattr(x, "tocsr") else np.ascontiguousarray(x.T)
         total = np.asarray(weights, float).sum(axis=0)

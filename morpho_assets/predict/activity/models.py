@@ -106,7 +106,7 @@ def predict_held_out(
     folds = int(fold.max(initial=-1)) + 1
     if isinstance(config, LogisticModel) and len(config.C) > 1:
         return _chosen(config, x, known, labels, fold)
-    holds = [(each,) for each in range(folds)]
+    holds: list[tuple[int, ...]] = [(each,) for each in range(folds)]
     if nested:
         holds += list(combinations(range(folds), 2))
     score = np.full(labels.shape, np.nan, np.float32)
@@ -114,10 +114,10 @@ def predict_held_out(
     tested = np.isfinite(labels)
     for hold, assays, rows, found in _FITTED[config.kind](config, x, labels, fold, holds):
         if len(hold) == 1:
-            score[np.ix_(rows, assays)] = found
+            score[np.ix_(rows, np.asarray(assays))] = found
         for one, other in (hold, hold[::-1]) if len(hold) == 2 else ():
             here = fold[rows] == other
-            block = np.ix_([one], rows[here], assays)
+            block = np.ix_(np.array([one]), rows[here], np.asarray(assays))
             inside[block] = np.where(tested[np.ix_(rows[here], assays)], found[here], np.nan)
     score[~seen] = np.nan
     if not nested:

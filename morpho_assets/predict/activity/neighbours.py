@@ -30,6 +30,17 @@ def tanimoto(bits: Floats) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float
         yield rows, found
 
 
+def nearest_elsewhere(bits: Floats, fold: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(n,) similarity of each compound to the nearest of another fold, tested or not: what its models saw at best. NaN
+    without a fingerprint, or without any in another fold."""
+    nearest = np.full(len(bits), np.nan, np.float32)
+    for rows, found in tanimoto(bits):
+        found[(fold[rows, None] == fold[None, :]) | ~np.isfinite(found)] = -1
+        best = found.max(axis=1, initial=-1)
+        nearest[rows] = np.where(best >= 0, best, np.nan)
+    return nearest
+
+
 def similar_actives(
     bits: Floats, labels: Floats, fold: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

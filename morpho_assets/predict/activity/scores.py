@@ -94,9 +94,9 @@ def score_assays(
             each[0, number, assay], drawn[number, :, assay] = found[0], found[1:]
             each[1, number, assay] = average_precision(positive, value)
             each[2, number, assay] = enrichment_factor(positive, value)
-    medians = [_median(values) for values in each]
+    area, precision, enrichment = (_median(values) for values in each)
     return AssayScores(
-        *medians, each[0], _median(drawn), np.isnan(each[0]).sum(axis=0),
+        area, precision, enrichment, each[0], _median(drawn), np.isnan(each[0]).sum(axis=0),
         ((truth > 0) & known).sum(axis=0), known.sum(axis=0),
     )  # fmt: skip
 

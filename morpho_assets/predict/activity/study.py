@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from morpho_assets.errors import InputError
+from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.store import Store
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
@@ -32,6 +32,7 @@ from morpho_assets.predict.activity.config import (
     TableModality,
 )
 from morpho_assets.predict.activity.modalities import Modality
+from morpho_assets.predict.activity.neighbours import nearest_elsewhere
 from morpho_assets.predict.activity.rows import frame_rows, metric_rows, overlap_rows, prediction_rows, score_rows
 from morpho_assets.predict.activity.structures import descriptors, fingerprints, scaffold_groups, structures
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
@@ -82,6 +83,9 @@ def _write(work: Work, config: ActivityConfig) -> None:
         if number == 0:
             metrics.append(frame_rows(asked.question, found, asked.compounds, split.words))
             compounds = asked.compounds.with_columns(fold=pl.Series(found.fold))
+            if asked.question.bits is not None:
+                nearest = nearest_elsewhere(asked.question.bits, found.fold)
+                compounds = compounds.with_columns(nearest=pl.Series(nearest))
             work.write("assay_compounds", compounds.with_columns(place))
             names = asked.compounds["compound"].to_list()
             rows = prediction_rows(asked.question, found, names)
@@ -102,7 +106,7 @@ def _asked(work: Work, config: ActivityConfig) -> _Asked:
     compounds = compounds.with_columns(known["standard_smiles"], known["scaffold"], known["problem"]).with_columns(
         inchikey=pl.coalesce("inchikey", known["inchikey"])
     )
-    given = read_assays(Store().read(config.assays.file).body, config.assays)
+    given = read_assays(_body(config.assays.file), config.assays)
     matches = match_compounds(given["given"], compounds, config.assays.by)
     outcomes = matched_outcomes(given, matches).with_columns(
         pl.col("active").sum().over("assay").alias("actives"), (~pl.col("active")).sum().over("assay").alias("others")
@@ -139,7 +143,7 @@ def _question(
     modalities, given = {}, {}
     for name, each in config.modalities.items():
         if isinstance(each, PredictionsModality):
-            given[name] = predictions_of_table(Store().read(each.file).body, each, compounds, assays)
+            given[name] = predictions_of_table(_body(each.file), each, compounds, assays)
             continue
         x, bits = _vectors(work, each, compounds, known)
         modality = Modality(name, x, bits)
@@ -168,16 +172,25 @@ def _vectors(
             return descriptors(smiles)[0], False
         return fingerprints(smiles, config.fingerprint, config.bits, config.radius), True
     if isinstance(config, TableModality):
-        return vectors_of_table(Store().read(config.file).body, config, compounds)[0], False
+        return vectors_of_table(_body(config.file), config, compounds)[0], False
     assert isinstance(config, SpaceModality)
     last = space_steps(work.settings.spaces, work.settings.corrections)[config.space][-1]
     profiles = as_wells(read_space(work.inputs, work.key, config.space, last))
     return vectors_of_space(profiles, space_features(profiles), compounds), False
 
 
+def _body(file: str) -> bytes:
+    try:
+        return Store().read(file).body
+    except ImageError as error:
+        raise InputError(
+            file, "", error.reason, "a table", "Check its place, seen from the settings' folder."
+        ) from error
+
+
 def _compounds(work: Work, config: ActivityConfig) -> pl.DataFrame:
     if config.compounds is not None:
-        return read_compounds(Store().read(config.compounds.file).body, config.compounds)
+        return read_compounds(_body(config.compounds.file), config.compounds)
     return compounds_of_wells(*_wells(work))
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from morpho_assets.predict.activity.applicability import calibration_error, conformal
 from morpho_assets.predict.activity.models import HeldOut
-from morpho_assets.predict.activity.neighbours import of_other_folds, similar_actives, tanimoto
+from morpho_assets.predict.activity.neighbours import nearest_elsewhere, of_other_folds, similar_actives, tanimoto
 
 
 def test_conformal_p_values_keep_their_error_rate_in_both_classes():
@@ -44,3 +44,10 @@ def test_the_nearest_active_is_of_another_fold_and_never_itself():
     assert which[:4, 0].tolist() == [1, 0, 1, 0]
     assert nested[0, 1, 0] == 0.25  # neither fold 0 nor its own: the compound of fold 2
     assert nested[1, 1, 0] == pytest.approx(2 / 3)
+
+
+def test_the_nearest_elsewhere_is_whatever_was_tested():
+    bits = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [np.nan] * 3], float)
+    found = nearest_elsewhere(bits, np.array([0, 0, 1, 1, 1]))
+    np.testing.assert_allclose(found, [0.5, 0.5, 0.5, 0, np.nan])
+    assert np.isnan(nearest_elsewhere(bits, np.zeros(5, int))).all()

@@ -11,6 +11,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.predict.activity.study import predict_activity
 from morpho_assets.runs import Run
+from morpho_assets.stages import STAGES
 from morpho_assets.studies.model import SHIPPED, Study, load_study
 from morpho_assets_tests.factories import commit_work, study_work
 from morpho_assets_tests.project import make_project
@@ -121,13 +122,26 @@ def test_metrics_say_what_each_adds_and_what_may_be_corrected(tables):
     assert overlaps.filter(threshold=0.7, number=3)["union"][0] >= overlaps.filter(threshold=0.7)["alone"].sum() / 2
 
 
+def test_checks_name_what_offends(tables):
+    from morpho_assets.predict.activity import checks
+
+    names = checks.names_of_compounds_are_known(tables, NAME, None)
+    assert not names.passed
+    assert names.text == "1 of 401 names: no compound of the study (BRD-K99999999)"
+    assert "unreadable SMILES: BRD-K" in checks.structures_are_readable(tables, NAME, None).text
+    nuisance = checks.no_nuisance_reaches_the_score(tables, NAME, None).text
+    assert "count_30: cell count alone" in nuisance
+    assert "structure_00" not in nuisance
+
+
 def test_the_chapter_says_what_was_found_flagged_and_lost(project, tables):
     from morpho_assets.report.activity import activity_sections
 
     (section,) = activity_sections(tables, load_study(NAME, project.folder / "studies", project.folder))
-    assert "1 of 401 names" in section.caption
+    assert "the study: 1 of 401." in section.caption
     assert "1 unreadable SMILES" in section.caption
-    assert "1 assays have too few" in section.caption
+    assert "left out: 1." in section.caption
+    assert "above an AUROC of 0.7" in section.answer
     assert len(section.pictures) == 3
     captions = [table.caption for table in section.tables]
     assert any("Untested compounds" in caption for caption in captions)
@@ -140,6 +154,8 @@ def test_what_is_wrong_names_the_study_and_the_file(project):
     study = shipped(assays={"file": "none.csv"}) | {"name": "nothing"}
     with pytest.raises(InputError, match=r"study nothing, activity: .*none.csv.*'water'"):
         made(project, study)
+    with pytest.raises(InputError, match=r"lost\.csv: found does not exist"):
+        made(project, shipped(assays={"file": "lost.csv"}) | {"name": "lost"})
     with pytest.raises(ValueError, match="no modality 'sound'"):
         made(project, shipped(splits=[{"by": "cluster", "of": "sound"}]) | {"name": "sound"})
 
@@ -149,6 +165,7 @@ def test_a_study_without_activity_has_its_tables_without_rows(project):
              "evaluators": {"replicates": {"evaluator": "retrieval"}}}  # fmt: skip
     tables = made(project, study)
     assert tables.read("assay_scores", "plain").height == 0
+    assert all(check.function(tables, "plain", None).passed for check in STAGES["activity"].checks)
 
 
 @pytest.mark.slow
@@ -160,7 +177,8 @@ def test_compounds_and_a_space_of_the_studys_own_plates(project):
         run = Run(workspace)
         for task in tasks:
             run.make(task.stage, task.partition)
-    truth = pl.read_parquet(next(project.folder.rglob("truth/assays.parquet")))
+    place = "data/gallery/cpg9999-synthetic/source_0/workspace/truth/assays.parquet"
+    truth = pl.read_parquet(project.folder / place)
     (project.folder / "own.csv").write_text(
         truth.filter(assay="structure_only").select(compound="broad_sample", assay="assay",
                                                     active=pl.col("hit").cast(int)).write_csv()
