@@ -62,7 +62,9 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             commits = [run.make(stage.name, partition) for partition in _partitions(stage, context.partition_key, run)]
         except MorphoError as error:
             told = failed_partition(error, stage.name, context.partition_key)
-            context.log_event(dg.AssetObservation(stage.name, partition=context.partition_key, metadata=told))
+            # At once: what a step logs itself is lost where it fails.
+            seen = dg.AssetObservation(stage.name, partition=context.partition_key, metadata=told)
+            context.instance.report_runless_asset_event(seen)
             # Another attempt helps where the network failed, and not where a file or a setting is wrong.
             raise dg.Failure(str(error), metadata=told, allow_retries=not isinstance(error, InputError)) from None
         return _result(run, stage, commits)

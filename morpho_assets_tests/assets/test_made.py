@@ -109,8 +109,9 @@ def test_a_wrong_file_is_one_sentence_without_a_traceback_and_is_not_tried_again
     assert data.error.cause is None
     assert not [event for event in outcome.all_events if event.is_step_up_for_retry]
     # The page of the plate's partition shows the sentence and what to do.
-    [seen] = [event for event in outcome.all_events if event.event_type_value == "ASSET_OBSERVATION"]
-    observation = seen.event_specific_data.asset_observation
+    [seen] = instance.fetch_observations(dg.AssetKey("masks"), limit=1).records
+    observation = seen.event_log_entry.asset_observation
+    assert observation is not None
     assert (observation.asset_key, observation.partition) == (dg.AssetKey("masks"), PLATE)
     assert observation.metadata["failed"].value == data.user_failure_data.description
     assert observation.metadata["what to do"].value == (
