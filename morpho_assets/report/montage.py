@@ -88,10 +88,12 @@ def _chosen_wells(inputs: Snapshot, plates: Sequence[str]) -> pl.DataFrame:
         scan = inputs.scan("normalized_profiles", [plate]).filter(pl.col("Metadata_Count_Cells") >= LEAST_CELLS)
         names = feature_columns(scan)[:: max(1, len(feature_columns(scan)) // 200)]
         keys = ["Metadata_Plate", "Metadata_Well", "Metadata_Perturbation", "Metadata_control_type"]
-        frames.append(scan.select(*keys, pl.col(names).cast(pl.Float32)).collect())
+        found = scan.select(*keys, pl.col(names).cast(pl.Float32)).collect().drop_nulls("Metadata_Perturbation")
+        if found.height:
+            frames.append(found)
     if not frames:
         return pl.DataFrame(schema={"Metadata_Plate": pl.String, "Metadata_Well": pl.String, "treatment": pl.String})
-    wells = pl.concat(frames, how="diagonal").rename({"Metadata_Perturbation": "treatment"}).drop_nulls("treatment")
+    wells = pl.concat(frames, how="diagonal").rename({"Metadata_Perturbation": "treatment"})
     matrix = np.clip(np.nan_to_num(to_matrix(wells, feature_columns(wells))), -20, 20)
     treatment = wells["treatment"].to_numpy()
     negative = (wells["Metadata_control_type"] == "negcon").fill_null(False).to_numpy()

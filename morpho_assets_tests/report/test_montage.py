@@ -7,6 +7,7 @@ import io
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -57,6 +58,16 @@ def test_windows_beyond_the_border_are_black() -> None:
     [[window]] = montage._windows(image, shown)
     assert window[:4].sum() == window[:, :4].sum() == 0
     assert (window[4:, 4:] == 1).all()
+
+
+def test_where_no_well_has_cells_none_is_chosen() -> None:
+    profiles = pl.DataFrame({
+        "Metadata_Plate": ["P"] * 2, "Metadata_Well": ["A01", "A02"], "Metadata_Perturbation": ["DMSO", "drug"],
+        "Metadata_control_type": ["negcon", None], "Metadata_Count_Cells": [0, 1], "Cells_AreaShape_Area": [None, 1.0],
+    })  # fmt: skip
+    inputs = SimpleNamespace(read=lambda name, plate: profiles, scan=lambda name, plates: profiles.lazy())
+    assert montage._chosen_wells(inputs, ["P"]).is_empty()  # type: ignore[arg-type]
+    assert montage._chosen_wells(inputs, []).is_empty()  # type: ignore[arg-type]
 
 
 def test_what_is_no_structure_is_none() -> None:
