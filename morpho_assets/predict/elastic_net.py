@@ -61,9 +61,8 @@ def fit_elastic_nets(
     its objective, when its objective is at most its value in `reach` (b,), or after `most` iterations: `gap` says how
     near it came. A class without rows of weight gets the probability that the penalty leaves it.
 
-    `precision` float32 is enough for gaps down to 1e-5. On a CPU those without L1 go through `smooth`, in float64, to a
-    gradient that is far below the tolerance. Raises ValueError for features that are not finite, or shapes
-    that do not fit.
+    `precision` float32 is enough for gaps down to 1e-5. On a CPU those without L1 go through `smooth`, in float64.
+    Raises ValueError for features that are not finite, or shapes that do not fit.
     """
     features = np.asarray(x, dtype=np.float64)
     truth = np.asarray(codes, dtype=np.int64)
@@ -90,7 +89,7 @@ def fit_elastic_nets(
     for i in smooth:
         there = None if begin is None else (begin[0][i], begin[1][i])
         solved[0][i], solved[1][i], steps[i] = solve_smooth(
-            features, truth, classes, cost[i], rows[i], there, most, goal[i]
+            features, truth, classes, cost[i], rows[i], there, most, tolerance, goal[i]
         )
     certified = _in_turn(smooth, *problem, solved, np.inf, 0, goal, "float64", device)
     parts = [(smooth, replace(certified, iterations=steps[smooth]))]

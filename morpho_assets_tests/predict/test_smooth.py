@@ -20,7 +20,7 @@ def test_it_is_scikit_learn_s_and_says_how_near_it_came(d):
     x, codes, weights = problem(d=d)
     last = None
     for cost in (0.01, 1.0):
-        last = fits = fit_elastic_nets(x, codes, 3, cost, 0.0, weights, last)
+        last = fits = fit_elastic_nets(x, codes, 3, cost, 0.0, weights, last, tolerance=1e-9)
         theirs = LogisticRegression(C=cost, tol=1e-9, max_iter=10000).fit(x, codes, sample_weight=weights)
         ours, best = (
             objective_of(x, codes, w, b, cost, 0.0, weights)
