@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,9 +62,18 @@ class CellReader:
 
     def batches(self, features: Sequence[str]) -> Iterator[tuple[pl.DataFrame, Floats]]:
         """(keys, values of `features` on the plate's scale; NaN for one that the plate lacks) of about AT_ONCE cells
-        after the other: whole wells, and every cell once."""
-        for wells in self._together(self.sizes["Metadata_Well"].to_list()):
-            yield self.of_wells(wells, features)
+        after the other: whole wells, and every cell once. The next are read while the caller is at these."""
+        groups = list(self._together(self.sizes["Metadata_Well"].to_list()))
+        if groups and self.config.scale == "controls":
+            self._scale(features)
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self.of_wells, groups[0], features) if groups else None
+            for wells in groups[1:]:
+                assert coming is not None
+                ready, coming = coming.result(), ahead.submit(self.of_wells, wells, features)
+                yield ready
+            if coming is not None:
+                yield coming.result()
 
     def _together(self, wells: Sequence[str]) -> Iterator[list[str]]:
         """The wells in their order, as many at a time as have about AT_ONCE cells."""

@@ -14,6 +14,8 @@ solves it; its gap is certified here.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 BYTES = 64 * 2**20
 """Of one array of logits: configurations beyond it are solved after the others."""
+THREADS = min(8, os.cpu_count() or 1)
 EVERY, LATER = 10, 25  # iterations between looks at the gap, at first and after the first hundred
 NEWTON = 8  # at most, for intercepts
 SHRINK, GROW = 0.9, 2.0  # of the curvature bound of a step that was accepted, and of one that was not
@@ -86,11 +89,15 @@ def fit_elastic_nets(
     smooth, others = np.flatnonzero(ratio == 0), np.flatnonzero(ratio > 0)
     solved = np.zeros((number, classes, features.shape[1])), np.zeros((number, classes))
     steps = np.zeros(number, np.int64)
-    for i in smooth:
+
+    def solve(i: int) -> None:
         there = None if begin is None else (begin[0][i], begin[1][i])
         solved[0][i], solved[1][i], steps[i] = solve_smooth(
             features, truth, classes, cost[i], rows[i], there, most, tolerance, goal[i]
         )
+
+    with ThreadPoolExecutor(min(THREADS, len(smooth))) as threads:  # products of arrays let others run
+        list(threads.map(solve, smooth))
     certified = _in_turn(smooth, *problem, solved, np.inf, 0, goal, "float64", device)
     parts = [(smooth, replace(certified, iterations=steps[smooth]))]
     if len(others):

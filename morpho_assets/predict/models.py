@@ -86,8 +86,8 @@ class Model:
         rows = _prepared(self.config, self.arrays, values)
         found = KINDS[self.card.config["kind"]].log_probabilities(_own(self.arrays), rows)
         if self.card.temperature != 1:
-            found = found / self.card.temperature
-        probability = np.exp(log_softmax(found))
+            found = log_softmax(found / self.card.temperature)
+        probability = np.exp(found)
         unknown = ~np.isfinite(values[:, 0]) if values.shape[1] else np.ones(len(values), bool)
         if unknown.any():  # rows without any value: those that lack the first are looked at whole
             some = np.flatnonzero(unknown)
