@@ -63,4 +63,9 @@ def _numbers(part: pl.DataFrame, kind: pl.DataType) -> np.ndarray:
 
 def _text(column: pl.Series) -> bytes:
     """Values and nulls of a column that is no number, as JSON."""
+    if column.dtype == pl.String:
+        words = column.unique()
+        if 8 * len(words) < len(column):  # each word is written once, and joined as often as it stands there
+            written = [json.dumps(word, ensure_ascii=False) for word in words]
+            return ("[" + str(column.replace_strict(words, written).str.join(", ")[0]) + "]").encode()
     return json.dumps(column.to_list(), ensure_ascii=False, default=str).encode()

@@ -96,7 +96,9 @@ class Lake:
                 columns = columns or digest([[name, str(kind)] for name, kind in group.schema.items()])
                 arrow = group.to_arrow()
                 if writer is None:
-                    writer = pq.ParquetWriter(aside, arrow.schema, compression="zstd")
+                    # numbers that were measured hardly repeat: a dictionary of them is made in vain
+                    repeated = [name for name, kind in group.schema.items() if not kind.is_float()]
+                    writer = pq.ParquetWriter(aside, arrow.schema, compression="zstd", use_dictionary=repeated)
                 writer.write_table(arrow.cast(writer.schema))
                 rows += arrow.num_rows
             assert writer is not None

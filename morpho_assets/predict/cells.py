@@ -152,15 +152,17 @@ class CellReader:
                 _, values = self._read(group, features)
                 if not len(values):
                     continue
-                first = np.nan_to_num(np.nanmean(np.vstack([values, np.zeros_like(values[:1])]), axis=0)
-                                      ) if first is None else first  # fmt: skip
-                away = values - first  # near 0: sums of squares stay exact
+                if first is None:  # some are enough: what is taken off keeps sums of squares exact
+                    some = values[:1000]
+                    first = np.nan_to_num(np.nanmean(np.vstack([some, np.zeros_like(some[:1])]), axis=0))
+                away = values - first
                 there = np.isfinite(away)
-                away = np.where(there, away, 0)
+                if not there.all():
+                    away = np.where(there, away, 0)
                 count += len(values)
                 number += there.sum(axis=0)
                 total += away.sum(axis=0)
-                squares += (away**2).sum(axis=0)
+                squares += np.einsum("ij,ij->j", away, away)
             if count < 2 or first is None:
                 raise InputError(f"plate {self.plate}", "features.scale", "no cells in negative controls",
                                  "cells to scale by", "Mark the plate's negative controls, or give the phenotype's "

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from pydantic import BaseModel
 
-from morpho_assets.lake.digests import digest, digest_rows, plain
+from morpho_assets.lake.digests import _text, digest, digest_rows, plain
 
 
 class Config(BaseModel):
@@ -52,3 +52,8 @@ def test_other_rows_have_another_digest(other):
 def test_nan_counts_as_null():
     nan = FRAME.with_columns(area=pl.Series([0.5, float("nan")], dtype=pl.Float32))
     assert digest_rows(nan) == digest_rows(FRAME)
+
+
+@pytest.mark.parametrize("words", [["a", 'b"é\n', None, "c"] * 50, ["x"] * 20, [None] * 20, [], ["a", "b"]])
+def test_words_that_repeat_are_written_as_any_are(words):
+    assert _text(pl.Series("words", words, dtype=pl.String)) == json.dumps(words, ensure_ascii=False).encode()
