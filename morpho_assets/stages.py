@@ -475,7 +475,7 @@ _STAGES = (
             _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
             Input("masks", ("masks",), "plates", needed=_with_phenotypes),
         ),
-        settings=_study("phenotypes"), code_version="2", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="3", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "predictions", "study", "phenotypes", predict_cells,
@@ -492,7 +492,7 @@ _STAGES = (
         "their plate's controls.",
         ("phenotype_profiles", "enrichments", "phenotype_calls"),
         (Input("predictions", ("predictions",)), _WELLS_OF_PLATES),
-        settings=_study("phenotypes"), kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="2", kinds=frozenset({"parquet"}),
     ),
     Stage(
         "feature_space", "study", "spaces", build_spaces,

@@ -107,6 +107,16 @@ def ks_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> tu
     return d, d * float(np.sign(side))
 
 
+def excess_above(first: NDArray[np.floating], second: NDArray[np.floating], least: float) -> float:
+    """By how much further above `least` the values of `first` lie than those of `second` (without NaN) in the mean,
+    what lies below counting nothing: the area between the two distributions above `least`, negative where `second` has
+    more there. NaN for an empty one."""
+    if not len(first) or not len(second):
+        return float("nan")
+    one, two = (np.maximum(np.asarray(each, float) - least, 0).mean() for each in (first, second))
+    return float(one - two)
+
+
 def ks_p_value(d: float, n: int, m: int) -> float:
     """The two-sided asymptotic p of independent cells, which cells of one well are not."""
     from scipy.special import kolmogorov

@@ -57,6 +57,20 @@ def test_planted_pairs_are_found_with_their_sign():
     assert (row["wells"], row["plates"], row["controls"]) == (4, 4, 32)
 
 
+def test_a_rare_phenotype_is_found_though_other_cells_move():
+    """A few cells in a hundred more are of the phenotype; all others are a little less like it than in controls."""
+    rng = np.random.default_rng(0)
+    well = np.repeat(WELLS, 300)
+    values = rng.uniform(0.05, 0.15, len(well)) - np.where(well == "A02", 0.03, 0)
+    values[rng.random(len(well)) < np.where(well == "A02", 0.2, 0.03)] = 0.9
+    frame = enrich_plate(well, np.column_stack([values, 1 - values]), NAMES, CONTROLS)
+    row = frame.row(by_predicate=(pl.col("Metadata_Well") == "A02") & (pl.col("phenotype") == "mitotic"), named=True)
+    assert row["signed_D"] < -0.2
+    assert row["excess"] == pytest.approx(0.17 * (0.9 - 0.5), abs=0.025)
+    calls = call_treatments(frame.with_columns(Metadata_Plate=pl.lit("P"), treatment="Metadata_Well"))
+    assert calls.filter(phenotype="mitotic", called="more")["treatment"].to_list() == ["A02"]
+
+
 def test_wells_with_too_few_cells_are_left_out_and_the_larger_side_is_thinned():
     rng = np.random.default_rng(0)
     well = np.repeat(["A01", "A02", "A03", "A04"], [100, 200, 50, 300])

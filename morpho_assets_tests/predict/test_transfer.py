@@ -8,6 +8,7 @@ from scipy.stats import ks_2samp
 from morpho_assets.errors import InputError
 from morpho_assets.predict.transfer import (
     ShiftConfig,
+    excess_above,
     family_of,
     ks_distance,
     ks_p_value,
@@ -80,3 +81,12 @@ def test_the_published_order_of_kinds(reference_data):
     ]  # fmt: skip
     assert [round(value, 2) for value in families["ks"]] == [0.08, 0.18, 0.22, 0.42, 0.46, 0.49]
     assert families["features"].sum() == 149
+
+
+def test_excess_is_the_area_above():
+    first, second = np.array([0.1, 0.6, 0.7, 0.8]), np.array([0.2, 0.3, 0.4, 0.75])
+    assert excess_above(first, second, 0.5) == pytest.approx((0.1 + 0.2 + 0.3) / 4 - 0.25 / 4)
+    assert excess_above(second, first, 0.5) == -excess_above(first, second, 0.5)
+    assert excess_above(first, second, 0.9) == 0
+    assert np.isnan(excess_above(first, second[:0], 0.5))
+    assert excess_above(first, second, 0) == pytest.approx(first.mean() - second.mean())
