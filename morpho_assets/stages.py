@@ -577,7 +577,7 @@ _STAGES = (
             Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
-        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="12",
+        settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="13",
         sources=_evaluation_now,
         checks=tuple(Check(f"truth_{name}", about, partial(truth_holds, name)) for name, about in TRUTH.items()),
     ),
