@@ -101,8 +101,8 @@ def study_of(screen: Screen) -> Study:
     )
 
 
-def write_screen(lake: Lake, screen: Screen) -> tuple[Snapshot, Results]:
-    """The tables of the screen, committed, and what its report reads of them."""
+def write_screen(lake: Lake, screen: Screen) -> Snapshot:
+    """The tables of the screen, committed."""
     rng = np.random.default_rng(screen.seed)
     layout = _layout(screen)
     names = features(screen.features)
@@ -111,10 +111,12 @@ def write_screen(lake: Lake, screen: Screen) -> tuple[Snapshot, Results]:
     for number, name in enumerate(screen.names):
         commits += _write_plate(lake, screen, layout, number, name, names, acting, rng)
     commits += _write_study(lake, screen, layout, names, acting, rng)
-    snapshot = lake.snapshot(commits)
-    return snapshot, read_results(
-        snapshot, study_of(screen), screen.names, "cellprofiler", ["cellprofiler", "cell_count"]
-    )
+    return lake.snapshot(commits)
+
+
+def results_of(snapshot: Snapshot, screen: Screen) -> Results:
+    """What the report of the screen reads first."""
+    return read_results(snapshot, study_of(screen), screen.names, "cellprofiler", ["cellprofiler", "cell_count"])
 
 
 def _layout(screen: Screen) -> list[int]:

@@ -32,7 +32,7 @@ def test_wells_that_are_recognised_are_a_warning():
     found = prediction(screen(), FEATURES, QUICK)
     (section,) = prediction_sections(STUDY, rows(found, "wells"))
     assert "WARNING" not in section.caption
-    assert section.answer.startswith("moa can be told: best in the space cells with a balanced accuracy of ")
+    assert section.answer.startswith("Perturbation can be told: best in the space cells with a balanced accuracy of ")
     assert " where chance gives " in section.answer
     assert prediction_sections(STUDY, rows(found, "others")) == []
 
