@@ -621,7 +621,7 @@ _STAGES = (
             Input("masks", ("masks", "objects", "site_failures"), "plates"),
             Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="3",
+        code_version="4",
         settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),

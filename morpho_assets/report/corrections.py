@@ -22,7 +22,7 @@ def correction_sections(
         if not told.height:
             return []
         of = told["space"].unique(maintain_order=True).to_list()
-        answer = f"No space is corrected; {', '.join(of)} {'has a note' if told.height == 1 else 'have notes'}."
+        answer = f"No space is corrected. Notes on {', '.join(of)}: {told.height}."
         caption = "What fell back to something else, and what plates lack; it bears on every score of these spaces."
         return [Section("Notes on the spaces", caption, [], [frame_table(told, "Notes")], answer)]
     tables: list[Table] = []
