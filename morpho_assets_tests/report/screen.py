@@ -16,7 +16,7 @@ from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.ledger import Verdict
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.study import SHUFFLED
-from morpho_assets.report.montage import BUDGET, LEAST, MOST, _png, _webp
+from morpho_assets.report.montage import BUDGET, LEAST, MOST, _png, _webp, side_within
 from morpho_assets.report.results import Results, read_results
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.factories import commit_work, make_work, plate, study
@@ -410,7 +410,8 @@ def _montages(screen: Screen, keys: list[str], rng: np.random.Generator) -> pl.D
     rows = [(key, screen.names[at % screen.plates]) for at, key in enumerate(keys)]
     rows += [("DMSO", name) for name in screen.names]
     budget = int(np.clip(BUDGET / len(rows), LEAST, MOST))
-    drawn = [_webp(_cells(screen.side, rng), budget) for _ in range(min(DRAWN, len(rows)))]
+    side = side_within(budget, screen.side, len(STAINS))
+    drawn = [_webp(_cells(side, rng), budget) for _ in range(min(DRAWN, len(rows)))]
     count = len(rows)
     return pl.DataFrame(
         {
@@ -424,10 +425,10 @@ def _montages(screen: Screen, keys: list[str], rng: np.random.Generator) -> pl.D
             "channels": [list(STAINS)] * count,
             "low": [[0.0] * 5] * count,
             "high": [[1.0] * 5] * count,
-            "side": [screen.side] * count,
+            "side": [side] * count,
             "micrometres": [0.6] * count,
             "picture": [drawn[at % len(drawn)] for at in range(count)],
-            "outlines": [_png(_rings(screen.side), screen.side)] * count,
+            "outlines": [_png(_rings(side), side)] * count,
         }
     )
 

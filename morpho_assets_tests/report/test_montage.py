@@ -56,6 +56,14 @@ def test_the_best_quality_within_a_budget_is_found_as_by_trying_all() -> None:
         assert len(base64.b64decode(montage._webp(picture, budget))) == expected
 
 
+def test_of_a_small_budget_cells_are_shown_smaller() -> None:
+    assert montage.side_within(40_000, 64, 5) == montage.side_within(40_000, 200, 5) == 64
+    assert montage.side_within(6_666, 64, 5) == 40
+    assert montage.side_within(40_000, 24, 5) == 24
+    noise = _cells(40, np.random.default_rng(0))
+    assert len(base64.b64decode(montage._webp(noise, 6_666))) <= 6_666
+
+
 def test_outlines_survive_that_a_window_is_shrunk() -> None:
     line = np.zeros((1, 100, 100), bool)
     line[0, 51] = True  # one pixel high: plain shrinking by 4 would lose it
