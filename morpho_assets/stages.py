@@ -590,7 +590,7 @@ _STAGES = (
             _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
             Input("single_cells", ("single_cells",), "plates"),
         ),
-        options=lambda target: target.settings, kinds=frozenset({"parquet"}),
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}), code_version="2",
     ),
     Stage(
         "report", "study", "evaluation", lambda work: _report(work),
@@ -621,7 +621,7 @@ _STAGES = (
             Input("masks", ("masks", "objects", "site_failures"), "plates"),
             Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="3",
+        code_version="4",
         settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
         options=lambda target: target.settings, sources=_page_now,
         kinds=frozenset({"html"}),

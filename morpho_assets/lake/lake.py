@@ -76,7 +76,7 @@ class Lake:
 
     def write(self, stage: str, partition: Partition, name: str, frame: pl.DataFrame) -> Output:
         """Write one table of a stage; casts to the table's declaration and refuses what does not fit it."""
-        return self.write_stream(stage, partition, name, [declared(name).cast(frame)])
+        return self.write_stream(stage, partition, name, [frame])
 
     def write_stream(self, stage: str, partition: Partition, name: str, frames: Iterable[pl.DataFrame]) -> Output:
         """Write one table of a stage from frames that come one after the other, never all in memory.

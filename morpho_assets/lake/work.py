@@ -86,9 +86,7 @@ class Work:
 
     def write(self, name: str, frame: pl.DataFrame) -> None:
         """Write one of the stage's tables."""
-        frame = table(name).cast(frame)
-        self.named_files.update(table_files(table(name), frame))
-        self.outputs[name] = self.lake.write(self.stage, self.partition, name, frame)
+        self.write_stream(name, [frame])
 
     def write_stream(self, name: str, frames: Iterable[pl.DataFrame]) -> int:
         """Write one of the stage's tables from frames that come one after the other; returns the rows."""

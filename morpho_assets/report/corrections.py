@@ -19,8 +19,12 @@ def correction_sections(
     corrected = {space: names for space, names in steps.items() if len(names) > 1}
     told = notes.select("space", "step", "note")
     if not corrected:
-        caption = "What is worth knowing of the spaces."
-        return [Section("Notes on the spaces", caption, [], [frame_table(told, "Notes")])] if told.height else []
+        if not told.height:
+            return []
+        of = told["space"].unique(maintain_order=True).to_list()
+        answer = f"No space is corrected. Notes on {', '.join(of)}: {told.height}."
+        caption = "What fell back to something else, and what plates lack; it bears on every score of these spaces."
+        return [Section("Notes on the spaces", caption, [], [frame_table(told, "Notes")], answer)]
     tables: list[Table] = []
     for (evaluator,), rows in treatments.group_by("evaluator", maintain_order=True):
         for space, names in corrected.items():

@@ -11,7 +11,8 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ DARK, BRIGHT = 1.0, 99.7  # percentiles of the controls' pixels shown as black a
 LARGEST_SIDE = 64  # px of a shown cell; a larger window is shrunk
 # Bytes of one treatment's cells, so that a report stays small enough to be sent: many treatments get less each.
 BUDGET, LEAST, MOST = 14_000_000, 5_000, 40_000
-QUALITIES = (85, 75, 60, 45, 30)
+QUALITIES = (85, 75, 60, 45, 30, 15, 5)
+BITS = 0.8  # a pixel of a picture needs, to be worth looking at: where there are fewer, cells are shown smaller
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _drawn(
         if len(windows) == 0:
             low, high = np.percentile(image, (DARK, BRIGHT), axis=(1, 2))
         windows.append((shown, _windows(image, shown), [_windows(mask[None], shown) for mask in masks]))
-    shown_side = min(wells[0].side, LARGEST_SIDE)
+    shown_side = side_within(budget, wells[0].side, len(wells[0].site.channels))
     scale = wells[0].side / shown_side
     rows = []
     for shown, image, masks in windows:
@@ -255,17 +257,31 @@ def _tiles(windows: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
     return np.vstack([np.hstack([shrunk(cell[channel]) for cell in windows]) for channel in range(windows.shape[1])])
 
 
+def side_within(budget: int, side: int, channels: int) -> int:
+    """Pixels of a shown cell, at most its own `side`: as many as the bytes of a picture of all cells are enough for."""
+    return min(side, LARGEST_SIDE, max(16, isqrt(int(8 * budget / BITS) // (2 * CELLS * channels))))
+
+
 def _webp(picture: NDArray[np.uint8], budget: int) -> str:
-    """Base64 of a grey picture as WebP, at the best quality within the budget."""
+    """Base64 of a grey picture as WebP, at the best quality within the budget; at the least where none is within.
+
+    Bytes fall with the quality, so that of those below the best each try rules out half.
+    """
     from PIL import Image
 
     image = Image.fromarray(picture)
-    for quality in QUALITIES:
+
+    @cache
+    def encoded(at: int) -> bytes:
         buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=quality, method=4)
-        if len(buffer.getvalue()) <= budget:
-            break
-    return base64.b64encode(buffer.getvalue()).decode()
+        image.save(buffer, "WEBP", quality=QUALITIES[at], method=4)
+        return buffer.getvalue()
+
+    low, high = (0, 0) if len(encoded(0)) <= budget else (1, len(QUALITIES) - 1)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(encoded(middle)) <= budget else (middle + 1, high)
+    return base64.b64encode(encoded(low)).decode()
 
 
 def _png(lines: Sequence[NDArray[np.bool_]], side: int) -> str:

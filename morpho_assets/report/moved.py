@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,7 @@ class Words:
         return f"{self.compartment} {abs(value):.1f} SD {what}"
 
 
+@cache
 def words(feature: str) -> Words | None:
     """A CellProfiler feature in words; None for one that has none here (orientations, places, further scales)."""
     compartment, _, rest = feature.partition("_")
@@ -127,40 +129,39 @@ class Moved:
                 break
         return chosen
 
-    @property
+    @cached_property
     def _places(self) -> Mapping[str, int]:
         return {name: place for place, name in enumerate(self.treatments)}
 
 
 def moved(inputs: Snapshot, plates: Sequence[str], treatments: Sequence[str]) -> Moved:
     """How far treatments moved what can be said in words, from the normalised profiles; plate by plate."""
-    features: list[str] = []
-    for plate in plates:
-        schema = inputs.scan("normalized_profiles", [plate])
-        features += [name for name in feature_columns(schema) if name not in features and words(name) is not None]
+    told = {
+        plate: [name for name in feature_columns(inputs.scan("normalized_profiles", [plate])) if words(name)]
+        for plate in plates
+    }
+    features = {name: at for at, name in enumerate(dict.fromkeys(name for names in told.values() for name in names))}
     place = {name: row for row, name in enumerate(treatments)}
     shape = len(treatments), len(features)
     total, squares, count = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     wells = np.zeros(len(treatments), dtype=np.int64)
-    for plate in plates:
-        scan = inputs.scan("normalized_profiles", [plate])
-        there = set(scan.collect_schema().names())
-        mine = [name for name in features if name in there]
-        frame = scan.select("Metadata_Perturbation", *mine).collect()
+    for plate, names in told.items():
+        frame = inputs.scan("normalized_profiles", [plate]).select("Metadata_Perturbation", *names).collect()
         frame = frame.filter(pl.col("Metadata_Perturbation").is_in(list(treatments)))
-        if not frame.height or not mine:
+        if not frame.height or not names:
             continue
         rows = np.array([place[name] for name in frame["Metadata_Perturbation"]])
-        values = np.clip(to_matrix(frame, mine), -FAR, FAR)
-        columns = np.array([features.index(name) for name in mine])
+        values = np.clip(to_matrix(frame, names), -FAR, FAR)
         known = np.isfinite(values)
         filled = np.where(known, values, 0)
-        at = np.ix_(rows, columns)
-        np.add.at(total, at, filled)
-        np.add.at(squares, at, filled**2)
-        np.add.at(count, at, known)
-        np.add.at(wells, rows, 1)
+        order = np.argsort(rows, kind="stable")
+        own, starts, here = np.unique(rows[order], return_index=True, return_counts=True)
+        at = np.ix_(own, [features[name] for name in names])
+        total[at] += np.add.reduceat(filled[order], starts, axis=0)
+        squares[at] += np.add.reduceat(filled[order] ** 2, starts, axis=0)
+        count[at] += np.add.reduceat(known[order].astype(np.int64), starts, axis=0)
+        wells[own] += here
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - mean**2, 0) * count / (count - 1))
-    return Moved(treatments, features, mean, spread, wells)
+    return Moved(treatments, list(features), mean, spread, wells)

@@ -80,7 +80,10 @@ def processed_section(metrics: pl.DataFrame) -> list[Section]:
         caption += " " + " ".join(ranking[1:])
     heads = {"gain": "change", "gain_low": "from", "gain_high": "to"}
     table = frame_table(shown, "With and without it; changes are paired by treatment, with 95 % intervals", heads)
-    answer = "".join(ranking[:1])
+    answer = ranking[0] if ranking else (
+        f"The post-processing changes the scores of {both['space'].n_unique()} spaces; which space comes first was not "
+        "asked of two of them."
+    )  # fmt: skip
     return [Section("With and without the common post-processing", caption, [], [table], answer)]
 
 
@@ -179,12 +182,12 @@ def compared_spaces(results: Results) -> Section:
 
 
 def _best(results: Results) -> str:
-    """Which space retrieves best, and whether the others can be told from it."""
+    """Which space retrieves best, and whether the others can be told from it; of less than two, that there are."""
     rows = of_spaces(results.metrics).filter(
         pl.col("metric") == "mAP", pl.col("scope") == "overall", pl.col("variant").is_in(results.finals)
     ).sort("value", descending=True, nulls_last=True, maintain_order=True)  # fmt: skip
     if rows.height < 2:
-        return ""
+        return f"There is nothing to compare: {rows.height or 'no'} space was asked for replicates."
     evaluator = rows["evaluator"][0]
     rows = rows.filter(evaluator=evaluator)
     first = rows.row(0, named=True)

@@ -54,17 +54,29 @@ def _prediction(name: str, config: PredictionConfig, rows: pl.DataFrame) -> Sect
         f"How well {label} is told from profiles that a {config.model.kind} model has not seen. Chance is the greatest "
         "of the commonest class, of classes drawn by their shares, and of models learned anew from permuted classes."
     )
-    best = overall.filter(metric="balanced_accuracy").drop_nulls("value").sort("value", descending=True)
-    if best.height:
-        first = best.row(0, named=True)
-        text += (
-            f" Best by balanced accuracy: {first['variant']}, {number(first['value'])} (chance "
-            f"{number(first['chance'])})."
-        )
     notes = [note for note in overall["note"].drop_nulls().unique().sort() if note]
     text += f" Notes: {'; '.join(notes)}." if notes else ""
     shown = overall.select("variant", "scope", "metric", "value", "chance", "ci_low", "ci_high", "n")
-    return Section(f"Told apart: {name}", text, [], [frame_table(shown, "Scores, beside what knows nothing", most=200)])
+    tables = [frame_table(shown, "Scores, beside what knows nothing", most=200)]
+    return Section(f"Told apart: {name}", text, [], tables, _told_apart(label, overall, recognised=bool(within)))
+
+
+def _told_apart(label: str, overall: pl.DataFrame, recognised: bool) -> str:
+    """Whether the space that tells labels best does it better than chance, by its interval."""
+    best = overall.filter(metric="balanced_accuracy").drop_nulls("value").sort(
+        "value", descending=True, maintain_order=True
+    )  # fmt: skip
+    if not best.height:
+        return f"Whether {label} can be told was not measured: too few were held out."
+    first = best.row(0, named=True)
+    interval = "" if first["ci_low"] is None else f" [{number(first['ci_low'])}, {number(first['ci_high'])}]"
+    sure = first["ci_low"] is not None and first["chance"] is not None and first["ci_low"] > first["chance"]
+    verdict = "can be told" if sure else "cannot be told for sure"
+    answer = (
+        f"{label} {verdict}: best in the space {first['variant']} with a balanced accuracy of "
+        f"{number(first['value'])}{interval} where chance gives {number(first['chance'])}"
+    )
+    return answer + ("; but images of one well were in training and in test." if recognised else ".")
 
 
 def cluster_sections(inputs: Snapshot, study: Study, metrics: pl.DataFrame, variant: str) -> list[Section]:
@@ -81,16 +93,17 @@ def cluster_sections(inputs: Snapshot, study: Study, metrics: pl.DataFrame, vari
         scores = {row["metric"]: row for row in
                   metrics.filter(evaluator=name, variant=variant, scope="overall").iter_rows(named=True)}  # fmt: skip
         text = (
-            f"{config.method} makes {number(scores['clusters']['value'])} clusters of {members.height} treatments "
-            f"(of the same values in disorder {number(scores['clusters']['chance'])}), with a silhouette of "
+            f"Clusters are found in anything: {config.method} makes {number(scores['clusters']['chance'])} of the same "
+            f"values in disorder. The silhouette, 1 where clusters lie far apart, is "
             f"{number(scores['silhouette']['value'])} (chance {number(scores['silhouette']['chance'])})."
         )
+        answer = f"{config.method} makes {number(scores['clusters']['value'])} clusters of {members.height} treatments"
         told = scores["adjusted_rand"]
         if told["value"] is not None:
-            text += (
-                f" They agree with {config.describe[0].removeprefix('Metadata_')} by an adjusted Rand index of "
-                f"{number(told['value'])} (chance {number(told['chance'])}, p {number(told['p_value'])}); "
-                f"{number(scores['described']['value'])} of them have more of one of its values than chance gives."
+            answer += (
+                f"; they agree with {config.describe[0].removeprefix('Metadata_')} by an adjusted Rand index of "
+                f"{number(told['value'])} (chance {number(told['chance'])}, p {number(told['p_value'])}), and "
+                f"{number(scores['described']['value'])} of them have more of one of its values than chance gives"
             )
         values = described.filter(kind="value").sort("q_value", "cluster").drop("study", "variant", "evaluator", "kind")
         features = described.filter(kind="feature").select("cluster", "treatments", "name", "effect", "p_value",
@@ -103,5 +116,5 @@ def cluster_sections(inputs: Snapshot, study: Study, metrics: pl.DataFrame, vari
             circular = "" if features["p_value"].count() else ": clusters were made from them, so they have no p-value"
             heads = {"effect": "chance that a member is above another"}
             tables.insert(1, frame_table(features, f"Features that tell each cluster{circular}", heads))
-        sections.append(Section(f"Clusters: {name}", text, [], tables))
+        sections.append(Section(f"Clusters: {name}", text, [], tables, f"{answer}."))
     return sections

@@ -124,7 +124,8 @@ def _features(inputs: Snapshot, plates: Sequence[str], keys: pl.DataFrame, moved
     frames = []
     for plate in plates:
         scan = inputs.scan("normalized_profiles", [plate])
-        there = [name for name in chosen.values() if name in scan.collect_schema()]
+        schema = scan.collect_schema()
+        there = [name for name in chosen.values() if name in schema]
         frames.append(scan.select(*KEYS, *there).collect())
     wide = keys.join(pl.concat(frames, how="diagonal"), on=KEYS, how="left", maintain_order="left")
     return [_column(f"{name} (SD of controls)", "features", wide[name]) for name in chosen.values()]

@@ -11,7 +11,7 @@ from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.lake import Lake
 from morpho_assets.report.study import study_page
-from morpho_assets_tests.report.screen import Screen, write_screen
+from morpho_assets_tests.report.screen import Screen, results_of, write_screen
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,8 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A small screen: what its report reads, its page, and the file with it."""
     folder: Path = tmp_path_factory.mktemp("screen")
     given = Screen()
-    inputs, results = write_screen(Lake(str(folder / "lake")), given)
+    inputs = write_screen(Lake(str(folder / "lake")), given)
+    results = results_of(inputs, given)
     readers = {name: plate_reader(inputs, Store(), name) for name in given.names}
     page = study_page(inputs, results, readers)
     (folder / "report.html").write_text(page)

@@ -16,14 +16,22 @@ from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.ledger import Verdict
 from morpho_assets.lake.tables import table
 from morpho_assets.profiles.study import SHUFFLED
-from morpho_assets.report.montage import BUDGET, LEAST, MOST, _png, _webp
+from morpho_assets.report.montage import BUDGET, LEAST, MOST, _png, _webp, side_within
 from morpho_assets.report.results import Results, read_results
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.factories import commit_work, make_work, plate, study
 
 STAINS = ("DNA", "ER", "RNA", "AGP", "Mito")
+HARALICK = (
+    *("AngularSecondMoment", "Contrast", "Correlation", "DifferenceEntropy", "DifferenceVariance", "Entropy"),
+    *("InfoMeas1", "InfoMeas2", "InverseDifferenceMoment", "SumAverage", "SumEntropy", "SumVariance", "Variance"),
+)
 EVIL = '</script><img src=x onerror="document.title=1">=cmd|x'
 """What one treatment is called: text that would break a page, or a spreadsheet, that does not escape it."""
+
+
+DRAWN = 32
+"""How many montages are drawn; more treatments have the same again."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,19 @@ def features(number: int) -> list[str]:
         for stain in STAINS
         for ring in range(1, 5)
     ]
+    compartments = ("Nuclei", "Cells", "Cytoplasm")
+    names += [
+        f"{where}_Granularity_{size}_{stain}" for where in compartments for size in range(1, 17) for stain in STAINS
+    ]
+    names += [
+        f"{where}_Texture_{what}_{stain}_{scale}_{angle:02d}_256"
+        for scale in (3, 5, 10)
+        for angle in range(4)
+        for what in HARALICK
+        for where in compartments
+        for stain in STAINS
+    ]
+    names = list(dict.fromkeys(names))
     names += [f"Cells_AreaShape_Zernike_{at}_0" for at in range(max(0, number - len(names)))]
     return names[:number]
 
@@ -80,8 +101,8 @@ def study_of(screen: Screen) -> Study:
     )
 
 
-def write_screen(lake: Lake, screen: Screen) -> tuple[Snapshot, Results]:
-    """The tables of the screen, committed, and what its report reads of them."""
+def write_screen(lake: Lake, screen: Screen) -> Snapshot:
+    """The tables of the screen, committed."""
     rng = np.random.default_rng(screen.seed)
     layout = _layout(screen)
     names = features(screen.features)
@@ -90,10 +111,12 @@ def write_screen(lake: Lake, screen: Screen) -> tuple[Snapshot, Results]:
     for number, name in enumerate(screen.names):
         commits += _write_plate(lake, screen, layout, number, name, names, acting, rng)
     commits += _write_study(lake, screen, layout, names, acting, rng)
-    snapshot = lake.snapshot(commits)
-    return snapshot, read_results(
-        snapshot, study_of(screen), screen.names, "cellprofiler", ["cellprofiler", "cell_count"]
-    )
+    return lake.snapshot(commits)
+
+
+def results_of(snapshot: Snapshot, screen: Screen) -> Results:
+    """What the report of the screen reads first."""
+    return read_results(snapshot, study_of(screen), screen.names, "cellprofiler", ["cellprofiler", "cell_count"])
 
 
 def _layout(screen: Screen) -> list[int]:
@@ -150,23 +173,21 @@ def _write_plate(lake, screen, layout, number, name, names, acting, rng):  # typ
             "Metadata_normalized_on": ["negcon"] * screen.wells,
         }
     )
-    profiles = pl.concat([profile, pl.DataFrame(z.astype(np.float32), schema=names)], how="horizontal")
+    features = pl.DataFrame(z.astype(np.float32), schema=names)
+    raw = pl.concat([profile, features.select(names[:8])], how="horizontal")  # a report reads their metadata
+    profiles = pl.concat([profile, features], how="horizontal")
+    images = screen.wells * len(STAINS)
     quality = pl.DataFrame(
-        [
-            {
-                "Metadata_Plate": name,
-                "Metadata_Well": well,
-                "Metadata_Site": 1,
-                "channel": stain,
-                "same_field_as": None,
-                "ImageQuality_PowerLogLogSlope": float(rng.normal(-2, 0.1)),
-                "flag_out_of_focus": at == 2 and stain == "DNA",
-                "flag_saturated": False,
-            }
-            for at, well in enumerate(wells)
-            for stain in STAINS
-        ]
-    )
+        {
+            "Metadata_Plate": [name] * images,
+            "Metadata_Well": [well for well in wells for _ in STAINS],
+            "Metadata_Site": [1] * images,
+            "channel": list(STAINS) * screen.wells,
+            "ImageQuality_PowerLogLogSlope": rng.normal(-2, 0.1, images),
+            "flag_out_of_focus": [at == 2 and stain == "DNA" for at in range(screen.wells) for stain in STAINS],
+            "flag_saturated": [False] * images,
+        },
+    ).with_columns(same_field_as=pl.lit(None, table("image_quality").schema["same_field_as"]))
     failures = pl.DataFrame(
         [
             {
@@ -203,7 +224,7 @@ def _write_plate(lake, screen, layout, number, name, names, acting, rng):  # typ
         ),
         put("masks", {each: table(each).empty() for each in ("masks", "objects", "site_failures")}, sites=sites),
         put("single_cells", {each: table(each).empty() for each in ("single_cells", "site_failures")}, sites=sites),
-        put("well_profiles", {"well_profiles": profiles, "normalized_profiles": profiles}),
+        put("well_profiles", {"well_profiles": raw, "normalized_profiles": profiles}),
     ]
 
 
@@ -329,22 +350,23 @@ def _write_study(lake, screen, layout, names, acting, rng):  # type: ignore[no-u
         how="horizontal",
     )
     columns = {96: 12, 384: 24}.get(screen.wells, 24 if screen.wells > 96 else 12)
-    points = pl.DataFrame(
+    wells = [f"{chr(65 + at // columns)}{at % columns + 1:02d}" for at in range(screen.wells)]
+    count = screen.plates * screen.wells
+    points = pl.concat(
         [
-            {
-                "study": "screen",
-                "space": space,
-                "step": "selected",
-                "method": method,
-                "Metadata_Plate": name,
-                "Metadata_Well": f"{chr(65 + at // columns)}{at % columns + 1:02d}",
-                "x": float(rng.normal()),
-                "y": float(rng.normal()),
-            }
+            pl.DataFrame(
+                {
+                    "study": "screen",
+                    "space": space,
+                    "step": "selected",
+                    "method": "umap",
+                    "Metadata_Plate": [name for name in screen.names for _ in wells],
+                    "Metadata_Well": wells * screen.plates,
+                    "x": rng.normal(size=count),
+                    "y": rng.normal(size=count),
+                }
+            )
             for space in ("cellprofiler", "cell_count")
-            for method in ("umap",)
-            for name in screen.names
-            for at in range(screen.wells)
         ]
     )
     steps = pl.DataFrame(
@@ -381,32 +403,33 @@ def _write_study(lake, screen, layout, names, acting, rng):  # type: ignore[no-u
 
 
 def _montages(screen: Screen, keys: list[str], rng: np.random.Generator) -> pl.DataFrame:
-    """Cells of smooth noise, as large in bytes as the cells of a screen of this size may be."""
+    """Cells of smooth noise, as large in bytes as the cells of a screen of this size may be. A few dozen are drawn,
+    and shown of one treatment after the other: a page writes each where it stands, and is no smaller for it."""
     if not screen.side:
         return table("montages").empty()
     rows = [(key, screen.names[at % screen.plates]) for at, key in enumerate(keys)]
     rows += [("DMSO", name) for name in screen.names]
     budget = int(np.clip(BUDGET / len(rows), LEAST, MOST))
+    side = side_within(budget, screen.side, len(STAINS))
+    drawn = [_webp(_cells(side, rng), budget) for _ in range(min(DRAWN, len(rows)))]
+    count = len(rows)
     return pl.DataFrame(
-        [
-            {
-                "study": "screen",
-                "treatment": key,
-                "Metadata_Plate": name,
-                "Metadata_Well": "A02",
-                "Metadata_Site": 1,
-                "objects": list(range(1, 9)),
-                "near": ["median"] * 4 + ["extreme"] * 4,
-                "channels": list(STAINS),
-                "low": [0.0] * 5,
-                "high": [1.0] * 5,
-                "side": screen.side,
-                "micrometres": 0.6,
-                "picture": _webp(_cells(screen.side, rng), budget),
-                "outlines": _png(_rings(screen.side), screen.side),
-            }
-            for key, name in rows
-        ]
+        {
+            "study": ["screen"] * count,
+            "treatment": [key for key, _ in rows],
+            "Metadata_Plate": [name for _, name in rows],
+            "Metadata_Well": ["A02"] * count,
+            "Metadata_Site": [1] * count,
+            "objects": [list(range(1, 9))] * count,
+            "near": [["median"] * 4 + ["extreme"] * 4] * count,
+            "channels": [list(STAINS)] * count,
+            "low": [[0.0] * 5] * count,
+            "high": [[1.0] * 5] * count,
+            "side": [side] * count,
+            "micrometres": [0.6] * count,
+            "picture": [drawn[at % len(drawn)] for at in range(count)],
+            "outlines": [_png(_rings(side), side)] * count,
+        }
     )
 
 

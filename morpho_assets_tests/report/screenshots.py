@@ -40,7 +40,9 @@ def take(report: Path) -> None:
 
 def _save(png: bytes, name: str) -> None:
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(FOLDER / name, optimize=True)
+    # By coverage: the commonest colours alone would leave none to the few pixels of a stain's mark.
+    palette = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(FOLDER / name, optimize=True)
 
 
 if __name__ == "__main__":

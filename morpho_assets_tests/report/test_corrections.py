@@ -66,6 +66,7 @@ def test_a_study_without_corrections_has_no_such_chapter():
 def test_notes_on_spaces_without_corrections_are_told():
     notes = pl.DataFrame({"study": ["s"], "space": ["cells"], "step": ["selected"], "note": ["plate P2 lacks 1 of 9"]})
     [section] = correction_sections({"cells": ["selected"]}, ROWS, NONE[0], notes)
+    assert section.answer == "No space is corrected. Notes on cells: 1."
     assert rows(section.tables[0]) == [{"space": "cells", "step": "selected", "note": "plate P2 lacks 1 of 9"}]
 
 

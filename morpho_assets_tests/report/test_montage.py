@@ -13,6 +13,7 @@ from PIL import Image
 
 from morpho_assets.report import montage
 from morpho_assets.report.structure import structure
+from morpho_assets_tests.report.screen import _cells
 
 
 def test_cells_near_the_median_and_near_the_far_end() -> None:
@@ -40,6 +41,27 @@ def test_pictures_keep_to_their_budget() -> None:
     sizes = [len(base64.b64decode(montage._webp(noise, budget))) for budget in (10**6, 1)]
     assert sizes[1] < sizes[0]
     assert Image.open(io.BytesIO(base64.b64decode(montage._webp(noise, 1)))).size == (512, 320)
+
+
+def test_the_best_quality_within_a_budget_is_found_as_by_trying_all() -> None:
+    picture = _cells(64, np.random.default_rng(0))
+    sizes = []
+    for quality in montage.QUALITIES:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
+        sizes.append(len(buffer.getvalue()))
+    assert sizes == sorted(sizes, reverse=True)
+    for budget in (*sizes, *(size - 1 for size in sizes)):
+        expected = next((size for size in sizes if size <= budget), sizes[-1])
+        assert len(base64.b64decode(montage._webp(picture, budget))) == expected
+
+
+def test_of_a_small_budget_cells_are_shown_smaller() -> None:
+    assert montage.side_within(40_000, 64, 5) == montage.side_within(40_000, 200, 5) == 64
+    assert montage.side_within(6_666, 64, 5) == 40
+    assert montage.side_within(40_000, 24, 5) == 24
+    noise = _cells(40, np.random.default_rng(0))
+    assert len(base64.b64decode(montage._webp(noise, 6_666))) <= 6_666
 
 
 def test_outlines_survive_that_a_window_is_shrunk() -> None:

@@ -27,11 +27,13 @@ def test_wells_that_are_recognised_are_a_warning():
     (section,) = prediction_sections(STUDY, rows(found, "wells", found.note))
     assert section.title == "Told apart: wells"
     assert section.caption.startswith("WARNING: within well. A well that no model has seen could not be held out")
+    assert section.answer.endswith("; but images of one well were in training and in test.")
     assert section.tables[0].rows
     found = prediction(screen(), FEATURES, QUICK)
     (section,) = prediction_sections(STUDY, rows(found, "wells"))
     assert "WARNING" not in section.caption
-    assert "Best by balanced accuracy: cells" in section.caption
+    assert section.answer.startswith("Perturbation can be told: best in the space cells with a balanced accuracy of ")
+    assert " where chance gives " in section.answer
     assert prediction_sections(STUDY, rows(found, "others")) == []
 
 
@@ -50,8 +52,9 @@ def test_clusters_stand_with_what_they_have_more_of():
             return tables[name]
 
     (section,) = cluster_sections(Inputs(), STUDY, rows(found, "groups"), "cells")
-    assert "leiden makes 4 clusters of 24 treatments" in section.caption
-    assert "adjusted Rand index of 1 " in section.caption
+    assert section.answer.startswith("leiden makes 4 clusters of 24 treatments")
+    assert "adjusted Rand index of 1 " in section.answer
+    assert "of the same values in disorder" in section.caption
     assert [table.caption.split(",")[0] for table in section.tables] == [
         "What clusters have more of", "Features that tell each cluster: clusters were made from them",
         "Treatments",
