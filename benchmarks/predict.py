@@ -253,7 +253,7 @@ def state_figures(figures: Figures, folder: Path, share: float) -> None:
     figures.add("planted_auroc", auroc(planted, quiet), "", f"{len(planted)} planted pairs of treatment and state, "
                 f"doses of half the effect and more, {note}", at_least=0.95)  # fmt: skip
     every = planted + faint
-    figures.add("planted_auroc_every_dose", auroc(every, quiet), "", f"{len(every)} planted pairs, {len(faint)} of them "
+    figures.add("planted_auroc_every_dose", auroc(every, quiet), "", f"{len(every)} pairs, {len(faint)} of them "
                 f"at doses that plant next to nothing, {note}")  # fmt: skip
     figures.add("null_called", null_called(20 if share == 1 else 4), "", "share of pairs called at q < 0.05 on null "
                 "plates with a correlation of 0.05 within wells", at_most=0.05)  # fmt: skip
