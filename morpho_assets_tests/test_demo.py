@@ -28,10 +28,12 @@ def test_it_prints_where_the_results_are_and_answers_three_questions(demo):
 def test_every_table_of_the_lake_is_in_the_catalog_with_rows(demo):
     catalog = demo[0].workspace.settings.catalog
     rows = {name: query_catalog(catalog, f'SELECT count(*) AS n FROM "{name}"')["n"][0] for name in TABLES}
-    # A good gallery has no failures and measures nothing elsewhere; the study asks for retrieval, not for phenotypes
+    # A good gallery has no failures and measures nothing elsewhere; nobody rejected a site; the study asks for
+    # retrieval, not for phenotypes or assays
     empty = {"site_failures", "measured_sites", "site_profiles", "potencies", "dose_responses", "clusters",
              "treatment_scores", "tile_embeddings", "labels", "models", "predictions", "phenotype_profiles",
-             "enrichments", "phenotype_calls", "feature_shifts"}  # fmt: skip
+             "enrichments", "phenotype_calls", "feature_shifts", "cluster_descriptions", "rejected_sites", "assays",
+             "assay_matches", "assay_compounds", "assay_scores", "assay_overlaps", "assay_predictions"}  # fmt: skip
     assert {name for name, count in rows.items() if not count} == empty
 
 

@@ -94,13 +94,14 @@ def clusters(
     rng = np.random.default_rng(seed)
     nulls = [rng.permuted(matrix, axis=0) for _ in range(config.shuffles)]
     grouped = [cluster_rows(null, config, seed) for null in nulls]
+    apart = [_silhouette(null, each, config) for null, each in zip(nulls, grouped, strict=True)]
+    known = [each for each in apart if np.isfinite(each)]  # permuted profiles that are all one cluster have none
+    by_chance = float(np.mean(known)) if known else None
     n = frame.height
     rows = [
         metric_row(config.evaluator, "overall", "clusters", float(found.max()), n,
                    float(np.mean([each.max() for each in grouped]))),
-        metric_row(config.evaluator, "overall", "silhouette", _silhouette(matrix, found, config), n,
-                   float(np.nanmean([_silhouette(null, each, config) for null, each in zip(nulls, grouped,
-                                                                                          strict=True)]))),
+        metric_row(config.evaluator, "overall", "silhouette", _silhouette(matrix, found, config), n, by_chance),
         *_told(frame, found, config, rng),
     ]  # fmt: skip
     parts = [describe_values(found, frame[name].to_list(), name, config.separator) for name in there]
