@@ -207,8 +207,10 @@ def test_the_shipped_studies_of_synthetic_plates_are_made(project):
     within = metrics.filter(evaluator="within_well", metric="accuracy")
     assert set(within["scope"]) == {"within well", "within Perturbation"}
     by_plate = metrics.filter(evaluator="by_plate", metric="balanced_accuracy", scope="overall", variant="cellprofiler")
-    # Three plates of eighteen wells say nothing of how well it names treatments: here it is made, with its chance.
-    assert 0 < by_plate["chance"][0] < 1
-    assert 0 <= by_plate["value"][0] <= 1
-    assert by_plate["n"][0] > 0
+    # Better than the commonest class. Chance is the greatest of that and of models of permuted classes, which so small
+    # plates need not pass.
+    wells = pl.concat(project.tables(plate).read("wells", plate) for plate in workspace.plates())
+    treated = wells.filter(pl.col("Metadata_control_type").ne_missing("negcon"))
+    assert by_plate["value"][0] > 1 / treated["Metadata_Perturbation"].n_unique()
+    assert by_plate["chance"][0] >= 1 / treated["Metadata_Perturbation"].n_unique() - 1e-9
     assert project.tables("phenotypes_demo").read("phenotype_profiles", "phenotypes_demo").height
