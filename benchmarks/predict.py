@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import polars as pl
 import yaml
 
 from benchmarks.figures import Figures
+from benchmarks.peak import peak_mb
 from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.predict.cells import CellReader
@@ -379,7 +380,20 @@ def _apply(folder: str, file: tuple[str, bytes, bytes], wells: int, queue: Any) 
 
     lake.write_stream("predictions", Partition("study", "bench"), "predictions", frames())
     seconds = time.perf_counter() - began
-    queue.put((cells, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    queue.put((cells, seconds, peak_mb()))
+
+
+def _one_thread() -> Any:
+    """From here on, or within this, no product of arrays takes more than one thread."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    limits = ExitStack()
+    limits.enter_context(threadpool_limits(1))
+    limits.callback(torch.set_num_threads, before)
+    return limits
 
 
 def main() -> None:
@@ -393,8 +407,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        # Plates of states are made and called beside the crops; the solver and what is applied are timed alone.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as beside:
+        # Plates of states are made and called beside the crops, each with one thread, for threads of two would wait for
+        # each other; the solver and what is applied are timed alone.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context, _one_thread) as beside, _one_thread():
             states = None
             if options.only in (None, "states"):
                 states = beside.submit(state_figures, folder / "states", options.share)

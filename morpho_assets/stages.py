@@ -593,7 +593,7 @@ _STAGES = (
             _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
             Input("single_cells", ("single_cells",), "plates"),
         ),
-        options=lambda target: target.settings, kinds=frozenset({"parquet"}), code_version="2",
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}), code_version="3",
     ),
     Stage(
         "report", "study", "evaluation", lambda work: _report(work),
