@@ -400,7 +400,7 @@ _STAGES = (
         "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
         "sites.",
         ("image_quality", "field_fingerprints", "site_failures"),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="5",
         checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
     ),
     Stage(
