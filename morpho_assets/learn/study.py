@@ -21,7 +21,7 @@ from morpho_assets.learn.cross_fit import aligned, groups_of_plates
 from morpho_assets.learn.encoders import Trained, fit_encoder, load_encoder, save_encoder
 from morpho_assets.learn.kinds import EncoderConfig
 from morpho_assets.learn.projection import project
-from morpho_assets.learn.seen import encoder_of_plate
+from morpho_assets.learn.seen import encoder_of_plate, names_of, wells_allowed
 from morpho_assets.learn.windows import WELL, PlateWindows, controls_of, drawn, one_pixel_size
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
@@ -35,7 +35,7 @@ def train_encoder_of_study(work: Work) -> None:
     has such files and a row for each group of plates."""
     name, config = work.partition.part, work.settings
     plates = {key: PlateWindows.of(work.inputs, source.store(), key, config) for key, source in work.source.items()}
-    allowed = _allowed(work.inputs.scan("wells", list(plates)).collect(), config)
+    allowed = wells_allowed(work.inputs.scan("wells", list(plates)).collect(), config.trains_on)
     size = one_pixel_size({key: plate.pixel_size for key, plate in plates.items()})
     groups = groups_of_plates(list(plates), config.cross_fit)
     scalings = {key: scaling for key, plate in plates.items() if (scaling := plate.scaling()) is not None}
@@ -75,12 +75,12 @@ def _lesson(
         rows = drawn(plate.rows(allowed), config.max_cells, config.seed, wells)
         for keys, windows in plate.stream(rows):
             parts.append(windows)
-            names += _names(keys)
+            names += names_of(keys)
     if len(names) < 2:
         do = "Check the masks of the wells that `trains_on` names."
         raise InputError(label, f"{config.unit}s", str(len(names)), f"at least two {config.unit}s", do)
-    treatments = dict(zip(_names(allowed), allowed["Metadata_Perturbation"].fill_null(""), strict=True))
-    controls = set(_names(allowed.filter(Metadata_control_type="negcon")))
+    treatments = dict(zip(names_of(allowed), allowed["Metadata_Perturbation"].fill_null(""), strict=True))
+    controls = set(names_of(allowed.filter(Metadata_control_type="negcon")))
     return joined(parts), names, [treatments[well] for well in names], [well in controls for well in names]
 
 
@@ -94,7 +94,7 @@ def _controls(
     names: list[str] = []
     for key, plate in plates.items():
         for keys, windows in plate.stream(drawn(controls[key], ALIGNED_BY, 0, wells)):
-            names += _names(keys)
+            names += names_of(keys)
             for vectors, fold in zip(found, folds, strict=True):
                 vectors.append(fold.encode(windows, scalings.get(key)))
     return [np.concatenate(vectors) for vectors in found], names
@@ -200,28 +200,6 @@ def project_spaces(work: Work) -> None:
             place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
             frames.append(keys.with_columns(**place, method=pl.lit(method)))
     work.write("projections", pl.concat(frames, how="diagonal"))
-
-
-def _names(wells: pl.DataFrame) -> list[str]:
-    return wells.select(pl.concat_str(WELL, separator=" ")).to_series().to_list()
-
-
-def _allowed(wells: pl.DataFrame, config: EncoderConfig) -> pl.DataFrame:
-    """The wells that the encoder may see. InputError for one that is named and not there."""
-    asked = config.trains_on.wells
-    unknown = sorted(set(config.trains_on.without) - set(wells["Metadata_Perturbation"].drop_nulls()))
-    if unknown:
-        do = "Name treatments as Metadata_Perturbation does."
-        raise InputError("encoder", "trains_on.without", unknown[0], "treatments of its plates", do)
-    wells = wells.filter(pl.col("Metadata_Perturbation").is_in(list(config.trains_on.without)).not_().fill_null(True))
-    if asked == "all":
-        return wells
-    if asked == "controls":
-        return wells.filter(Metadata_control_type="negcon")
-    missing = sorted(set(asked) - set(wells["Metadata_Well"]))
-    if missing:
-        raise InputError("encoder", "trains_on.wells", f"the well {missing[0]}", "wells of its plates", "Name others.")
-    return wells.filter(pl.col("Metadata_Well").is_in(list(asked)))
 
 
 def _epochs(progress: Progress, label: str, total: int) -> Any:
