@@ -83,7 +83,6 @@ def attribute_study(work: Work, scored: Callable[[pl.DataFrame], pl.DataFrame]) 
 def _of_entry(work: Work, name: str, config: AttributionConfig) -> Iterator[pl.DataFrame]:
     encoders = work.inputs.read("encoders", work.key)
     encoder = config.encoder or name
-    first = encoders.filter(encoder=encoder)
     wells = work.inputs.scan("wells", list(work.source)).collect()
     if config.treatments != "all":
         unknown = sorted(set(config.treatments) - set(wells["Metadata_Perturbation"].drop_nulls()))
@@ -99,19 +98,18 @@ def _of_entry(work: Work, name: str, config: AttributionConfig) -> Iterator[pl.D
             continue
         lesson = _Asked(work, each, folds)
         if drawn is None:
-            drawn = draw_windows(lesson.rows(wells), set(first["wells"].explode()), config)
+            drawn = draw_windows(lesson.rows(wells), config)
         yield from lesson.frames(name, config, drawn)
 
 
-def draw_windows(rows: pl.DataFrame, seen: set[str], config: AttributionConfig) -> pl.DataFrame:
-    """Rows of windows with `treatment`, thinned, with `seen` (whether the encoder saw their well) and `role`: of each
+def draw_windows(rows: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:
+    """Rows of windows with `treatment` and `seen` (whether the encoder saw their well), thinned, with `role`: of each
     treatment `windows` are `explained` and REFERENCES more are `reference`, evenly from its wells, those that were not
     seen first."""
     turn = pl.int_range(pl.len()).shuffle(seed=config.seed)
     explained = pl.col("place") < config.windows
     return (
-        rows.with_columns(seen=pl.concat_str(WELL, separator=" ").is_in(list(seen)))
-        .with_columns(turn=turn.over(WELL))
+        rows.with_columns(turn=turn.over(WELL))
         .sort("seen", "turn", *WELL, "Metadata_Site", "number")
         .with_columns(place=pl.int_range(pl.len()).over("treatment"))
         .filter(pl.col("place") < config.windows + REFERENCES)
@@ -152,9 +150,14 @@ class _Asked:
         return card.config.model_copy(update={"channels": card.inputs.channels})
 
     def rows(self, wells: pl.DataFrame) -> pl.DataFrame:
-        """Rows of all windows of these wells with their treatments."""
+        """Rows of all windows of these wells with their treatments, and whether the fold of their plate saw them."""
         of = wells.select(*WELL, treatment=pl.col("Metadata_Perturbation")).drop_nulls("treatment")
-        return pl.concat(plate.rows(wells).join(of, on=WELL, how="inner") for plate in self.plates.values())
+        parts = []
+        for name, plate in self.plates.items():
+            seen = list(self.folds[self.fold_of[name]].card.seen.wells)
+            rows = plate.rows(wells).join(of, on=WELL, how="inner")
+            parts.append(rows.with_columns(seen=pl.concat_str(WELL, separator=" ").is_in(seen)))
+        return pl.concat(parts)
 
     def frames(self, name: str, config: AttributionConfig, drawn: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """The rows of `attributions` of these windows, of each method."""

@@ -60,14 +60,16 @@ class Trained:
         return vectors
 
     def scaled(self, cells: Cells, scaling: Scaling | None = None) -> Cells:
-        """Cells as the network is given them: its channels, intensities in [0, 1]. Errors as of `encode`."""
+        """Cells as the network is given them: its channels, intensities in [0, 1], own pixels if it sees such. Errors as
+        of `encode`."""
         inputs, config = self.card.inputs, self.card.config
         cells = cells.seeing(inputs.channels, config.side, inputs.own_pixels)
         if inputs.scaling == "training":
             assert inputs.low is not None
             assert inputs.high is not None
             scaling = Scaling(inputs.low, inputs.high)
-        return replace(cells, crops=_scaled(cells.crops, config, scaling))
+        own = cells.own if inputs.own_pixels else None
+        return replace(cells, crops=_scaled(cells.crops, config, scaling), own=own)
 
 
 def fit_encoder(

@@ -44,7 +44,7 @@ def learn_sets(work: Work) -> None:
             where = f"sets.{name}, {error.where}"
             raise InputError(f"study {work.key}", where, error.found, error.expected, error.do) from error
         rows.append(_row(work, name, fitted))
-        profiles += [_wells(work.key, name, fitted, keys, blocks) for keys, blocks in of.wells()]
+        profiles += [wells_by(work.key, name, fitted, keys, blocks) for keys, blocks in of.wells()]
         work.progress("sets", number, len(sets))
     work.write("encoders", pl.DataFrame(rows, infer_schema_length=None) if rows else table("encoders").empty())
     work.write("set_profiles", pl.concat(profiles))
@@ -149,7 +149,7 @@ class PlatesCells:
         return found
 
 
-def _wells(
+def wells_by(
     study: str, name: str, fitted: FittedSet, keys: pl.DataFrame, blocks: Mapping[str, NDArray[np.float32]]
 ) -> pl.DataFrame:
     """The rows of `set_profiles` of the wells of cells."""

@@ -109,7 +109,7 @@ def test_layers_and_methods_that_cannot_be_are_refused():
     given = scored, trained.scaled(cells[:2]).crops, None, np.zeros(2, np.int64)
     assert heat_maps(*given, "grad_cam", "trunk.conv1", CPU).shape == (2, SIDE, SIDE)
     with pytest.raises(InputError, match=r"Did you mean trunk\.conv1"):
-        heat_maps(*given, "grad_cam", "trunk.conv", CPU)
+        heat_maps(*given, "grad_cam", "trunk.cnv1", CPU)
     patches, cells = fitted("patches")
     scored, _ = scored_by(patches, np.zeros((2, patches.card.numbers), np.float32), CPU)
     taken = patches.scaled(cells[:2])
