@@ -60,8 +60,8 @@ class Trained:
         return vectors
 
     def scaled(self, cells: Cells, scaling: Scaling | None = None) -> Cells:
-        """Cells as the network is given them: its channels, intensities in [0, 1], own pixels if it sees such. Errors as
-        of `encode`."""
+        """Cells as the network is given them: its channels, intensities in [0, 1], own pixels if it sees such. Errors
+        as of `encode`."""
         inputs, config = self.card.inputs, self.card.config
         cells = cells.seeing(inputs.channels, config.side, inputs.own_pixels)
         if inputs.scaling == "training":

@@ -28,6 +28,8 @@ from morpho_assets.learn.verdict import verdict_on
 MEDIAN = "_median"
 """What is added to the name of a set, and of its space, for the plain median over cells."""
 FORMAT: Literal["morpho-assets set 1"] = "morpho-assets set 1"
+PASSES = 8
+"""Of an epoch: there are few wells, and a pass over them is but a few steps."""
 MOST = 10.0
 """In units of controls; a number beyond it is as far as this: ratios of small objects would lead every mean."""
 
@@ -47,7 +49,7 @@ class SetConfig(TrainingConfig):
     hidden: int = Field(256, ge=1, description="hidden units of the head")
     cells: int = Field(32, ge=1, description="cells drawn of a well each time that it is shown")
     max_cells: int = Field(40_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")
-    temperature: float = Field(0.1, gt=0, description="how sharply the likest pairs count")
+    temperature: float = Field(0.2, gt=0, description="how sharply the likest pairs count")
     validation: float = Field(0.2, gt=0, lt=1, description="share of treatments held out whole, to stop")
     epochs: int = Field(60, ge=0, description="passes over the training wells at most")
     min_epochs: int = Field(10, ge=1, description="passes before early stopping may stop")
@@ -145,11 +147,13 @@ class FittedSet:
 def in_units_of(values: NDArray[np.floating[Any]], controls: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Numbers of cells (n, f) less the median of control cells (m, f), in 1.4826 of their median absolute deviation,
     within +-MOST; 0 where controls do not vary or nothing was measured."""
-    with np.errstate(all="ignore"):
-        known = np.where(np.isfinite(controls), controls, np.nan)
-        middle = np.nanmedian(known, axis=0) if len(known) else np.full(values.shape[1], np.nan)
-        spread = 1.4826 * np.nanmedian(np.abs(known - middle), axis=0) if len(known) else middle
-        scaled = (values - middle) / np.where(spread > 0, spread, np.nan)
+    if not len(controls):
+        return np.zeros(values.shape, np.float32)
+    known = np.where(np.isfinite(controls), controls, np.nan)
+    known[:, np.isnan(known).all(axis=0)] = 0
+    middle = np.nanmedian(known, axis=0)
+    spread = 1.4826 * np.nanmedian(np.abs(known - middle), axis=0)
+    scaled = (values - middle) / np.where(spread > 0, spread, np.nan)
     return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=MOST, neginf=-MOST), -MOST, MOST).astype(np.float32)
 
 
@@ -244,10 +248,11 @@ def _learned(
 def sets_of(
     rows: NDArray[np.int64], rng: np.random.Generator, targets: NDArray[np.int64], cells: int, batch: int
 ) -> list[NDArray[np.int64]]:
-    """An epoch's batches of cells: wells in pairs of one treatment, on other plates where there are such, each with at
-    most so many of its cells, drawn anew."""
+    """An epoch's batches of cells: PASSES times as many wells as there are, in pairs of one treatment, on other plates
+    where there are such, each with at most so many of its cells, drawn anew."""
     wells, first, member = np.unique(targets[rows, WELL], return_index=True, return_inverse=True)
     of_well = [rows[member == number] for number in range(len(wells))]
-    pairs = paired(np.arange(len(wells)), rng, targets[rows[first]], batch)
+    of = targets[rows[first]]
+    pairs = [each for _ in range(PASSES) for each in paired(np.arange(len(wells)), rng, of, batch)]
     draw = lambda own: rng.choice(own, min(cells, len(own)), replace=False)  # noqa: E731
     return [np.concatenate([draw(of_well[well]) for well in np.unique(chosen)]) for chosen in pairs]

@@ -27,7 +27,7 @@ QUICK = {"components": 16, "hidden": 32, "cells": 16, "epochs": 40, "batch": 32}
 
 def lesson(plates: int, seed: int, treatments: int = 12, cells: int = 30, numbers: int = 20) -> Lesson:
     """Wells of treatments on plates, two each. A third of a treatment's cells answer, in two of the numbers, and its
-    cells vary in ten other numbers much more, by plate as well: the plain mean hides what there is."""
+    cells vary in twelve other numbers much more, by well as well: the plain mean hides what there is."""
     ways = np.random.default_rng(99).normal(size=(treatments, 2))
     rng = np.random.default_rng(seed)
     values, wells, where, names = [], [], [], []
@@ -35,7 +35,7 @@ def lesson(plates: int, seed: int, treatments: int = 12, cells: int = 30, number
         for treatment in range(treatments):
             for repeat in range(2):
                 own = rng.normal(size=(cells, numbers))
-                own[:, 8:] = 5 * own[:, 8:] + 5 * rng.normal(size=numbers - 8)
+                own[:, 8:] = 3 * own[:, 8:] + rng.normal(size=numbers - 8)
                 own[: cells // 3, :2] += 3 * ways[treatment]
                 values.append(own)
                 wells += [f"P{on} {'AB'[repeat]}{treatment:02d}"] * cells
@@ -117,7 +117,7 @@ def test_batches_are_of_wells_with_partners_on_other_plates():
     of = lesson(2, 0, treatments=3, cells=5)
     numbers = (np.unique(names, return_inverse=True)[1] for names in (of.treatments, of.wells, of.plates))
     targets = np.stack(list(numbers), axis=1)
-    [batch] = sets_of(np.arange(len(targets)), np.random.default_rng(0), targets, cells=4, batch=64)
+    batch, *_ = sets_of(np.arange(len(targets)), np.random.default_rng(0), targets, cells=4, batch=64)
     wells, count = np.unique(targets[batch, 1], return_counts=True)
     assert (count == 4).all()
     assert len(np.unique(batch)) == len(batch)
