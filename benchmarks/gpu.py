@@ -41,9 +41,9 @@ ASKED: dict[str, dict[str, Any]] = {
 WINDOWS = {"cuda": 32_768, "cpu": 1_024}
 """Windows that are trained on and encoded: a processor gets fewer, and its rate is what is compared."""
 ABOUT = (
-    "Windows of five channels and 64 pixels, drawn at random: how many are trained on in a second (one pass; bfloat16 on "
-    "a GPU) and how many encoded (float32), on a GPU and on all cores of the same machine; how much of that time the GPU "
-    "was busy; and one longer training, with its gain on plates held out."
+    "Windows of five channels and 64 pixels, drawn at random: how many are trained on in a second (one pass; bfloat16 "
+    "on a GPU) and how many encoded (float32), on a GPU and on all cores of the same machine; how much of that time "
+    "the GPU was busy; and one longer training, with its gain on plates held out."
 )
 
 

@@ -2,7 +2,8 @@
 arXiv 2009.07896).
 
 - `grad_cam`: the maps of a layer, each weighted by the mean gradient of the score by it, summed, what is below 0 left
-  out, enlarged to the window (Selvaraju and others 2017, 10.1109/ICCV.2017.74).
+  out, enlarged to the window (Selvaraju and others 2017, 10.1109/ICCV.2017.74). Of a likeness, whose 0 is where the
+  mean cell lies, what is below the window's mean is left out.
 - `integrated_gradients`: of each pixel the gradient times the pixel, averaged on the way from a dark window (0 in every
   channel) to the window, absolute, summed over channels (Sundararajan and others, arXiv 1703.01365).
 - `occlusion`: how much the score falls where a square of the window is dark in every channel, rises left out (Zeiler
@@ -100,11 +101,16 @@ def _maps(
     from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
     from torch.nn import functional
 
+    from morpho_assets.learn.networks.scored import Alike
+
     n, channels, side, _ = crops.shape
     target, beside = torch.from_numpy(classes).to(crops.device), None if own is None else (own,)
     if method == "grad_cam":
         cam = LayerGradCam(scored, layer).attribute(crops, target, beside).detach()
-        cam = functional.relu(cam.reshape(n, -1, *cam.shape[2:]).sum(dim=1, keepdim=True))  # of a bag over channels
+        cam = cam.reshape(n, -1, *cam.shape[2:]).sum(dim=1, keepdim=True)  # of a bag over channels
+        if isinstance(scored, Alike):
+            cam = cam - cam.mean(dim=(2, 3), keepdim=True)
+        cam = functional.relu(cam)
         found = functional.interpolate(cam, size=(side, side), mode="bilinear")[:, 0]
     elif method == "integrated_gradients":
         ways = IntegratedGradients(scored).attribute(
