@@ -298,6 +298,9 @@ class Embedded:
             return pl.concat(self.embeddings[plate] for plate in plates).lazy()
         return self.tables.scan(name, plates)
 
+    def keys(self, name: str) -> list[str]:
+        return self.tables.keys(name)
+
 
 def embeddings_of(plates: Plates, name: str, encoder: Trained) -> pl.DataFrame:
     """Rows as of the table `embeddings`."""

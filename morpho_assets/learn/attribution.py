@@ -26,6 +26,7 @@ from morpho_assets.learn.heat import Method, heat_maps, scored_by, scores
 from morpho_assets.learn.kinds import UNTRAINED
 from morpho_assets.learn.seen import encoder_of_plate
 from morpho_assets.learn.windows import WELL, PlateWindows
+from morpho_assets.profiles.rejected import PLACE, rejected_sites
 
 KEYS = [*WELL, "Metadata_Site", "number"]
 REFERENCES = 16
@@ -133,6 +134,7 @@ class _Asked:
 
     def __init__(self, work: Work, name: str, folds: pl.DataFrame) -> None:
         self.work, self.name = work, name
+        self.rejected = rejected_sites(work.inputs, work.source)
         rows = folds.sort("fold").to_dicts()
         self.folds = {row["fold"]: self._load(row) for row in rows}
         self.fold_of = {plate: encoder_of_plate(folds, plate)["fold"] for plate in work.source}
@@ -155,7 +157,7 @@ class _Asked:
         parts = []
         for name, plate in self.plates.items():
             seen = list(self.folds[self.fold_of[name]].card.seen.wells)
-            rows = plate.rows(wells).join(of, on=WELL, how="inner")
+            rows = plate.rows(wells).join(of, on=WELL, how="inner").join(self.rejected, on=PLACE, how="anti")
             parts.append(rows.with_columns(seen=pl.concat_str(WELL, separator=" ").is_in(seen)))
         return pl.concat(parts)
 

@@ -19,13 +19,14 @@ from morpho_assets.learn.seen import names_of, wells_allowed
 from morpho_assets.learn.sets import FittedSet, Lesson, SetConfig, fit_set, in_units_of
 from morpho_assets.learn.windows import WELL, drawn
 from morpho_assets.profiles.features import feature_columns, to_matrix
+from morpho_assets.profiles.rejected import PLACE, rejected_sites
 
 CELL = [*WELL, "Metadata_Site", "ObjectNumber"]
 CONTROLS = 2_000
 """Cells of a plate's negative controls, at most, whose spread is the unit."""
 AT_ONCE = 16
 """Wells whose cells are in memory."""
-PLACES = re.compile(r"_(Location|Number|Parent|Children)_")
+WHERE = re.compile(r"_(Location|Number|Parent|Children)_")
 """Measurements that say where a cell lies, or which one it is."""
 
 
@@ -57,11 +58,12 @@ class PlatesCells:
     def __init__(self, work: Work, encoder: str | None, features: bool) -> None:
         self.work, self.encoder, self.takes_features = work, encoder, features
         self.annotated = work.inputs.scan("wells", list(work.source)).collect()
+        self.rejected = rejected_sites(work.inputs, work.source)
         self.measured: list[str] = []
         if features:
             shared = [feature_columns(work.inputs.scan("single_cells", [plate])) for plate in work.source]
             others = set(shared[0]).intersection(*shared[1:])
-            self.measured = [name for name in shared[0] if name in others and not PLACES.search(name)]
+            self.measured = [name for name in shared[0] if name in others and not WHERE.search(name)]
         self.controls: dict[str, dict[str, NDArray[np.float64]]] = {}
         for plate in work.source:
             controls = self.annotated.filter(Metadata_Plate=plate, Metadata_control_type="negcon").select(WELL)
@@ -122,7 +124,7 @@ class PlatesCells:
         found = scans[0].join(wells.lazy().select(WELL), on=WELL, how="semi")
         for other in scans[1:]:
             found = found.join(other, on=CELL, how="semi")
-        return found.sort(CELL).collect()
+        return found.sort(CELL).collect().join(self.rejected, on=PLACE, how="anti", maintain_order="left")
 
     @property
     def _blocks(self) -> list[str]:
