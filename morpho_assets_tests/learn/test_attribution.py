@@ -79,7 +79,7 @@ def test_studies_that_ask_nothing_have_no_attributions(tmp_path: Path):
 def test_treatments_and_encoders_that_are_not_there_are_refused(tmp_path: Path):
     with pytest.raises(InputError, match=r"attributions\.net, treatments: found drug X"):
         attributed(Lake(str(tmp_path / "lake")), tmp_path, asked(treatments=["drug X"]), ("P1",))
-    with pytest.raises(ValueError, match="Did you mean net"):
+    with pytest.raises(InputError, match="Did you mean net"):
         asked(encoder="nets")
 
 
