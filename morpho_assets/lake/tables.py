@@ -452,6 +452,11 @@ _TABLES = (
             ),
             Column("train_loss", pl.List(pl.Float64), "loss per epoch on training cells"),
             Column("validation_loss", pl.List(pl.Float64), "loss per epoch on held-out wells"),
+            Column(
+                "redrawn",
+                pl.String,
+                "PNG (base64) of an autoencoder: windows, and below each what it makes of it; else null",
+            ),
         ),
     ),
     Table(

@@ -179,7 +179,7 @@ def _row(work: Work, name: str, fitted: FittedSet) -> dict[str, Any]:
         "licence": "that of the plates it learned from", "verdict": card.verdict, "classes": 0,
         "chance": None, "majority": None, "top_1": None, "top_5": None, "balanced_accuracy": None, "train_top_1": None,
         "trivial_loss": card.losses.trivial, "best_epoch": card.losses.best_epoch, "split": card.seen.split,
-        "train_loss": list(card.losses.train), "validation_loss": list(card.losses.validation),
+        "train_loss": list(card.losses.train), "validation_loss": list(card.losses.validation), "redrawn": None,
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from morpho_assets.learn.cross_fit import aligned, groups_of_plates
 from morpho_assets.learn.encoders import Trained, fit_encoder, load_encoder, save_encoder
 from morpho_assets.learn.kinds import EncoderConfig
 from morpho_assets.learn.projection import project
+from morpho_assets.learn.redrawn import redrawn_windows
 from morpho_assets.learn.seen import encoder_of_plate, names_of, wells_allowed
 from morpho_assets.learn.windows import WELL, PlateWindows, controls_of, drawn, one_pixel_size
 from morpho_assets.profiles.rejected import PLACE, rejected_sites
@@ -42,6 +43,7 @@ def train_encoder_of_study(work: Work) -> None:
     groups = groups_of_plates(list(plates), config.cross_fit)
     scalings = {key: scaling for key, plate in plates.items() if (scaling := plate.scaling()) is not None}
     folds: list[Trained] = []
+    pictures: list[str | None] = []
     for number, held in enumerate(groups):
         label = f"encoder {name}" + (f", fold {number + 1} of {len(groups)}" if len(groups) > 1 else "")
         report = _epochs(work.progress, label, getattr(config, "epochs", 1))
@@ -51,6 +53,7 @@ def train_encoder_of_study(work: Work) -> None:
         keep = KeptInWork(work, f"{number}.training")
         fold = fit_encoder(config, windows, treatments, wells, None, scalings, report, size, draw, controls, keep)
         folds.append(_with_wells_of_draw(fold, folds[0]) if draw is not None else fold)
+        pictures.append(redrawn_windows(fold, windows, wells, scalings))
     if len(folds) > 1:
         folds = aligned(folds, *_controls(plates, folds, scalings))
     rows = []
@@ -61,7 +64,7 @@ def train_encoder_of_study(work: Work) -> None:
             "path": work.write_file("checkpoints", f"{stem}.json", card),
             "weights": work.write_file("checkpoints", f"{stem}.safetensors", weights),
         }
-        place = {"study": work.key, "encoder": name, "fold": number, "plates": list(held)}
+        place = {"study": work.key, "encoder": name, "fold": number, "plates": list(held), "redrawn": pictures[number]}
         rows.append({**place, **files, **_row(fold)})
     work.write("encoders", pl.DataFrame(rows, infer_schema_length=None))
 

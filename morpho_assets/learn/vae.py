@@ -117,16 +117,18 @@ def forward(config: VaeConfig, weights: Weights, channels: int, device: torch.de
 
 def redrawn(
     config: VaeConfig, weights: Weights, crops: NDArray[np.float32], own: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """What the network makes of windows (n, C, S, S) scaled to [0, 1]: (n, C, S, S), of `grey_mask` (n, 2, S, S). A
-    decoder that is told a condition is told the first."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the network sees of windows (n, C, S, S) scaled to [0, 1], and what it makes of that: (n, C, S, S) each, of
+    `grey_mask` (n, 2, S, S). A decoder that is told a condition is told the first."""
     import torch
 
-    codes = network(config, weights, crops.shape[1], torch.device("cpu"))
+    own_weights = {name: array for name, array in weights.items() if not name.startswith(("components.", "alignment."))}
+    codes = network(config, own_weights, crops.shape[1], torch.device("cpu"))
     with torch.inference_mode():
         images = codes.images(torch.from_numpy(crops), None if own is None else torch.from_numpy(own))
         told = torch.zeros(len(crops), dtype=torch.int64)
-        return np.asarray(codes.vae.decode(codes.vae(images), told).numpy())
+        made = codes.vae.decode(codes.vae(images), told)
+    return np.asarray(images.numpy()), np.asarray(made.numpy())
 
 
 def _seen(config: VaeConfig, crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
