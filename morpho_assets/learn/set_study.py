@@ -15,6 +15,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.learn.config import TrainsOn
+from morpho_assets.learn.cross_fit import groups_of_plates
 from morpho_assets.learn.seen import names_of, wells_allowed
 from morpho_assets.learn.sets import FittedSet, Lesson, SetConfig, fit_set, in_units_of
 from morpho_assets.learn.windows import WELL, drawn
@@ -40,15 +41,33 @@ def learn_sets(work: Work) -> None:
         asked = config.encoder, config.features
         of = cells.setdefault(asked, PlatesCells(work, *asked))
         try:
-            fitted = fit_set(config, of.lesson(config))
+            folds = _folds(of, config)
         except InputError as error:
             where = f"sets.{name}, {error.where}"
             raise InputError(f"study {work.key}", where, error.found, error.expected, error.do) from error
-        rows.append(_row(work, name, fitted))
-        profiles += [wells_by(work.key, name, fitted, keys, blocks) for keys, blocks in of.wells()]
+        rows += [_row(work, name, fold, held, fitted) for fold, (held, fitted) in enumerate(folds)]
+        by_plate = {plate: fitted for held, fitted in reversed(folds) for plate in held or work.source}
+        for plate in work.source:
+            fitted = by_plate.get(plate, folds[0][1])
+            profiles += [wells_by(work.key, name, fitted, keys, blocks) for keys, blocks in of.wells([plate])]
         work.progress("sets", number, len(sets))
     work.write("encoders", pl.DataFrame(rows, infer_schema_length=None) if rows else table("encoders").empty())
     work.write("set_profiles", pl.concat(profiles))
+
+
+def _folds(of: PlatesCells, config: SetConfig) -> list[tuple[tuple[str, ...], FittedSet]]:
+    """The plates that each fold sums up and has not seen (none: all), and the fold, on the axes of the first."""
+    asked = config.trains_on.plates
+    plates = list(of.work.source) if asked == "all" else list(asked)
+    found: list[tuple[tuple[str, ...], FittedSet]] = []
+    for held in groups_of_plates(plates, config.cross_fit):
+        fitted = fit_set(config, of.lesson(config, held))
+        if found:
+            own, onto = (np.concatenate([each.encode(blocks) for blocks in of.of_controls()])
+                         for each in (fitted, found[0][1]))  # fmt: skip
+            fitted = fitted.turned(own, onto)
+        found.append((held, fitted))
+    return found
 
 
 class PlatesCells:
@@ -73,14 +92,15 @@ class PlatesCells:
                                  "the unit", "Mark them, or name the study's plates without it.")  # fmt: skip
             self.controls[plate] = self._raw(plate, chosen)
 
-    def lesson(self, config: SetConfig) -> Lesson:
-        """Cells drawn evenly from the wells that a set may see."""
+    def lesson(self, config: SetConfig, held: Sequence[str] = ()) -> Lesson:
+        """Cells drawn evenly from the wells that a set may see, on other plates than these."""
         trains: TrainsOn = config.trains_on
         plates = list(self.work.source) if trains.plates == "all" else list(trains.plates)
         unknown = sorted(set(plates) - set(self.work.source))
         if unknown:
             expected = f"plates of the study: {', '.join(self.work.source)}"
             raise InputError("sets", "trains_on.plates", unknown[0], expected, "Name these.")
+        plates = [plate for plate in plates if plate not in held]
         allowed = wells_allowed(self.annotated.filter(pl.col("Metadata_Plate").is_in(plates)), trains)
         keys = {plate: self._keys(plate, allowed) for plate in plates}
         wells = pl.concat(each.select(WELL).unique() for each in keys.values())
@@ -106,9 +126,16 @@ class PlatesCells:
             for name, block in blocks.items()
         }
 
-    def wells(self) -> Iterator[tuple[pl.DataFrame, dict[str, NDArray[np.float32]]]]:
-        """Cells (their keys) with their blocks, AT_ONCE wells at a time."""
-        for plate in self.work.source:
+    def of_controls(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Blocks of cells of negative controls, plate by plate."""
+        for plate, controls in self.controls.items():
+            yield self.scaled(plate, controls)
+
+    def wells(
+        self, plates: Sequence[str] | None = None
+    ) -> Iterator[tuple[pl.DataFrame, dict[str, NDArray[np.float32]]]]:
+        """Cells (their keys) of plates (none: all) with their blocks, AT_ONCE wells at a time."""
+        for plate in plates or self.work.source:
             wells = self.annotated.filter(Metadata_Plate=plate).select(WELL)
             for part in wells.iter_slices(AT_ONCE):
                 keys = self._keys(plate, part)
@@ -164,15 +191,16 @@ def wells_by(
     return pl.DataFrame(rows, schema=table("set_profiles").schema)
 
 
-def _row(work: Work, name: str, fitted: FittedSet) -> dict[str, Any]:
+def _row(work: Work, name: str, fold: int, held: Sequence[str], fitted: FittedSet) -> dict[str, Any]:
     """The row of `encoders` of a set: with all that the encoder whose embedding it reads saw and was told."""
     card, (content, weights) = fitted.card, fitted.save()
+    stem = f"{name}-{fold + 1}" if held else name
     before = _before(work, card.config.encoder)
     return {
-        "study": work.key, "encoder": name, "fold": 0, "plates": [], "kind": "set",
+        "study": work.key, "encoder": name, "fold": fold, "plates": list(held), "kind": "set",
         "untrained": card.config.untrained,
-        "path": work.write_file("checkpoints", f"{name}.json", content),
-        "weights": work.write_file("checkpoints", f"{name}.safetensors", weights),
+        "path": work.write_file("checkpoints", f"{stem}.json", content),
+        "weights": work.write_file("checkpoints", f"{stem}.safetensors", weights),
         "sha256": hashlib.sha256(content + weights).hexdigest(), "numbers": card.numbers, "unit": "well",
         "pixel_size": None, "window_size": None, "agreement": None, "cells": card.seen.cells,
         "wells": sorted({*card.seen.wells, *before["wells"]}), "labels": sorted({*card.seen.labels, *before["labels"]}),

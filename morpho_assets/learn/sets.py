@@ -7,7 +7,7 @@ embeddings of cells by an encoder, and CellProfiler's features of the same cells
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from morpho_assets.errors import InputError
 from morpho_assets.learn.cards import Losses, Seen, versions
 from morpho_assets.learn.config import AugmentConfig, TrainingConfig, TrainsOn
 from morpho_assets.learn.contrastive import WELL, paired, with_partner
+from morpho_assets.learn.cross_fit import turn_onto
+from morpho_assets.learn.encoders import SHIFT, TURN
 from morpho_assets.learn.kept import Keep
 from morpho_assets.learn.kinds import STARTED, UNTRAINED
 from morpho_assets.learn.lesson import History, Learned, Progress, Weights
@@ -45,6 +47,12 @@ class SetConfig(TrainingConfig):
         "learned", description="how cells become a well: by the learned head and the mean, or plainly"
     )
     trains_on: TrainsOn = Field(TrainsOn(), description="the wells it may see")
+    cross_fit: int | None = Field(
+        None,
+        ge=2,
+        description="so many groups of these plates, each summed up by a set that was fitted on the others; their axes "
+        "are turned onto each other by negative controls. Null: one set",
+    )
     components: int = Field(64, ge=2, description="principal components kept of the embedding, and of the features")
     hidden: int = Field(256, ge=1, description="hidden units of the head")
     cells: int = Field(32, ge=1, description="cells drawn of a well each time that it is shown")
@@ -124,12 +132,22 @@ class FittedSet:
         """(n, numbers) of cells, whose mean (of the ladder `median` the median) over a well is the well."""
         joined = joint(blocks, self.weights)
         if "first.weight" not in self.weights:
-            return joined
+            return self._turned(joined)
         first, bias, second, shift = (
             np.asarray(self.weights[name], np.float32)
             for name in ("first.weight", "first.bias", "second.weight", "second.bias")
         )
-        return np.asarray(joined + np.maximum(joined @ first.T + bias, 0) @ second.T + shift, np.float32)
+        return self._turned(joined + np.maximum(joined @ first.T + bias, 0) @ second.T + shift)
+
+    def turned(self, own: NDArray[np.floating[Any]], onto: NDArray[np.floating[Any]]) -> FittedSet:
+        """The set with its axes turned so that `own` (n, d), cells by it, come near `onto`, the same by another."""
+        turn, shift = turn_onto(own, onto)
+        return replace(self, weights={**self.weights, TURN: turn.astype(np.float32), SHIFT: shift.astype(np.float32)})
+
+    def _turned(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        if TURN not in self.weights:
+            return np.asarray(vectors, np.float32)
+        return np.asarray(vectors @ self.weights[TURN] + self.weights[SHIFT], np.float32)
 
     def well(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """(numbers,) of the encoded cells of a well; at least one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,29 @@ def test_a_study_sums_up_wells_by_sets_and_their_twins(tmp_path: Path):
     spaces_of(lake, of, sources)
     space = read_space(lake.latest(["feature_space"], [study("s")]), "s", "set", "selected")
     assert len(space_features(space)) == first["numbers"]
+
+
+def test_cross_fitted_plates_are_summed_up_by_folds_that_have_not_seen_them(tmp_path: Path):
+    lake, keys = Lake(str(tmp_path / "lake")), ("P1", "P2", "P3")
+    sources, of = write_plates(tmp_path, lake, keys), asked(cross_fit=3, ladder="mean", components=2)
+    train(lake, of, "net", sources)
+    embedded = embed(lake, of, "net", sources)
+    for key in keys:
+        measured(lake, key, embedded)
+    work = study_work(lake, "sets", of, sources)
+    learn_sets(work)
+    commit_work(work)
+    tables = lake.latest(["sets"], [study("s")])
+    encoders = tables.read("encoders", "s").sort("fold")
+    assert encoders["plates"].to_list() == [["P1"], ["P2"], ["P3"]]
+    for row in encoders.iter_rows(named=True):
+        own = json.loads(lake.read_bytes(row["path"]))["seen"]["plates"]
+        assert set(own) == set(keys) - set(row["plates"])
+    profiles = tables.read("set_profiles", "s")
+    assert profiles.height == len(keys) * (len(WELLS) - 1)
+    controls = profiles.filter(pl.col("Metadata_Well").is_in(["A01", "A02", "A03"]))
+    means = controls.group_by("Metadata_Plate").agg(pl.col("embedding").list.first().mean())
+    assert means["embedding"].max() - means["embedding"].min() < 1
 
 
 def test_plates_and_encoders_that_are_not_there_are_refused():
