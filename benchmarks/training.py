@@ -55,7 +55,7 @@ SMALL = GalleryDesign(
     positive_controls=0, mechanisms=("aurora_inhibitor", "er_stress", "actin_disruptor"), inactive_compounds=2,
     series_compounds=0,
 )  # fmt: skip
-NEEDED = {"plate_manifest", "raw_images", "illumination", "image_quality", "masks", "single_cells"}
+NEEDED = {"plate_manifest", "raw_images", "illumination", "image_quality", "masks"}
 CROP = {"crop_size": 64, "max_cells": 4000, "device": "cpu"}
 ENCODERS: dict[str, dict[str, Any]] = {
     "small": {
@@ -117,23 +117,25 @@ class Plates:
 
 
 @cache
-def workspace_of(folder: Path, design: GalleryDesign, seed: int) -> tuple[Workspace, list[str]]:
-    """The plates of a seed as far as measurements of shape and intensity."""
+def gallery_of(folder: Path, design: GalleryDesign, seed: int) -> tuple[Workspace, list[str]]:
+    """The plates of a seed, drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = yaml.safe_load((ROOT / "morpho.yaml").read_text())
     (folder / "morpho.yaml").write_text(yaml.safe_dump({**settings, "measurement": "core"}))
     names = write_gallery(folder / "data/gallery", design, seed, workers=os.cpu_count() or 1)
-    workspace = Workspace.open(folder / "morpho.yaml")
-    while tasks := [task for task in workspace.plan(names) if not task.waits and task.stage in NEEDED]:
+    return Workspace.open(folder / "morpho.yaml"), names
+
+
+def plates_of(
+    folder: Path, design: GalleryDesign, seed: int, config: EncoderConfig, measured: bool = False
+) -> Plates:  # fmt: skip
+    """The plates of a seed as an encoder sees them: as far as masks, or as measurements of shape and intensity."""
+    workspace, names = gallery_of(folder, design, seed)
+    needed = NEEDED | ({"single_cells"} if measured else set())
+    while tasks := [task for task in workspace.plan(names) if not task.waits and task.stage in needed]:
         run = Run(workspace)
         for task in tasks:
             run.make(task.stage, task.partition)
-    return workspace, names
-
-
-def plates_of(folder: Path, design: GalleryDesign, seed: int, config: EncoderConfig) -> Plates:
-    """The plates of a seed as an encoder sees them."""
-    workspace, names = workspace_of(folder, design, seed)
     tables = workspace.lake.snapshot(workspace.lake.ledger.state().commits.values())
     state = workspace.state(names)
     windows = {name: PlateWindows.of(tables, workspace.source(name, state).store(), name, config) for name in names}
@@ -402,7 +404,11 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
         if name == "set":
             settings = {key: value for key, value in settings.items() if key in SetConfig.model_fields}
             settings = {**settings, "max_cells": SET["max_cells"]}
-        each = [scored(plates_of(folder / f"seed-{seed}", design, seed, asked), settings, seconds) for seed in seeds]
+        places = {seed: folder / f"seed-{seed}" for seed in seeds}
+        each = [
+            scored(plates_of(place, design, seed, asked, name == "set"), settings, seconds)
+            for seed, place in places.items()
+        ]
         windows = sum(found["cells"] for found in each)
         card = each[0]["card"]
         what = "a head over cells" if name == "set" else card.architecture
