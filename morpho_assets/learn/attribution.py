@@ -181,9 +181,10 @@ class _Asked:
                 wanted = named if config.explains == "named" else np.where(np.isin(told, names), told, named)
                 classes = np.searchsorted(names, wanted)  # classes are sorted
                 heat = heat_maps(scored, of.cells.crops, own, classes.astype(np.int64), method, config.layer, device)
+                known = pl.col("treatment").is_in(names.tolist())
                 keys = of.keys.with_columns(
                     explains=pl.Series(wanted), by_head=pl.lit(by_head), named=pl.Series(named),
-                    right=pl.Series(np.where(np.isin(told, names), named == told, None).tolist(), dtype=pl.Boolean),
+                    right=pl.when(known).then(pl.Series(named) == pl.col("treatment")),
                     classes=pl.lit(len(names)),
                 )  # fmt: skip
                 made.append(keys.hstack(_masses(heat, of.inside, of.nuclei)).hstack(_pictures(config, keys, of, heat)))
@@ -203,7 +204,7 @@ class _Asked:
         """By fold the windows to explain, and the mean embedding of each treatment's references (of its other windows,
         where it has none)."""
         parts: dict[int, list[_Taken]] = {}
-        vectors, names, roles = [], [], []
+        vectors, names, roles = [], list[str](), list[str]()
         for plate, windows in self.plates.items():
             rows, number = drawn.filter(Metadata_Plate=plate), self.fold_of[plate]
             if not rows.height:
@@ -220,10 +221,11 @@ class _Asked:
                     own = list(windows.compartments(keys))
                     inside, nuclei = (np.concatenate(each) for each in zip(*own, strict=True))
                     scaled = trained.scaled(cells[chosen], scaling)
+                    np.nan_to_num(scaled.crops, copy=False)  # such a window has no embedding, and no heat
                     parts.setdefault(number, []).append(_Taken(scaled, keys, inside, nuclei))
         if not parts:
-            found = "no windows of these treatments"
-            raise InputError("attributions", "treatments", found, "some with cells", "Name others, or check the masks.")
+            raise InputError("attributions", "treatments", "no windows of these treatments", "some with cells",
+                             "Name others, or check the masks.")  # fmt: skip
         taken = {
             number: _Taken(
                 joined([part.cells for part in each]), pl.concat([part.keys for part in each]),

@@ -147,7 +147,8 @@ class FittedSet:
     def _turned(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         if TURN not in self.weights:
             return np.asarray(vectors, np.float32)
-        return np.asarray(vectors @ self.weights[TURN] + self.weights[SHIFT], np.float32)
+        turn, shift = (np.asarray(self.weights[name], np.float32) for name in (TURN, SHIFT))
+        return np.asarray(vectors @ turn + shift, np.float32)
 
     def well(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """(numbers,) of the encoded cells of a well; at least one."""
@@ -214,10 +215,10 @@ def fit_set(
 
 def joint(blocks: Mapping[str, NDArray[np.float32]], weights: Weights) -> NDArray[np.float32]:
     """The components of all blocks side by side (n, d): of each block the mean square over training cells is 1."""
-    parts = [
-        (np.asarray(block, np.float32) - weights[f"{name}.centre"]) @ np.asarray(weights[f"{name}.loadings"]).T
-        for name, block in blocks.items()
-    ]
+    parts = []
+    for name, block in blocks.items():
+        centre, loadings = (np.asarray(weights[f"{name}.{part}"], np.float32) for part in ("centre", "loadings"))
+        parts.append((block - centre) @ loadings.T)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

@@ -92,7 +92,7 @@ def network(config: VaeConfig, weights: Weights, channels: int, device: torch.de
 
     planes = 2 if config.sees == "grey_mask" else channels
     told = weights["decoder.0.weight"].shape[1] - config.latent
-    vae = filled(lambda: ConvVae(planes, config.side, config.latent, config.beta, told), weights, device)
+    vae: Any = filled(lambda: ConvVae(planes, config.side, config.latent, config.beta, told), weights, device)
     return Codes(vae, config.invariant, config.sees == "grey_mask")
 
 
