@@ -66,8 +66,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "epochs": 20,
         "learning_rate": 1e-3,
     },
-    "weakly_supervised": {"kind": "weakly_supervised", "epochs": 8},
-    "contrastive": {"kind": "contrastive", "epochs": 10},
+    "weakly_supervised": {"kind": "weakly_supervised", "epochs": 6},
+    "contrastive": {"kind": "contrastive", "epochs": 8},
     "vae": {"kind": "vae", "epochs": 15},
     "set": {},
 }
