@@ -104,19 +104,24 @@ def _of_entry(work: Work, name: str, config: AttributionConfig) -> Iterator[pl.D
 
 
 def draw_windows(rows: pl.DataFrame, config: AttributionConfig) -> pl.DataFrame:
-    """Rows of windows with `treatment` and `seen` (whether the encoder saw their well), thinned, with `role`: of each
-    treatment `windows` are `explained` and REFERENCES more are `reference`, evenly from its wells, those that were not
-    seen first."""
-    turn = pl.int_range(pl.len()).shuffle(seed=config.seed)
-    explained = pl.col("place") < config.windows
+    """Rows of windows with `treatment` and `seen` (whether the encoder saw their well), thinned and with `role`.
+
+    Of each treatment `windows` are `explained` and REFERENCES more are `reference`, of other wells (of a treatment with
+    one well other windows), evenly from these, and first from those that were not seen.
+    """
+    alone = pl.col("well").max().over("treatment") == 0
+    explained = pl.when(alone).then(pl.col("turn") % 2 == 0).otherwise(pl.col("well") % 2 == 0)
+    most = pl.when(pl.col("role") == "explained").then(config.windows).otherwise(REFERENCES)
     return (
-        rows.with_columns(turn=turn.over(WELL))
-        .sort("seen", "turn", *WELL, "Metadata_Site", "number")
-        .with_columns(place=pl.int_range(pl.len()).over("treatment"))
-        .filter(pl.col("place") < config.windows + REFERENCES)
+        rows.sort("seen", *WELL, "Metadata_Site", "number")
+        .with_columns(turn=pl.int_range(pl.len()).shuffle(seed=config.seed).over(WELL))
+        .with_columns(well=pl.struct("seen", *WELL).rank("dense").cast(pl.Int64).over("treatment") - 1)
         .with_columns(role=pl.when(explained).then(pl.lit("explained")).otherwise(pl.lit("reference")))
-        .drop("turn")
-    )  # fmt: skip
+        .sort("seen", "turn", *WELL)
+        .with_columns(place=pl.int_range(pl.len()).over("treatment", "role"))
+        .filter(pl.col("place") < most)
+        .drop("turn", "well")
+    )
 
 
 @dataclass(frozen=True)
