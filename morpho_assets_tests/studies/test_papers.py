@@ -45,7 +45,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder: Path = tmp_path_factory.mktemp("papers")
     (folder / "gallery").mkdir()
     plates = write_gallery(folder / "gallery", DESIGN, seed=6)
-    (folder / "project" / "studies").mkdir(parents=True)
+    (folder / "project").mkdir()
     made = make_project(folder / "project", folder / "gallery").workspace
     while tasks := [task for task in made.plan(plates) if not task.waits]:
         run = Run(made)
