@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import torch
+import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -29,10 +31,15 @@ from benchmarks.figures import Figures
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.retrieval import treatment_scores
+from morpho_assets.lake.lake import Snapshot
 from morpho_assets.learn.cells import Cells, joined
 from morpho_assets.learn.crops import Scaling
 from morpho_assets.learn.encoders import Trained, fit_encoder
+from morpho_assets.learn.heat import Method, heat_maps, scored_by
 from morpho_assets.learn.kinds import STARTED, UNTRAINED, EncoderConfig, twins_of
+from morpho_assets.learn.set_study import PlatesCells
+from morpho_assets.learn.set_study import wells_by as set_profiles
+from morpho_assets.learn.sets import MEDIAN, SetConfig, fit_set, twins_of_set
 from morpho_assets.learn.windows import WELL, PlateWindows, drawn
 from morpho_assets.profiles.normalize import NormalizeConfig, normalize
 from morpho_assets.runs import Run
@@ -49,7 +56,7 @@ SMALL = GalleryDesign(
     series_compounds=0,
 )  # fmt: skip
 NEEDED = {"plate_manifest", "raw_images", "illumination", "image_quality", "masks"}
-CROP = {"crop_size": 64, "max_cells": 8000, "device": "cpu"}
+CROP = {"crop_size": 64, "max_cells": 4000, "device": "cpu"}
 ENCODERS: dict[str, dict[str, Any]] = {
     "small": {
         "kind": "supervised",
@@ -59,16 +66,25 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "epochs": 20,
         "learning_rate": 1e-3,
     },
-    "weakly_supervised": {"kind": "weakly_supervised", "epochs": 12},
-    "contrastive": {"kind": "contrastive", "epochs": 20},
+    "weakly_supervised": {"kind": "weakly_supervised", "epochs": 6},
+    "contrastive": {"kind": "contrastive", "epochs": 8},
     "vae": {"kind": "vae", "epochs": 15},
+    "set": {},
 }
+DEEP = {"kind": "imagenet", **CROP, "size": 32}
+"""The embedding of cells that `set` reads beside their measurements."""
+SET = {"encoder": "deep", "max_cells": 20_000}
+PLANTED = {
+    "nucleus": ("nucleolar_stress",), "cytoplasm": ("er_stress", "golgi_transport", "mito_uncoupler"),
+}  # fmt: skip
+"""Mechanisms whose effect lies in one compartment."""
 NAMING = {**CROP, **ENCODERS["small"]}
 """The encoder by which a training is killed, and plates and cells are held out: the fastest."""
 ABOUT = (
     "Encoders that are told the treatments of four plates (two batches; every third compound left out), on four plates "
     "of two other batches: mean average precision of treatments against controls, and its gain, paired by treatment, "
-    "over the untrained twin (best of three draws) and over the weights that the encoder starts from; for treatments "
+    "over the untrained twin (best of three draws) and over the weights that the encoder starts from (of `set`, which "
+    "reads a frozen network's embedding and measurements, the plain mean of the same numbers); for treatments "
     "whose compound it was told, and for compounds that it never saw."
 )
 
@@ -80,6 +96,7 @@ class Plates:
     windows: dict[str, PlateWindows]
     wells: pl.DataFrame
     scalings: dict[str, Scaling | None]
+    tables: Snapshot
 
     @property
     def trained_on(self) -> list[str]:
@@ -99,22 +116,31 @@ class Plates:
         return samples[::3]
 
 
-def plates_of(folder: Path, design: GalleryDesign, seed: int, config: EncoderConfig) -> Plates:
-    """The plates of a seed as far as masks."""
+@cache
+def gallery_of(folder: Path, design: GalleryDesign, seed: int) -> tuple[Workspace, list[str]]:
+    """The plates of a seed, drawn."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "morpho.yaml", folder)
+    settings = yaml.safe_load((ROOT / "morpho.yaml").read_text())
+    (folder / "morpho.yaml").write_text(yaml.safe_dump({**settings, "measurement": "core"}))
     names = write_gallery(folder / "data/gallery", design, seed, workers=os.cpu_count() or 1)
-    workspace = Workspace.open(folder / "morpho.yaml")
-    while tasks := [task for task in workspace.plan(names) if not task.waits and task.stage in NEEDED]:
+    return Workspace.open(folder / "morpho.yaml"), names
+
+
+def plates_of(
+    folder: Path, design: GalleryDesign, seed: int, config: EncoderConfig, measured: bool = False
+) -> Plates:  # fmt: skip
+    """The plates of a seed as an encoder sees them: as far as masks, or as measurements of shape and intensity."""
+    workspace, names = gallery_of(folder, design, seed)
+    needed = NEEDED | ({"single_cells"} if measured else set())
+    while tasks := [task for task in workspace.plan(names) if not task.waits and task.stage in needed]:
         run = Run(workspace)
         for task in tasks:
             run.make(task.stage, task.partition)
     tables = workspace.lake.snapshot(workspace.lake.ledger.state().commits.values())
     state = workspace.state(names)
     windows = {name: PlateWindows.of(tables, workspace.source(name, state).store(), name, config) for name in names}
-    return Plates(
-        windows, tables.scan("wells", names).collect(), {name: plate.scaling() for name, plate in windows.items()}
-    )
+    scalings = {name: plate.scaling() for name, plate in windows.items()}
+    return Plates(windows, tables.scan("wells", names).collect(), scalings, tables)
 
 
 def lesson_of(
@@ -140,7 +166,7 @@ def lesson_of(
 
 
 def profiles_of(plates: Plates, encoder: Trained) -> pl.DataFrame:
-    """Profiles of the held-out plates' wells: means over cells, on the scale of their plate's controls."""
+    """Profiles of the held-out plates' wells: means over cells."""
     rows = []
     for name in plates.held_out:
         plate = plates.windows[name]
@@ -148,13 +174,14 @@ def profiles_of(plates: Plates, encoder: Trained) -> pl.DataFrame:
             vectors = encoder.encode(cells, plates.scalings[name])
             columns = {f"Embedding_{number}": vectors[:, number] for number in range(vectors.shape[1])}
             rows.append(keys.select(WELL).hstack(pl.DataFrame(columns)))
-    wells = pl.concat(rows).group_by(WELL, maintain_order=True).mean().join(plates.wells, on=WELL, how="left")
-    return normalize(wells, NormalizeConfig(flat="zero", prefixes=("Embedding_",)))
+    return pl.concat(rows).group_by(WELL, maintain_order=True).mean()
 
 
-def scores_of(plates: Plates, encoder: Trained) -> pl.DataFrame:
-    """mAP and chance of each treatment on held-out plates, and whether its compound was told."""
-    wells = profiles_of(plates, encoder)
+def scores_of(plates: Plates, profiles: pl.DataFrame) -> pl.DataFrame:
+    """mAP and chance of each treatment on held-out plates, and whether its compound was told, by profiles of wells
+    (Embedding_0 and so on) on the scale of their plate's controls."""
+    wells = profiles.join(plates.wells, on=WELL, how="left")
+    wells = normalize(wells, NormalizeConfig(flat="zero", prefixes=("Embedding_",)))
     features = [column for column in wells.columns if column.startswith("Embedding_")]
     scores = treatment_scores(wells, features, RetrievalConfig(), 0)
     of = plates.wells.select("Metadata_Perturbation", "Metadata_broad_sample").unique()
@@ -177,8 +204,115 @@ def seed_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, flo
         if not ending:
             seconds[name] = seconds.get(name, 0.0) + (time.process_time() - began)
             found["card"], found["cells"] = encoder.card, len(cells) * len(encoder.card.losses.train)
-        found[ending] = scores_of(plates, encoder)
+        found[f"encoder{ending}"] = encoder
+        found[ending] = scores_of(plates, profiles_of(plates, encoder))
     return found
+
+
+def set_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, float], small: bool) -> dict[str, Any]:
+    """The same of a set and its twins. It reads the embeddings of an encoder that was fitted on the training plates."""
+    deep = TypeAdapter(EncoderConfig).validate_python({**DEEP, **({"block": 3} if small else {})})
+    cells, told = lesson_of(plates, deep)
+    encoder = fit_encoder(deep, cells, None, told["groups"], None, plates.scalings)
+    embedded = {name: embeddings_of(plates, name, encoder) for name in plates.windows}
+    without = plates.wells.filter(pl.col("Metadata_broad_sample").is_in(plates.unknown))["Metadata_Perturbation"]
+    trains_on = {"plates": plates.trained_on, "without": without.unique().to_list()}
+    settings = {**SET, **settings, "trains_on": trains_on}
+    of = PlatesCells(cast(Any, SimpleNamespace(inputs=Embedded(plates.tables, embedded), source=dict(plates.windows),
+                                               key="training")), "deep", True)  # fmt: skip
+    found: dict[str, Any] = {}
+    for ending, own in {"": settings, **twins_of_set(settings)}.items():
+        config = SetConfig.model_validate(own)
+        lesson = of.lesson(config)
+        began = time.process_time()
+        fitted = fit_set(config, lesson)
+        if not ending:
+            seconds["set"] = seconds.get("set", 0.0) + (time.process_time() - began)
+            found["card"], found["cells"] = fitted.card, len(lesson.wells) * len(fitted.card.losses.train)
+        rows = [set_profiles("training", "set", fitted, keys, blocks) for keys, blocks in of.wells()]
+        profiles = pl.concat(rows).filter(pl.col("Metadata_Plate").is_in(plates.held_out))
+        numbers = [pl.col("embedding").list.get(at).alias(f"Embedding_{at}") for at in range(fitted.card.numbers)]
+        found[ending] = scores_of(plates, profiles.select(*WELL, *numbers))
+    return found
+
+
+def attention_figures(figures: Figures, plates: Plates, found: dict[str, Any], method: Method) -> None:
+    """Heat of the class score of treatments that change one compartment, in that compartment over its share of the
+    window; on plates held out, of treatments that were told, beside the untrained twin's."""
+    for compartment, mechanisms in PLANTED.items():
+        if not plates.wells["Metadata_moa"].is_in(list(mechanisms)).any():
+            continue  # of the small form
+        each = [heat_density(plates, found[f"encoder{ending}"], mechanisms, compartment, method)
+                for ending in ("", UNTRAINED)]  # fmt: skip
+        low, high = mean_interval(each[0], seed=0) or (float("nan"), float("nan"))
+        note = (
+            f"{method}, {', '.join(mechanisms)}: {each[0].size} treatments, 95 % [{low:.2f}, {high:.2f}]; of the "
+            f"untrained twin {each[1].mean():.2f}; 1 is chance"
+        )
+        figures.add(f"small_{method}_in_{compartment}", float(each[0].mean()), "", note, at_least=1.0)
+
+
+def heat_density(
+    plates: Plates, encoder: Trained, mechanisms: Sequence[str], compartment: str, method: Method
+) -> NDArray[np.float64]:
+    """Of each treatment the share of heat in the compartment over its share of the window, mean over windows."""
+    told = plates.wells.filter(
+        pl.col("Metadata_Plate").is_in(plates.held_out), pl.col("Metadata_broad_sample").is_in(plates.unknown).not_()
+    )
+    asked = told.filter(pl.col("Metadata_moa").is_in(list(mechanisms)))["Metadata_Perturbation"].unique().to_list()
+    vectors, names, parts, whose, masks = [], [], [], [], []
+    for name in plates.held_out:
+        plate = plates.windows[name]
+        rows = drawn(plate.rows(told), 6 * told.height, 0, told)
+        for keys, cells in plate.stream(rows):
+            of = keys.join(told, on=WELL, how="left", maintain_order="left")["Metadata_Perturbation"]
+            vectors.append(encoder.encode(cells, plates.scalings[name]))
+            names += of.to_list()
+            chosen = np.flatnonzero(of.is_in(asked).to_numpy())
+            if len(chosen):
+                parts.append(encoder.scaled(cells[chosen], plates.scalings[name]).crops)
+                whose += of[chosen.tolist()].to_list()
+                for inside, nuclei in plate.compartments(keys[chosen.tolist()]):
+                    masks.append(nuclei if compartment == "nucleus" else inside & ~nuclei)
+    classes = sorted(set(names))
+    means = np.stack([np.concatenate(vectors)[np.array(names) == each].mean(axis=0) for each in classes])
+    device = torch.device("cpu")
+    scored, by_head = scored_by(encoder, means.astype(np.float32), device)
+    known = list(encoder.card.classes) if by_head else classes
+    numbers = np.array([known.index(each) for each in whose])
+    heat = heat_maps(scored, np.concatenate(parts), None, numbers, method, None, device)
+    mask = np.concatenate(masks)
+    share, total = mask.mean(axis=(1, 2)), heat.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        density = (heat * mask).sum(axis=(1, 2)) / total / share
+    return np.array([np.nanmean(density[np.array(whose) == each]) for each in asked])
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Tables of plates, with embeddings that no commit has."""
+
+    tables: Snapshot
+    embeddings: dict[str, pl.DataFrame]
+
+    def scan(self, name: str, plates: Sequence[str]) -> pl.LazyFrame:
+        if name == "embeddings":
+            return pl.concat(self.embeddings[plate] for plate in plates).lazy()
+        return self.tables.scan(name, plates)
+
+    def keys(self, name: str) -> list[str]:
+        return self.tables.keys(name)
+
+
+def embeddings_of(plates: Plates, name: str, encoder: Trained) -> pl.DataFrame:
+    """Rows as of the table `embeddings`."""
+    plate = plates.windows[name]
+    rows = []
+    for keys, cells in plate.stream(plate.rows()):
+        vectors = pl.Series("embedding", encoder.encode(cells, plates.scalings[name]).tolist(), pl.List(pl.Float32))
+        place = keys.select(*WELL, "Metadata_Site", ObjectNumber=pl.col("number").cast(pl.Int32))
+        rows.append(place.with_columns(vectors, study=pl.lit("training"), encoder=pl.lit("deep")))
+    return pl.concat(rows)
 
 
 def gains(scores: pl.DataFrame, baseline: pl.DataFrame, told: bool) -> NDArray[np.float64]:
@@ -261,19 +395,31 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
     resume_figure(figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], read(NAMING)))
     if "small" in names:
         batch_figures(figures, folder, seeds[0], small)
-    best = -1.0
+    best, best_name = -1.0, ""
     for name in names:
         settings = {**CROP, **ENCODERS[name], **({"epochs": 2, "max_cells": 300} if small else {})}
         seconds: dict[str, float] = {}
+        scored = partial(set_scores, small=small) if name == "set" else partial(seed_scores, name=name)
+        asked = read(DEEP if name == "set" else settings)
+        if name == "set":
+            settings = {key: value for key, value in settings.items() if key in SetConfig.model_fields}
+            settings = {**settings, "max_cells": SET["max_cells"]}
+        places = {seed: folder / f"seed-{seed}" for seed in seeds}
         each = [
-            seed_scores(plates_of(folder / f"seed-{seed}", design, seed, read(settings)), settings, seconds, name)
-            for seed in seeds
+            scored(plates_of(place, design, seed, asked, name == "set"), settings, seconds)
+            for seed, place in places.items()
         ]
         windows = sum(found["cells"] for found in each)
         card = each[0]["card"]
-        note = f"{card.architecture}; {card.verdict}; seconds of one core {seconds[name]:.0f}"
+        what = "a head over cells" if name == "set" else card.architecture
+        note = f"{what}; {card.verdict}; seconds of one core {seconds[name]:.0f}"
         figures.add(f"{name}_windows_per_second", windows / max(seconds[name], 1e-9), "windows/s", note)
-        if card.scores:
+        if name == "small":
+            for method in ("integrated_gradients", "occlusion"):
+                attention_figures(
+                    figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], asked), each[0], method
+                )
+        if name != "set" and card.scores:
             note = ", ".join(f"{key} {value:.3f}" for key, value in card.scores.items())
             figures.add(f"{name}_balanced_accuracy", card.scores["balanced_accuracy"], "", f"of the first seed: {note}")
         for told, what in ((True, "plates"), (False, "compounds")):
@@ -281,7 +427,7 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
             chance = np.mean([rows["chance"].mean() for rows in maps])
             note = f"held-out {what}; chance {chance:.3f}"
             figures.add(f"{name}_{what}_map", float(np.mean([rows["mAP"].mean() for rows in maps])), "mAP", note)
-            for ending, twin in ((UNTRAINED, "untrained"), (STARTED, "started")):
+            for ending, twin in ((UNTRAINED, "untrained"), (STARTED, "started"), (MEDIAN, "median")):
                 if ending not in each[0]:
                     continue
                 by_seed = [gains(found[""], found[ending], told) for found in each]
@@ -296,8 +442,8 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
                 figures.add(f"{name}_{what}_gain_over_{twin}", float(pooled.mean()), "mAP", note)
                 start = STARTED if STARTED in each[0] else UNTRAINED
                 if ending == start and what == "plates" and name != "vae":
-                    best = max(best, low)
-    note = "the best encoder's lower end over the weights it started from, on held-out plates"
+                    best, best_name = max((best, best_name), (low, name))
+    note = f"{best_name}: lower end of its gain over what it started from, on held-out plates"
     figures.add("best_gain_low", best, "mAP", note, at_least=0.0)
 
 

@@ -71,6 +71,7 @@ def _embedded(target: Target) -> list[str]:
     assert target.study is not None
     spaces = target.study.spaces.items()
     names = {space.encoder or name for name, space in spaces if isinstance(space, EmbeddingSpace)}
+    names |= {each.encoder for each in target.study.sets.values() if each.encoder is not None}
     names |= {each for phenotype in target.study.phenotypes.values() for each in phenotype.features.encoders}
     return [f"{target.study.name}/{name}" for name in sorted(names)]
 

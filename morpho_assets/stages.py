@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from morpho_assets.errors import InputError
+from morpho_assets.evaluate.attention import attention_metrics
 from morpho_assets.evaluate.checks import TRUTH, truth_holds
 from morpho_assets.evaluate.evaluators import TRUTH_EVALUATORS
 from morpho_assets.evaluate.study import evaluate_study
@@ -32,6 +33,8 @@ from morpho_assets.lake.judgements import InForce, of_profiles, rejection_of_pla
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Commit, Partition, Verdict
 from morpho_assets.lake.work import Work
+from morpho_assets.learn.attribution import attribute_study
+from morpho_assets.learn.set_study import learn_sets
 from morpho_assets.learn.study import embed_plate, project_spaces, train_encoder_of_study
 from morpho_assets.measure.checks import nuclear_stain_in_nuclei
 from morpho_assets.measure.plate import measure_plate
@@ -346,6 +349,14 @@ def _with_embedded_phenotypes(study: Study) -> bool:
     return any(phenotype.features.encoders for phenotype in study.phenotypes.values())
 
 
+def _with_sets(study: Study) -> bool:
+    return bool(study.sets)
+
+
+def _with_attributions(study: Study) -> bool:
+    return bool(study.attributions)
+
+
 def _with_activity(study: Study) -> bool:
     return study.activity is not None
 
@@ -452,7 +463,7 @@ _STAGES = (
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
             Input("well_profiles", ("rejected_sites",), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="5",
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="6",
         before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
@@ -467,6 +478,39 @@ _STAGES = (
         code_version="3",
         parts=lambda study: [f"{study.name}/{name}" for name in study.encoders], pool="gpu",
         kinds=frozenset({"torch", "parquet"}),
+    ),
+    Stage(
+        "sets", "study", "learned", learn_sets,
+        "Heads over the cells of a well, fitted by contrasting wells of the same treatment, and every well by them.\n\n"
+        "They read embeddings and features that are there. Tables `set_profiles` and `encoders`.",
+        ("set_profiles", "encoders"),
+        (
+            Input("encoder", ("encoders",), "encoder", needed=_with_sets),
+            Input("embeddings", ("embeddings",), "plates", asked=True, needed=_with_sets),
+            Input("single_cells", ("single_cells",), "plates", needed=_with_sets),
+            Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_sets),
+            Input("well_profiles", ("rejected_sites",), "plates", needed=_with_sets),
+        ),
+        settings=_study("sets"), kinds=frozenset({"torch", "parquet"}),
+    ),
+    Stage(
+        "attributions", "study", "learned", partial(attribute_study, scored=attention_metrics),
+        "Where the study's encoders look: heat maps of windows of every treatment, beside the untrained twin's.\n\n"
+        "Tables `attributions` (a row of each window, encoder and method) and `metrics` (areas, compartments, right "
+        "against wrong names).",
+        ("attributions", "metrics"),
+        (
+            Input("encoder", ("encoders",), "encoder", needed=_with_attributions),
+            *(
+                Input(stage, tables, "plates", needed=_with_attributions)
+                for stage, tables in (
+                    ("plate_manifest", ("wells", "sites")), ("raw_images", ("image_files",)),
+                    ("illumination", ("illumination_functions",)), ("masks", ("masks", "objects")),
+                    ("well_profiles", ("rejected_sites",)),
+                )
+            ),
+        ),
+        settings=_study("attributions"), pool="gpu", kinds=frozenset({"torch", "parquet"}),
     ),
     Stage(
         "models", "study", "phenotypes", learn_phenotypes,
@@ -519,6 +563,7 @@ _STAGES = (
             Input("raw_images", ("image_files",), "plates", needed=_for_spaces("image_files")),
             Input("illumination", ("illumination_functions",), "plates", needed=_for_spaces("illumination_functions")),
             Input("phenotypes", ("phenotype_profiles",), needed=_for_spaces("phenotype_profiles")),
+            Input("sets", ("set_profiles",), needed=_for_spaces("set_profiles")),
         ),
         settings=_spaces, code_version="6", sources=_files_of_spaces_now, kinds=frozenset({"parquet", "polars"}),
     ),
@@ -577,7 +622,7 @@ _STAGES = (
         ),
         (
             _SPACES, Input("corrected_profiles", (*_CORRECTED.tables, "metrics")),
-            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS,
+            Input("encoder", ("encoders",), "encoder"), Input("sets", ("encoders",), needed=_with_sets), _PLATES_WELLS,
             _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_QUALITY, _PLATES_MASKS, _PLATES_PROFILES,
         ),
         settings=_study("spaces", "corrections", "evaluators", "shuffles", "seed"), code_version="13",
@@ -618,14 +663,17 @@ _STAGES = (
             Input("phenotypes", ("phenotype_profiles", "enrichments", "phenotype_calls"), needed=_with_phenotypes),
             Input("feature_space", ("profiles", "site_profiles", "space_steps", "correction_notes")),
             Input("corrected_profiles", ("profiles", "site_profiles", "correction_notes")),
-            Input("encoder", ("encoders",), "encoder"), _PLATES_WELLS, _PLATES_FUNCTIONS, _PLATES_PROFILES,
+            Input("encoder", ("encoders",), "encoder"), Input("sets", ("encoders",), needed=_with_sets),
+            _PLATES_WELLS, _PLATES_FUNCTIONS, _PLATES_PROFILES,
+            Input("attributions", ("attributions", "metrics"), needed=_with_attributions),
             Input("raw_images", ("image_files", "site_failures"), "plates"),
             Input("image_quality", ("image_quality", "site_failures"), "plates"),
             Input("masks", ("masks", "objects", "site_failures"), "plates"),
             Input("single_cells", ("site_failures",), "plates"),
         ),
         code_version="4",
-        settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
+        settings=lambda target: target.study,
+        before={"phenotypes": {}, "activity": None, "attributions": {}, "sets": {}},
         options=lambda target: SimpleNamespace(
             reports=target.settings.reports, lake_options=target.settings.lake_options, left_out=target.left_out
         ),

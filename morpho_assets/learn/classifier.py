@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.labelled import (
     ENOUGH,
     LabelledConfig,
@@ -18,6 +19,7 @@ from morpho_assets.learn.labelled import (
     embedding_by,
     fill_start,
     licence_of,
+    network,
     targets_of,
     treatments_to_learn,
 )
@@ -27,7 +29,8 @@ from morpho_assets.learn.splits import Split
 if TYPE_CHECKING:
     import torch
 
-HEAD = "head.weight"
+HEAD, BIAS = "head.weight", "head.bias"
+__all__ = ["ClassifierConfig", "accuracies", "architecture", "forward", "learn", "licence", "network"]
 
 
 class ClassifierConfig(LabelledConfig):
@@ -72,14 +75,14 @@ def learn(
     split = _of_classes(lesson.split, targets[:, 0])
     counts = np.bincount(targets[split.train, 0], minlength=len(classes))
     weights = counts.sum() / (len(classes) * counts) if config.balance == "loss" else None
-    network = drawn(lambda: Classifier(len(classes), _tensor(weights), **trunk), seed)
-    fill_start(config, network)
-    network = placed(network, device)
+    classifier = drawn(lambda: Classifier(len(classes), _tensor(weights), **trunk), seed)
+    fill_start(config, classifier)
+    classifier = placed(classifier, device)
     draw = partial(_balanced, classes=targets[:, 0], batch=config.batch) if config.balance == "sampling" else None
     examples = Examples(lesson.crops, targets, lesson.name)
-    history = train_network(network, examples, split, config, seed, device, progress, lesson.keep, draw)
-    trained = arrays_of(network)
-    name = partial(_logits, config, trained, lesson.crops, len(classes), device)
+    history = train_network(classifier, examples, split, config, seed, device, progress, lesson.keep, draw)
+    trained = arrays_of(classifier)
+    name = partial(_logits, config, trained, lesson.cells, device)
     scores = {"chance": 1 / len(classes)}
     if len(split.validation):
         scores |= accuracies(name(split.validation), targets[split.validation, 0])
@@ -110,12 +113,11 @@ def accuracies(logits: NDArray[np.floating[Any]], classes: NDArray[np.int64]) ->
 
 
 def _logits(
-    config: ClassifierConfig, weights: Weights, crops: NDArray[np.float32], classes: int, device: torch.device,
-    rows: NDArray[np.int64],
+    config: ClassifierConfig, weights: Weights, cells: Cells, device: torch.device, rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:  # fmt: skip
-    embed = forward(config, weights, crops.shape[1], device)
-    vectors = np.concatenate([embed(crops[part], None) for part in np.array_split(rows, -(-len(rows) // 256))])
-    return np.asarray(vectors @ weights[HEAD].T + weights["head.bias"], np.float32)
+    embed = forward(config, weights, len(cells.channels), device)
+    vectors = np.concatenate([embed(cells[part]) for part in np.array_split(rows, -(-len(rows) // 256))])
+    return np.asarray(vectors @ weights[HEAD].T + weights[BIAS], np.float32)
 
 
 def _of_classes(split: Split, classes: NDArray[np.int64]) -> Split:

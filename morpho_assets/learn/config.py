@@ -126,8 +126,8 @@ class AugmentConfig(_Model):
     shift: float = Field(0.0, ge=0, description="and is raised or lowered by up to this, where controls span 0 to 1")
 
 
-class TrainedConfig(CellEncoderConfig):
-    """Settings of every encoder that is trained by gradients."""
+class TrainingConfig(_Model):
+    """Settings of the training loop."""
 
     epochs: int = Field(30, ge=0, description="passes over the training windows at most; 0: the weights as they start")
     min_epochs: int = Field(5, ge=1, description="passes before early stopping may stop")
@@ -140,4 +140,9 @@ class TrainedConfig(CellEncoderConfig):
     weight_decay: float = Field(0.0, ge=0, description="decay of weights, not of biases and normalisations")
     clip: float = Field(10.0, gt=0, description="largest length of a step's gradient")
     augment: AugmentConfig = Field(AugmentConfig(), description="changes of windows while it learns")
+
+
+class TrainedConfig(TrainingConfig, CellEncoderConfig):
+    """Settings of every encoder that is trained by gradients."""
+
     max_cells: int = Field(20_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")

@@ -22,6 +22,7 @@ from morpho_assets.learn.labelled import (
     embedding_by,
     fill_start,
     licence_of,
+    network,
     targets_of,
     treatments_to_learn,
 )
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 CLASS, WELL, PLATE = range(3)
+__all__ = ["ContrastiveConfig", "architecture", "forward", "learn", "licence", "network", "paired",
+           "with_partner"]  # fmt: skip
 
 
 class ContrastiveConfig(LabelledConfig):
@@ -75,20 +78,20 @@ def learn(
     # Treatments that are held out are told only so that one can stop by them.
     others = np.unique(lesson.conditions[lesson.split.validation]) if lesson.conditions is not None else []
     targets = targets_of(lesson, tuple(sorted({*classes, *(str(name) for name in others if name)})))
-    train, validation = (_with_partner(rows, targets) for rows in (lesson.split.train, lesson.split.validation))
+    train, validation = (with_partner(rows, targets) for rows in (lesson.split.train, lesson.split.validation))
     split = Split(train, validation, lesson.split.unit)
     for name, rows in (("training", split.train), ("validation", split.validation)):
         if not len(rows):
             do = f"Give it more wells, a larger `validation`, or `validate_on` another than {config.validate_on}."
             raise InputError("encoder", f"{name} pairs", "no treatment with two wells", "one or more", do)
     trunk = config.trunk(lesson.crops.shape[1])
-    network = drawn(lambda: Contrast(config.projection, config.temperature, **trunk), seed)
-    fill_start(config, network)
-    network = placed(network, device)
+    contrast = drawn(lambda: Contrast(config.projection, config.temperature, **trunk), seed)
+    fill_start(config, contrast)
+    contrast = placed(contrast, device)
     draw = partial(paired, targets=targets, batch=config.batch)
     examples = Examples(lesson.crops, targets, lesson.name)
-    history = train_network(network, examples, split, config, seed, device, progress, lesson.keep, draw)
-    return Learned(arrays_of(network), history, classes)
+    history = train_network(contrast, examples, split, config, seed, device, progress, lesson.keep, draw)
+    return Learned(arrays_of(contrast), history, classes)
 
 
 def forward(config: ContrastiveConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
@@ -122,7 +125,7 @@ def paired(
     return in_batches(np.array(pairs, np.int64).ravel(), batch - batch % 2)
 
 
-def _with_partner(rows: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+def with_partner(rows: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rows of treatments with windows of two wells among them."""
     rows = rows[targets[rows, CLASS] >= 0]
     pairs = np.unique(targets[rows][:, [CLASS, WELL]], axis=0)

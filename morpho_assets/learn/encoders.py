@@ -49,22 +49,27 @@ class Trained:
         row of NaN. Raises InputError for a channel that is not there, windows of another size, missing own pixels and
         a missing scaling.
         """
+        vectors = np.empty((len(cells), self.card.numbers), dtype=np.float32)
+        for start in range(0, len(cells), CELLS_AT_ONCE):
+            part = self.scaled(cells[start : start + CELLS_AT_ONCE], scaling)
+            unknown = np.isnan(part.crops).any(axis=(1, 2, 3))
+            part.crops[unknown] = 0
+            found = _turned(_reduced(self.forward(part), self.weights), self.weights)
+            found[unknown] = np.nan
+            vectors[start : start + CELLS_AT_ONCE] = found
+        return vectors
+
+    def scaled(self, cells: Cells, scaling: Scaling | None = None) -> Cells:
+        """Cells as the network is given them: its channels, intensities in [0, 1], own pixels if it sees such. Errors
+        as of `encode`."""
         inputs, config = self.card.inputs, self.card.config
         cells = cells.seeing(inputs.channels, config.side, inputs.own_pixels)
         if inputs.scaling == "training":
             assert inputs.low is not None
             assert inputs.high is not None
             scaling = Scaling(inputs.low, inputs.high)
-        vectors = np.empty((len(cells), self.card.numbers), dtype=np.float32)
-        for start in range(0, len(cells), CELLS_AT_ONCE):
-            part = cells[start : start + CELLS_AT_ONCE]
-            crops = _scaled(part.crops, config, scaling)
-            unknown = np.isnan(crops).any(axis=(1, 2, 3))
-            crops[unknown] = 0
-            found = _turned(_reduced(self.forward(crops, part.own), self.weights), self.weights)
-            found[unknown] = np.nan
-            vectors[start : start + CELLS_AT_ONCE] = found
-        return vectors
+        own = cells.own if inputs.own_pixels else None
+        return replace(cells, crops=_scaled(cells.crops, config, scaling), own=own)
 
 
 def fit_encoder(
@@ -109,7 +114,7 @@ def fit_encoder(
     crops = _scaled_by_plate(cells, config, own_scaling, scalings)
     nameless = np.full(len(cells), "")
     lesson = Lesson(
-        crops, cells.own, _conditions(config, cells, told), nameless if names is None else names,
+        replace(cells, crops=crops), _conditions(config, cells, told), nameless if names is None else names,
         nameless if cells.plates is None else cells.plates, control, split,
         keep and OfLesson(keep, config, crops, split),
     )  # fmt: skip
@@ -268,9 +273,7 @@ def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tupl
     for); and these cells' embeddings."""
     rows = lesson.split.train
     parts = [rows[start : start + CELLS_AT_ONCE] for start in range(0, len(rows), CELLS_AT_ONCE)]
-    vectors = np.concatenate(
-        [forward(lesson.crops[part], None if lesson.own is None else lesson.own[part]) for part in parts]
-    )
+    vectors = np.concatenate([forward(lesson.cells[part]) for part in parts])
     if config.components is None:
         return {}, vectors
     from sklearn.decomposition import PCA
@@ -286,11 +289,18 @@ def _components(config: EncoderConfig, forward: Forward, lesson: Lesson) -> tupl
     return found, _reduced(vectors, found)
 
 
-def _reduced(vectors: NDArray[np.floating], weights: Weights) -> NDArray[np.float32]:
+def reduction(weights: Weights) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The shift (d,) and the matrix (d, e) by which an embedding becomes its components; none where there are none."""
     if _LOADINGS not in weights:
-        return np.asarray(vectors, np.float32)
+        return []
     centre, loadings = (np.asarray(weights[name], np.float32) for name in (_CENTRE, _LOADINGS))
-    return np.asarray((vectors - centre) @ loadings.T, np.float32)
+    return [(centre, loadings.T)]
+
+
+def _reduced(vectors: NDArray[np.floating], weights: Weights) -> NDArray[np.float32]:
+    for centre, loadings in reduction(weights):
+        vectors = (vectors - centre) @ loadings
+    return np.asarray(vectors, np.float32)
 
 
 def _turned(vectors: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:

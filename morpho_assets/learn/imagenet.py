@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from morpho_assets.errors import InputError
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.config import CellEncoderConfig
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
@@ -58,6 +59,15 @@ def learn(
     return Learned({name: array for name, array in packaged_weights().items() if name in names})
 
 
+def network(config: ImagenetConfig, weights: Weights, channels: int, device: torch.device) -> Any:
+    """The same as a module of scaled crops: all channels at once, their numbers side by side."""
+    from morpho_assets.learn.networks.labelled import Labelled
+    from morpho_assets.learn.tensors import filled
+
+    own = {f"trunk.{name}": array for name, array in weights.items()}
+    return filled(lambda: Labelled("lite0", channels, True, config.size, config.block), own, device)
+
+
 def forward(config: ImagenetConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
     import torch
 
@@ -66,10 +76,10 @@ def forward(config: ImagenetConfig, weights: Weights, channels: int, device: tor
 
     network = filled(lambda: Lite0(config.block), weights, device)
 
-    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    def embed(cells: Cells) -> NDArray[np.float32]:
         with torch.inference_mode():
-            parts = [network(images).cpu().numpy() for images in _images(config, crops, device)]
-        return np.concatenate(parts).reshape(len(crops), -1)  # (n, C d): the channels one after the other
+            parts = [network(images).cpu().numpy() for images in _images(config, cells.crops, device)]
+        return np.concatenate(parts).reshape(len(cells), -1)  # (n, C d): the channels one after the other
 
     return embed
 

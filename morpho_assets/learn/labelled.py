@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from morpho_assets.errors import InputError
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.config import AugmentConfig, TrainedConfig
 from morpho_assets.learn.lesson import Forward, Lesson, Weights
 from morpho_assets.learn.strong import Strength, strong_treatments
@@ -159,22 +160,29 @@ def fill_start(config: LabelledConfig, network: Any) -> None:
     network.trunk.load_state_dict(tensors, strict=False)
 
 
-def embedding_by(config: LabelledConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
-    """The embedding by a trunk with these weights; those of a head may be among them."""
-    import torch
-
+def network(config: LabelledConfig, weights: Weights, channels: int, device: torch.device) -> Any:
+    """The trunk with these weights as a module of scaled crops; those of a head may be among them."""
     from morpho_assets.learn.networks.labelled import Labelled
-    from morpho_assets.learn.tensors import batches, filled, tensor_of
+    from morpho_assets.learn.tensors import filled
 
     own = {name: array for name, array in weights.items() if name.startswith("trunk.")}
-    network = filled(lambda: Labelled(**config.trunk(channels)), own, device)
+    return filled(lambda: Labelled(**config.trunk(channels)), own, device)
+
+
+def embedding_by(config: LabelledConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
+    """The embedding by a trunk with these weights."""
+    import torch
+
+    from morpho_assets.learn.tensors import batches, tensor_of
+
+    trunk = network(config, weights, channels, device)
     each = channels if config.as_images == "bag" else 1
 
-    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    def embed(cells: Cells) -> NDArray[np.float32]:
         with torch.inference_mode():
             parts = [
-                network(tensor_of(crops[rows], device)).cpu().numpy()
-                for rows in batches(len(crops), each, config.size, device)
+                trunk(tensor_of(cells.crops[rows], device)).cpu().numpy()
+                for rows in batches(len(cells), each, config.size, device)
             ]
         return np.concatenate(parts)
 
@@ -187,9 +195,7 @@ def treatments_to_learn(config: LabelledConfig, lesson: Lesson, embed: Forward) 
     rows = lesson.split.train
     found = {str(name) for name in np.unique(lesson.conditions[rows]) if name}
     if config.strong != "all":
-        vectors = np.concatenate(
-            [embed(lesson.crops[part], None) for part in np.array_split(rows, -(-len(rows) // 256))]
-        )
+        vectors = np.concatenate([embed(lesson.cells[part]) for part in np.array_split(rows, -(-len(rows) // 256))])
         found = strong_treatments(
             vectors, lesson.conditions[rows], lesson.wells[rows], lesson.controls[rows], config.strong, config.seed
         )

@@ -8,31 +8,36 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.kept import Keep
 from morpho_assets.learn.splits import Split
 
 Weights = dict[str, NDArray[np.generic]]
 """Arrays by name: what stands in the file of weights."""
-Forward = Callable[[NDArray[np.float32], NDArray[np.bool_] | None], NDArray[np.float32]]
-"""(n, C, S, S) crops scaled to [0, 1] and (n, S, S) own pixels, or None -> (n, d)."""
+Forward = Callable[[Cells], NDArray[np.float32]]
+"""n windows whose crops are scaled to [0, 1] -> (n, d)."""
 Progress = Callable[[int, float, float], None]
 """Called after every epoch with its number from 1, the training and the validation loss."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """Windows to learn from: `crops` (n, C, S, S) float32 scaled to [0, 1], `own` (n, S, S) bool or None; what an
-    encoder may be told of each: `conditions` (n,) text or None, `wells` and `plates` (n,) text, `controls` (n,) bool,
-    whether it lies in a negative control; which rows train and which validate; and where the training is kept."""
+    """Windows to learn from: `cells`, their crops scaled to [0, 1]; what an encoder may be told of each: `conditions`
+    (n,) text or None, `wells` and `plates` (n,) text, `controls` (n,) bool, whether it lies in a negative control;
+    which rows train and which validate; and where the training is kept."""
 
-    crops: NDArray[np.float32]
-    own: NDArray[np.bool_] | None
+    cells: Cells
     conditions: NDArray[np.str_] | None
     wells: NDArray[np.str_]
     plates: NDArray[np.str_]
     controls: NDArray[np.bool_]
     split: Split
     keep: Keep | None = None
+
+    @property
+    def crops(self) -> NDArray[np.float32]:
+        """(n, C, S, S)."""
+        return self.cells.crops
 
     def name(self, row: int) -> str:
         """What a window is called in a message."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.config import CellEncoderConfig
 from morpho_assets.learn.crops import shrunk
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
@@ -90,13 +91,13 @@ def forward(config: PatchesConfig, weights: Weights, channels: int, device: torc
             found += [(maps * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)), (maps * inside).amax(dim=(2, 3))]
         return found
 
-    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-        assert own is not None
+    def embed(cells: Cells) -> NDArray[np.float32]:
+        assert cells.own is not None
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(crops), CELLS_AT_ONCE):
+            for start in range(0, len(cells), CELLS_AT_ONCE):
                 rows = slice(start, start + CELLS_AT_ONCE)
-                parts.append(torch.cat(answers(crops[rows], own[rows]), dim=1).cpu().numpy())
+                parts.append(torch.cat(answers(cells.crops[rows], cells.own[rows]), dim=1).cpu().numpy())
         return np.concatenate(parts)
 
     return embed

@@ -1,4 +1,4 @@
-"""What the encoders behind a space have seen of the wells that are scored in it."""
+"""What encoders may see, and what those behind a space have seen of the wells that are scored in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from morpho_assets.profiles.space import EmbeddingSpace, SpaceConfig
+from morpho_assets.errors import InputError
+from morpho_assets.learn.config import TrainsOn
+from morpho_assets.profiles.space import EmbeddingSpace, SetSpace, SpaceConfig
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 COMPOUNDS = ("Metadata_InChIKey", "Metadata_pert_iname", "Metadata_broad_sample", "Metadata_JCP2022",
@@ -17,10 +19,34 @@ SEEN = ("wells", "treatments", "compounds", "labels")
 NOTHING = "nothing"
 
 
+def names_of(wells: pl.DataFrame) -> list[str]:
+    """Plate and well of each row, with a blank between."""
+    return wells.select(pl.concat_str(WELL, separator=" ")).to_series().to_list()
+
+
+def wells_allowed(wells: pl.DataFrame, trains_on: TrainsOn) -> pl.DataFrame:
+    """The wells, of these, that may be seen. InputError for one that is named and not there."""
+    asked = trains_on.wells
+    unknown = sorted(set(trains_on.without) - set(wells["Metadata_Perturbation"].drop_nulls()))
+    if unknown:
+        do = "Name treatments as Metadata_Perturbation does."
+        raise InputError("encoder", "trains_on.without", unknown[0], "treatments of its plates", do)
+    wells = wells.filter(pl.col("Metadata_Perturbation").is_in(list(trains_on.without)).not_().fill_null(True))
+    if asked == "all":
+        return wells
+    if asked == "controls":
+        return wells.filter(Metadata_control_type="negcon")
+    missing = sorted(set(asked) - set(wells["Metadata_Well"]))
+    if missing:
+        raise InputError("encoder", "trains_on.wells", f"the well {missing[0]}", "wells of its plates", "Name others.")
+    return wells.filter(pl.col("Metadata_Well").is_in(list(asked)))
+
+
 def encoders_of(spaces: Mapping[str, SpaceConfig], name: str) -> set[str]:
-    """The encoders whose embeddings a space is made from, itself or through other spaces."""
+    """The encoders and sets whose embeddings a space is made from, itself or through other spaces."""
     space = spaces[name]
     own = {space.encoder or name} if isinstance(space, EmbeddingSpace) else set()
+    own |= {space.set or name} if isinstance(space, SetSpace) else set()
     return own.union(*(encoders_of(spaces, other) for other in space.of_spaces))
 
 

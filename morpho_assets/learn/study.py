@@ -21,7 +21,8 @@ from morpho_assets.learn.cross_fit import aligned, groups_of_plates
 from morpho_assets.learn.encoders import Trained, fit_encoder, load_encoder, save_encoder
 from morpho_assets.learn.kinds import EncoderConfig
 from morpho_assets.learn.projection import project
-from morpho_assets.learn.seen import encoder_of_plate
+from morpho_assets.learn.redrawn import redrawn_windows
+from morpho_assets.learn.seen import encoder_of_plate, names_of, wells_allowed
 from morpho_assets.learn.windows import WELL, PlateWindows, controls_of, drawn, one_pixel_size
 from morpho_assets.profiles.rejected import PLACE, rejected_sites
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
@@ -36,12 +37,13 @@ def train_encoder_of_study(work: Work) -> None:
     has such files and a row for each group of plates."""
     name, config = work.partition.part, work.settings
     plates = {key: PlateWindows.of(work.inputs, source.store(), key, config) for key, source in work.source.items()}
-    allowed = _allowed(work.inputs.scan("wells", list(plates)).collect(), config)
+    allowed = wells_allowed(work.inputs.scan("wells", list(plates)).collect(), config.trains_on)
     rejected = rejected_sites(work.inputs, plates)
     size = one_pixel_size({key: plate.pixel_size for key, plate in plates.items()})
     groups = groups_of_plates(list(plates), config.cross_fit)
     scalings = {key: scaling for key, plate in plates.items() if (scaling := plate.scaling()) is not None}
     folds: list[Trained] = []
+    pictures: list[str | None] = []
     for number, held in enumerate(groups):
         label = f"encoder {name}" + (f", fold {number + 1} of {len(groups)}" if len(groups) > 1 else "")
         report = _epochs(work.progress, label, getattr(config, "epochs", 1))
@@ -51,6 +53,7 @@ def train_encoder_of_study(work: Work) -> None:
         keep = KeptInWork(work, f"{number}.training")
         fold = fit_encoder(config, windows, treatments, wells, None, scalings, report, size, draw, controls, keep)
         folds.append(_with_wells_of_draw(fold, folds[0]) if draw is not None else fold)
+        pictures.append(redrawn_windows(fold, windows, wells, scalings))
     if len(folds) > 1:
         folds = aligned(folds, *_controls(plates, folds, scalings))
     rows = []
@@ -61,7 +64,7 @@ def train_encoder_of_study(work: Work) -> None:
             "path": work.write_file("checkpoints", f"{stem}.json", card),
             "weights": work.write_file("checkpoints", f"{stem}.safetensors", weights),
         }
-        place = {"study": work.key, "encoder": name, "fold": number, "plates": list(held)}
+        place = {"study": work.key, "encoder": name, "fold": number, "plates": list(held), "redrawn": pictures[number]}
         rows.append({**place, **files, **_row(fold)})
     work.write("encoders", pl.DataFrame(rows, infer_schema_length=None))
 
@@ -78,12 +81,12 @@ def _lesson(
         rows = drawn(seen[key], config.max_cells, config.seed, wells)
         for keys, windows in plate.stream(rows):
             parts.append(windows)
-            names += _names(keys)
+            names += names_of(keys)
     if len(names) < 2:
         do = "Check the masks of the wells that `trains_on` names."
         raise InputError(label, f"{config.unit}s", str(len(names)), f"at least two {config.unit}s", do)
-    treatments = dict(zip(_names(allowed), allowed["Metadata_Perturbation"].fill_null(""), strict=True))
-    controls = set(_names(allowed.filter(Metadata_control_type="negcon")))
+    treatments = dict(zip(names_of(allowed), allowed["Metadata_Perturbation"].fill_null(""), strict=True))
+    controls = set(names_of(allowed.filter(Metadata_control_type="negcon")))
     return joined(parts), names, [treatments[well] for well in names], [well in controls for well in names]
 
 
@@ -97,7 +100,7 @@ def _controls(
     names: list[str] = []
     for key, plate in plates.items():
         for keys, windows in plate.stream(drawn(controls[key], ALIGNED_BY, 0, wells)):
-            names += _names(keys)
+            names += names_of(keys)
             for vectors, fold in zip(found, folds, strict=True):
                 vectors.append(fold.encode(windows, scalings.get(key)))
     return [np.concatenate(vectors) for vectors in found], names
@@ -203,28 +206,6 @@ def project_spaces(work: Work) -> None:
             place = {axis: pl.Series(points[:, i], dtype=pl.Float32) for i, axis in enumerate("xy")}
             frames.append(keys.with_columns(**place, method=pl.lit(method)))
     work.write("projections", pl.concat(frames, how="diagonal"))
-
-
-def _names(wells: pl.DataFrame) -> list[str]:
-    return wells.select(pl.concat_str(WELL, separator=" ")).to_series().to_list()
-
-
-def _allowed(wells: pl.DataFrame, config: EncoderConfig) -> pl.DataFrame:
-    """The wells that the encoder may see. InputError for one that is named and not there."""
-    asked = config.trains_on.wells
-    unknown = sorted(set(config.trains_on.without) - set(wells["Metadata_Perturbation"].drop_nulls()))
-    if unknown:
-        do = "Name treatments as Metadata_Perturbation does."
-        raise InputError("encoder", "trains_on.without", unknown[0], "treatments of its plates", do)
-    wells = wells.filter(pl.col("Metadata_Perturbation").is_in(list(config.trains_on.without)).not_().fill_null(True))
-    if asked == "all":
-        return wells
-    if asked == "controls":
-        return wells.filter(Metadata_control_type="negcon")
-    missing = sorted(set(asked) - set(wells["Metadata_Well"]))
-    if missing:
-        raise InputError("encoder", "trains_on.wells", f"the well {missing[0]}", "wells of its plates", "Name others.")
-    return wells.filter(pl.col("Metadata_Well").is_in(list(asked)))
 
 
 def _epochs(progress: Progress, label: str, total: int) -> Any:

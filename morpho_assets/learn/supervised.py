@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from morpho_assets.learn.classifier import ClassifierConfig, architecture, forward, learn, licence
+from morpho_assets.learn.classifier import ClassifierConfig, architecture, forward, learn, licence, network
 
-__all__ = ["SupervisedConfig", "architecture", "forward", "learn", "licence"]
+__all__ = ["SupervisedConfig", "architecture", "forward", "learn", "licence", "network"]
 
 
 class SupervisedConfig(ClassifierConfig):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from morpho_assets.errors import InputError
 from morpho_assets.learn.augment import augmented
-from morpho_assets.learn.config import TrainedConfig
+from morpho_assets.learn.config import TrainingConfig
 from morpho_assets.learn.kept import Keep
 from morpho_assets.learn.lesson import History, Progress
 from morpho_assets.learn.splits import Split
@@ -60,7 +60,7 @@ def train_network(
     network: Any,
     examples: Examples,
     split: Split,
-    config: TrainedConfig,
+    config: TrainingConfig,
     seed: int,
     device: torch.device,
     progress: Progress | None = None,
@@ -135,11 +135,11 @@ def in_batches(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return parts
 
 
-def _stops(state: State, config: TrainedConfig) -> bool:
+def _stops(state: State, config: TrainingConfig) -> bool:
     return state.epoch >= config.min_epochs and state.epoch - state.best_epoch >= config.patience
 
 
-def _optimizer(network: Any, config: TrainedConfig) -> torch.optim.Optimizer:
+def _optimizer(network: Any, config: TrainingConfig) -> torch.optim.Optimizer:
     """Biases and normalisations are not decayed: they set levels, not slopes."""
     slopes = [each for each in network.parameters() if each.requires_grad and each.ndim > 1]
     levels = [each for each in network.parameters() if each.requires_grad and each.ndim <= 1]
@@ -151,7 +151,7 @@ def _optimizer(network: Any, config: TrainedConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, config: TrainedConfig, epoch: float) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, config: TrainingConfig, epoch: float) -> None:
     """The rate after so many epochs (fractions count): it rises over `warmup`, and falls as a cosine if asked."""
     rate = config.learning_rate * min(1.0, (epoch + 1e-3) / config.warmup if config.warmup else 1.0)
     if config.schedule == "cosine":

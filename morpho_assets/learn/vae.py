@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.config import TrainedConfig
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
@@ -70,47 +71,64 @@ def learn(
     from morpho_assets.learn.tensors import arrays_of, drawn, placed
     from morpho_assets.learn.training import Examples, train_network
 
-    images = _seen(config, lesson.crops, lesson.own)
+    images = _seen(config, lesson.crops, lesson.cells.own)
     told, numbers = 0, np.zeros(len(images), np.int64)
     if lesson.conditions is not None:
         names, numbers = np.unique(lesson.conditions, return_inverse=True)
         told = len(names)
     build = lambda: ConvVae(images.shape[1], config.side, config.latent, config.beta, told)  # noqa: E731
-    network = placed(drawn(build, seed), device)
+    vae = placed(drawn(build, seed), device)
     if config.untrained or not config.epochs:
-        return Learned(arrays_of(network))
+        return Learned(arrays_of(vae))
     examples = Examples(images, numbers[:, None].astype(np.int64), lesson.name)
-    history = train_network(network, examples, lesson.split, config, seed, device, progress, lesson.keep)
-    return Learned(arrays_of(network), history)
+    history = train_network(vae, examples, lesson.split, config, seed, device, progress, lesson.keep)
+    return Learned(arrays_of(vae), history)
+
+
+def network(config: VaeConfig, weights: Weights, channels: int, device: torch.device) -> Any:
+    """(n, C, S, S) images that the network sees and redraws -> its code, as a module."""
+    from morpho_assets.learn.networks.conv_vae import Codes, ConvVae
+    from morpho_assets.learn.tensors import filled
+
+    planes = 2 if config.sees == "grey_mask" else channels
+    told = weights["decoder.0.weight"].shape[1] - config.latent
+    vae: Any = filled(lambda: ConvVae(planes, config.side, config.latent, config.beta, told), weights, device)
+    return Codes(vae, config.invariant, config.sees == "grey_mask")
 
 
 def forward(config: VaeConfig, weights: Weights, channels: int, device: torch.device) -> Forward:
     import torch
 
-    from morpho_assets.learn.networks.conv_vae import ConvVae
-    from morpho_assets.learn.tensors import filled, tensor_of
+    from morpho_assets.learn.tensors import tensor_of
 
-    planes = 2 if config.sees == "grey_mask" else channels
-    told = weights["decoder.0.weight"].shape[1] - config.latent
-    network = filled(lambda: ConvVae(planes, config.side, config.latent, config.beta, told), weights, device)
+    codes = network(config, weights, channels, device)
 
-    def codes(batch: torch.Tensor) -> torch.Tensor:
-        if not config.invariant:
-            return network(batch)
-        turned = [torch.rot90(image, turns, dims=(2, 3)) for image in (batch, batch.flip(3)) for turns in range(4)]
-        each = torch.stack([network(image) for image in turned])  # (8, n, latent)
-        return torch.cat([each.mean(dim=0), each.std(dim=0)], dim=1)  # (n, 2 latent)
-
-    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-        images = _seen(config, crops, own)
+    def embed(cells: Cells) -> NDArray[np.float32]:
+        parts = []
         with torch.inference_mode():
-            parts = [
-                codes(tensor_of(images[start : start + CELLS_AT_ONCE], device)).cpu().numpy()
-                for start in range(0, len(images), CELLS_AT_ONCE)
-            ]
+            for start in range(0, len(cells), CELLS_AT_ONCE):
+                part = cells[start : start + CELLS_AT_ONCE]
+                pixels = None if part.own is None else torch.from_numpy(part.own).to(device)
+                parts.append(codes(tensor_of(part.crops, device), pixels).cpu().numpy())
         return np.concatenate(parts)
 
     return embed
+
+
+def redrawn(
+    config: VaeConfig, weights: Weights, crops: NDArray[np.float32], own: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the network sees of windows (n, C, S, S) scaled to [0, 1], and what it makes of that: (n, C, S, S) each, of
+    `grey_mask` (n, 2, S, S). A decoder that is told a condition is told the first."""
+    import torch
+
+    own_weights = {name: array for name, array in weights.items() if not name.startswith(("components.", "alignment."))}
+    codes = network(config, own_weights, crops.shape[1], torch.device("cpu"))
+    with torch.inference_mode():
+        images = codes.images(torch.from_numpy(crops), None if own is None else torch.from_numpy(own))
+        told = torch.zeros(len(crops), dtype=torch.int64)
+        made = codes.vae.decode(codes.vae(images), told)
+    return np.asarray(images.numpy()), np.asarray(made.numpy())
 
 
 def _seen(config: VaeConfig, crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from morpho_assets.errors import InputError
+from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.config import CellEncoderConfig
 from morpho_assets.learn.lesson import Forward, Learned, Lesson, Progress, Weights
 
@@ -101,12 +102,22 @@ def forward(config: FileConfig, weights: Weights, channels: int, device: torch.d
     planes, grid = _planes_and_grid(config, weights, channels)
     network = filled(lambda: _build(config, planes, grid), weights, device)
 
-    def embed(crops: NDArray[np.float32], own: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    def embed(cells: Cells) -> NDArray[np.float32]:
         with torch.inference_mode():
-            parts = [network(images).cpu().numpy() for images in _images(config, crops, planes, device)]
-        return np.concatenate(parts).reshape(len(crops), -1)
+            parts = [network(images).cpu().numpy() for images in _images(config, cells.crops, planes, device)]
+        return np.concatenate(parts).reshape(len(cells), -1)
 
     return embed
+
+
+def network(config: FileConfig, weights: Weights, channels: int, device: torch.device) -> Any:
+    """The same as a module of scaled crops."""
+    from morpho_assets.learn.networks.scored import Prepared
+    from morpho_assets.learn.tensors import filled
+
+    planes, grid = _planes_and_grid(config, weights, channels)
+    plain = filled(lambda: _build(config, planes, grid), weights, device)
+    return Prepared(_preparing(config, planes, device), plain)
 
 
 def read_weights(path: str) -> Weights:
@@ -192,18 +203,29 @@ def _images(
     config: FileConfig, crops: NDArray[np.float32], planes: int, device: torch.device
 ) -> Iterator[torch.Tensor]:
     """Crops as the images that the network sees, so many cells at a time as keep the device busy."""
-    import torch
+    from morpho_assets.learn.tensors import batches, tensor_of
 
-    from morpho_assets.learn.tensors import batches, each_channel, resized, tensor_of
-
-    mean, sd = (_per_plane(values, planes) for values in (config.mean, config.sd))
-    mean, sd = (torch.from_numpy(numbers).to(device) for numbers in (mean, sd))
+    prepare = _preparing(config, planes, device)
     each = 1 if config.as_images == "stack" else crops.shape[1]
     for rows in batches(len(crops), each, config.size, device):
-        images = resized(tensor_of(crops[rows], device), config.size)
+        yield prepare(tensor_of(crops[rows], device))
+
+
+def _preparing(config: FileConfig, planes: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """How crops (n, C, S, S) become the images that the network sees."""
+    import torch
+
+    from morpho_assets.learn.tensors import each_channel, resized
+
+    mean, sd = (torch.from_numpy(_per_plane(values, planes)).to(device) for values in (config.mean, config.sd))
+
+    def prepare(crops: torch.Tensor) -> torch.Tensor:
+        images = resized(crops, config.size)
         if config.as_images != "stack":
             images = each_channel(images, planes)
-        yield (images - mean) / sd
+        return (images - mean) / sd
+
+    return prepare
 
 
 def _per_plane(values: tuple[float, ...], planes: int) -> Any:

@@ -34,7 +34,8 @@ SAME_PIXEL = 0.05
 
 @dataclass(frozen=True)
 class PlateWindows:
-    """A plate's segmented sites, how they are read, and the path of each one's label image of cells, by its key.
+    """A plate's segmented sites, how they are read, and the paths of each one's label images of cells and of nuclei, by
+    its key.
 
     A row of a window has Metadata_Plate, _Well and _Site, `number` (of the cell, or of the tile from 1; 0 is the whole
     site) and `row` and `column`: of a cell its centre, of a tile its upper left pixel.
@@ -46,14 +47,16 @@ class PlateWindows:
     reader: SiteReader
     sites: Sequence[Site]
     labels: dict[str, str]
+    nuclei: dict[str, str]
 
     @classmethod
     def of(cls, inputs: Snapshot, store: Store, plate: str, config: EncoderConfig) -> PlateWindows:
         """The windows of a plate that an encoder with this config sees."""
-        masks = inputs.read("masks", plate).select("Metadata_Well", "Metadata_Site", "cells")
-        labels = {f"{well}-{site}": path for well, site, path in masks.iter_rows()}
+        masks = inputs.read("masks", plate).select("Metadata_Well", "Metadata_Site", "cells", "nuclei").rows()
+        labels = {f"{well}-{site}": path for well, site, path, _ in masks}
+        nuclei = {f"{well}-{site}": path for well, site, _, path in masks}
         sites = [site for site in complete_sites(inputs, plate) if site.key in labels]
-        return cls(plate, config, inputs, plate_reader(inputs, store, plate), sites, labels)
+        return cls(plate, config, inputs, plate_reader(inputs, store, plate), sites, labels, nuclei)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -113,6 +116,17 @@ class PlateWindows:
         if parts:
             yield pl.concat(keys), joined(parts)
 
+    def compartments(self, rows: pl.DataFrame) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """(n, S, S) each: which pixels of windows lie in the cell (of a tile or site, in any), and which in its
+        nucleus; of these rows in the order of `stream`, site by site."""
+        by_site = rows.partition_by(SITE, as_dict=True, maintain_order=True)
+        for site in self.sites:
+            if (site.well, site.site) in by_site:
+                paths = self.labels[site.key], self.nuclei[site.key]
+                labels = [read_labels(self.reader.lake.read_bytes(path), name=path) for path in paths]
+                cells, nuclei = (self._own(each, by_site[site.well, site.site]) for each in labels)
+                yield cells, nuclei
+
     def scaling(self) -> Scaling | None:
         """The scaling by the plate's negative controls, of windows as the encoder sees them; None where it asks for
         another. InputError for a plate without windows in negative controls."""
@@ -149,24 +163,25 @@ class PlateWindows:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """The windows of an image, and which of their pixels are the cell's own; of a tile or site, any cell's."""
         config = self.config
-        places, numbers = rows.select("row", "column").to_numpy(), rows["number"].to_numpy()
-        sees_own = config.sees_own_pixels and labels is not None
-        if config.unit == "cell":
-            others, left = (None if config.neighbours == "keep" else labels), LEFT[config.neighbours]
-            crops = crop_cells(image, places, config.crop_size, others, numbers, config.shrink, left, beyond)
-            if not sees_own:
-                return crops, None
-            assert labels is not None
-            return crops, own_pixels(labels, places, config.crop_size, numbers, config.shrink)
-        planes = [image]
-        if sees_own:
-            assert labels is not None
-            planes.append((labels > 0).astype(np.float32)[None])
+        own = self._own(labels, rows) if config.sees_own_pixels and labels is not None else None
+        places = rows.select("row", "column").to_numpy()
         if config.unit == "site":
-            cut = [whole_site(plane, config.side) for plane in planes]
-        else:
-            cut = [cut_tiles(plane, places.astype(np.int64), config.crop_size, config.shrink) for plane in planes]
-        return cut[0], cut[1][:, 0] >= 0.5 if sees_own else None
+            return whole_site(image, config.side), own
+        if config.unit == "tile":
+            return cut_tiles(image, places.astype(np.int64), config.crop_size, config.shrink), own
+        others, left = (None if config.neighbours == "keep" else labels), LEFT[config.neighbours]
+        numbers = rows["number"].to_numpy()
+        return crop_cells(image, places, config.crop_size, others, numbers, config.shrink, left, beyond), own
+
+    def _own(self, labels: NDArray[np.int32], rows: pl.DataFrame) -> NDArray[np.bool_]:
+        """(n, S, S): which pixels of windows bear the number of their cell in a label image; of a tile or site, any."""
+        config, places = self.config, rows.select("row", "column").to_numpy()
+        if config.unit == "cell":
+            return own_pixels(labels, places, config.crop_size, rows["number"].to_numpy(), config.shrink)
+        plane = (labels > 0).astype(np.float32)[None]
+        if config.unit == "site":
+            return whole_site(plane, config.side)[:, 0] >= 0.5
+        return cut_tiles(plane, places.astype(np.int64), config.crop_size, config.shrink)[:, 0] >= 0.5
 
 
 def controls_of(inputs: Snapshot, plate: str) -> pl.DataFrame:

@@ -208,6 +208,24 @@ class PhenotypesSpace(_Space):
     )
 
 
+class SetSpace(_Space):
+    """Wells by a set of the study: table `set_profiles`. Without `steps` it is the short form of normalising, as
+    `normalize` says; with a `recipe` of taking them as they are."""
+
+    of: Literal["set"] = Field(description="the source")
+    set: str | None = Field(default=None, description="name of the study's set; null: that of the space's name")
+    normalize: NormalizeConfig = Field(
+        default=NormalizeConfig(prefixes=("Embedding_",), flat="zero"),
+        description="without `steps`: the scale of each plate",
+    )
+
+    @property
+    def as_steps(self) -> tuple[SpaceStep, ...]:
+        if self.steps is not None or self.recipe is not None:
+            return self.steps or ()
+        return (SpaceStep(normalize=self.normalize),)
+
+
 class OtherSpace(_Space):
     """Another space of the study, before the study's corrections."""
 
@@ -221,7 +239,7 @@ class OtherSpace(_Space):
 
 SpaceConfig = Annotated[
     CellsSpace | WellsSpace | NormalizedSpace | ImagesSpace | PixelsSpace | EmbeddingSpace | CellCountSpace
-    | NoiseSpace | TableSpace | PhenotypesSpace | OtherSpace,
+    | NoiseSpace | TableSpace | PhenotypesSpace | SetSpace | OtherSpace,
     Field(discriminator="of"),
 ]  # fmt: skip
 """A feature space of a study; `of` names its source."""
@@ -247,6 +265,7 @@ SOURCES: dict[str, Source] = {
     "cell_count": Source("well"),
     "table": Source("well"),
     "phenotypes": Source("well", ("phenotype_profiles",)),
+    "set": Source("well", ("set_profiles",)),
     "space": Source("well"),  # or the level of the other space
 }
 STREAMED = ("subset", "normalize", "select", "reduce", "aggregate")
@@ -351,6 +370,13 @@ def require_phenotypes(spaces: Mapping[str, SpaceConfig], phenotypes: Sequence[s
     for name, space in spaces.items():
         if isinstance(space, PhenotypesSpace):
             require_known(f"spaces.{name}", space.phenotype or name, phenotypes, "phenotype")
+
+
+def require_sets(spaces: Mapping[str, SpaceConfig], sets: Sequence[str]) -> None:
+    """InputError for the space of a set that the study does not have."""
+    for name, space in spaces.items():
+        if isinstance(space, SetSpace):
+            require_known(f"spaces.{name}", space.set or name, sets, "set")
 
 
 def require_known(where: str, name: str, known: Sequence[str], kind: str) -> None:

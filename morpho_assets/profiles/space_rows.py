@@ -33,6 +33,7 @@ from morpho_assets.profiles.space import (
     OtherSpace,
     PhenotypesSpace,
     PixelsSpace,
+    SetSpace,
     SpaceConfig,
     TableSpace,
     source_of,
@@ -280,6 +281,15 @@ def _phenotypes(work: Work, config: PhenotypesSpace, name: str) -> Found:
     return _by_plate(rows.select(*KEYS["well"], *features), features)
 
 
+def _set(work: Work, config: SetSpace, name: str) -> Found:
+    """Wells without cells have no place in the space."""
+    rows = work.inputs.read("set_profiles", work.key).filter(pl.col("set") == (config.set or name))
+    size = len(rows["embedding"][0]) if rows.height else 0
+    features = [f"Embedding_{number}" for number in range(size)]
+    columns = [pl.col("embedding").list.get(number).alias(each) for number, each in enumerate(features)]
+    return _by_plate(rows.select(*KEYS["well"], *columns), features)
+
+
 READERS: dict[str, Callable[..., Found]] = {
     "cells": _cells,
     "wells": _wells,
@@ -293,6 +303,7 @@ READERS: dict[str, Callable[..., Found]] = {
     "cell_count": _cell_count,
     "table": _table,
     "phenotypes": _phenotypes,
+    "set": _set,
 }
 """The reader of each source of SOURCES but `space`: the work, the space and its name in; rows of each plate out."""
 

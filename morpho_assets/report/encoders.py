@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from morpho_assets.learn.kinds import STARTED, UNTRAINED
@@ -11,6 +14,7 @@ from morpho_assets.profiles.space import EmbeddingSpace
 from morpho_assets.profiles.study import space_steps, variant_name
 from morpho_assets.report.figures import loss_curve
 from morpho_assets.report.page import Picture, Section, frame_table, number
+from morpho_assets.report.pictures import photo_bytes
 from morpho_assets.report.results import Results
 
 LEARNED = "mAP"
@@ -29,6 +33,14 @@ def encoder_sections(results: Results) -> list[Section]:
         )
         for row in results.encoders.iter_rows(named=True)
         if row["train_loss"]
+    ]
+    pictures += [
+        Picture(
+            webp_of_png(row["redrawn"]),
+            f"Windows that {row['encoder']} did not learn from, and below each image what it makes of it.",
+        )
+        for row in results.encoders.iter_rows(named=True)
+        if row["redrawn"] is not None and not row["untrained"] and row["fold"] == 0
     ]
     columns = [
         "encoder",
@@ -50,6 +62,14 @@ def encoder_sections(results: Results) -> list[Section]:
     added = _added(results)
     caption = " ".join([*added[1:], *_told(told)])
     return [Section("Learned embeddings", caption, pictures, [table], added[0])]
+
+
+def webp_of_png(picture: str) -> bytes:
+    """A grey PNG (base64) as the page keeps pictures."""
+    from PIL import Image
+
+    grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"), np.float32) / 255
+    return photo_bytes(np.repeat(grey[..., None], 3, axis=2))
 
 
 def _added(results: Results) -> list[str]:

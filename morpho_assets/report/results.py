@@ -64,7 +64,7 @@ def read_results(inputs: Snapshot, study: Study, plates: Sequence[str], main: st
     return Results(
         study, wells, inputs.read("metrics", study.name), inputs.read("treatments", study.name),
         inputs.read("projections", study.name),
-        inputs.read("encoders", study.name) if study.encoders else table("encoders").empty(),
+        inputs.read("encoders", study.name) if study.encoders or study.sets else table("encoders").empty(),
         inputs.read("planted_and_found", study.name), inputs.read("clusters", study.name), treatments_of(wells), main,
         finals,
     )  # fmt: skip

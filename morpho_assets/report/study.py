@@ -14,11 +14,13 @@ from morpho_assets.imaging.sites import SiteReader, plate_reader
 from morpho_assets.lake.files import open_files, quoted
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.lake.ledger import Partition
+from morpho_assets.lake.tables import table
 from morpho_assets.lake.work import Work
 from morpho_assets.profiles.space import space_levels
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps, variant_name
 from morpho_assets.profiles.tuning import reported
 from morpho_assets.report.activity import activity_sections
+from morpho_assets.report.attention import attention_sections
 from morpho_assets.report.board import board_sections
 from morpho_assets.report.compared import compared_sections
 from morpho_assets.report.corrections import correction_sections
@@ -88,6 +90,7 @@ def study_page(
         compared_spaces(results),
         *processed_section(results.metrics),
         *encoder_sections(results),
+        *attention_sections(_attributions(inputs, study), results.metrics),
     ]  # fmt: skip
     made = inputs.commit("evaluation", Partition("study", study.name))
     queries = [
@@ -97,6 +100,10 @@ def study_page(
     ]
     how = Made(__version__, made.content, list(readers), queries, {"seed": str(study.seed)})
     return render_report(study.title, _summary(results), sections, how, study.about, _explored(inputs, results))
+
+
+def _attributions(inputs: Snapshot, study: Study) -> pl.DataFrame:
+    return inputs.read("attributions", study.name) if study.attributions else table("attributions").empty()
 
 
 def main_variant(steps: Mapping[str, Sequence[str]]) -> str:

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.evaluators import evaluator_config
+from morpho_assets.learn.attribution import AttributionConfig
 from morpho_assets.learn.kinds import STARTED, UNTRAINED, EncoderConfig, twins_of
+from morpho_assets.learn.sets import MEDIAN, SetConfig, twins_of_set
 from morpho_assets.predict.activity.config import ActivityConfig, SpaceModality
 from morpho_assets.predict.config import PhenotypeConfig
 from morpho_assets.predict.labels import DrawnLabels, PointLabels
@@ -27,6 +29,7 @@ from morpho_assets.profiles.space import (
     require_encoders,
     require_known,
     require_phenotypes,
+    require_sets,
     space_levels,
 )
 from morpho_assets.profiles.study import tuning_share
@@ -59,6 +62,12 @@ class Study(_Model):
     encoders: dict[str, EncoderConfig] = Field(
         default_factory=dict, description="encoders by the name of their space; each gets an untrained twin beside it"
     )
+    sets: dict[str, SetConfig] = Field(
+        default_factory=dict, description="heads over the cells of wells, by the name of their space"
+    )
+    attributions: dict[str, AttributionConfig] = Field(
+        default_factory=dict, description="where encoders look, by name: heat maps of their windows"
+    )
     phenotypes: dict[str, PhenotypeConfig] = Field(
         default_factory=dict, description="phenotypes of cells by name: models learned from labels"
     )
@@ -88,10 +97,16 @@ class Study(_Model):
 
         What is there under the name of a twin stays as it is.
         """
-        if not isinstance(value, dict) or not isinstance(value.get("encoders"), dict):
+        if not isinstance(value, dict) or not all(isinstance(value.get(of, {}), dict) for of in ("encoders", "sets")):
             return value  # the fields' own validators say what is wrong
+        sets: dict[str, Any] = {}
+        for name, each in value.get("sets", {}).items():
+            sets[name] = each
+            plain = dict(each) if isinstance(each, BaseModel | dict) else {}
+            for ending, twin in twins_of_set(plain).items():
+                sets[f"{name}{ending}"] = value["sets"].get(f"{name}{ending}", twin)
         encoders: dict[str, Any] = {}
-        for name, encoder in value["encoders"].items():
+        for name, encoder in value.get("encoders", {}).items():
             encoders[name] = encoder
             plain = dict(encoder) if isinstance(encoder, BaseModel | dict) else {}
             for ending, twin in twins_of(plain).items():
@@ -105,7 +120,11 @@ class Study(_Model):
                 if plain.get("of") == "embedding" and twin_of in encoders:
                     beside = _of_unit(name, {**plain, "encoder": twin_of}, encoders)
                     spaces[f"{name}{ending}"] = value["spaces"].get(f"{name}{ending}", beside)
-        return {**value, "encoders": encoders, "spaces": spaces}
+            for ending in (UNTRAINED, STARTED, MEDIAN):
+                twin_of = f"{plain.get('set') or name}{ending}"
+                if plain.get("of") == "set" and twin_of in sets:
+                    spaces[f"{name}{ending}"] = value["spaces"].get(f"{name}{ending}", {**plain, "set": twin_of})
+        return {**value, "encoders": encoders, "sets": sets, "spaces": spaces}
 
     @field_validator("evaluators")
     @classmethod
@@ -124,8 +143,17 @@ class Study(_Model):
         space_levels(self.spaces)
         units = {name: encoder.unit for name, encoder in self.encoders.items()}
         require_encoders(self.spaces, units)
+        require_sets(self.spaces, list(self.sets))
         require_phenotypes(self.spaces, list(self.phenotypes))
         of_cells = [name for name, unit in units.items() if unit == "cell"]
+        for name, each in self.sets.items():
+            if each.encoder is not None:
+                require_known(f"sets.{name}.encoder", each.encoder, of_cells, "encoder of cells")
+            elif not each.features:
+                raise InputError("study", f"sets.{name}", "neither an encoder nor features", "one of them or both",
+                                 "Name an `encoder`, or leave `features` out.")  # fmt: skip
+        for name, attribution in self.attributions.items():
+            require_known(f"attributions.{name}", attribution.encoder or name, list(units), "encoder")
         for name, phenotype in self.phenotypes.items():
             for encoder in phenotype.features.encoders:
                 require_known(f"phenotypes.{name}.features.encoders", encoder, of_cells, "encoder of cells")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import load, save
 from sklearn.neighbors import KNeighborsClassifier
@@ -22,6 +25,7 @@ from morpho_assets.learn.encoders import Trained, fit_encoder, load_encoder, rec
 from morpho_assets.learn.kinds import ENCODERS, EncoderConfig
 from morpho_assets.learn.networks.conv_vae import ConvVae
 from morpho_assets.learn.networks.resnet import ResNet
+from morpho_assets.learn.redrawn import redrawn_windows
 from morpho_assets.learn.splits import split_by_group
 from morpho_assets.learn.tensors import filled
 from morpho_assets.learn.vae import VaeConfig
@@ -387,3 +391,16 @@ def test_importing_the_seam_loads_neither_torch_nor_sklearn():
     root = Path(__file__).resolve().parents[2]
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert found.stdout.strip() == "set()"
+
+
+def test_windows_and_what_an_autoencoder_makes_of_them_are_a_picture():
+    """Of eight windows that were held out, side by side, each channel above what is made of it."""
+    encoder, (cells, _) = trained(False), windows(600, seed=0)
+    picture = redrawn_windows(encoder, cells, [f"P1 A{number % 4:02d}" for number in range(600)], {})
+    assert picture is not None
+    grey = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))), np.float32) / 255
+    assert grey.shape == (2 * len(CHANNELS) * SIDE, 8 * SIDE)
+    rows = np.split(grey, 2 * len(CHANNELS))
+    for seen, made in zip(rows[::2], rows[1::2], strict=True):
+        assert np.corrcoef(seen.ravel(), made.ravel())[0, 1] > 0.7
+    assert redrawn_windows(fitted(config_of("patches")), cells, ["w"] * 600, {}) is None

@@ -79,6 +79,33 @@ class ConvVae(nn.Module):
         return torch.log(crops.var(dim=0, correction=0).mean() + ERROR_FLOOR) / 2
 
 
+class Codes(nn.Module):
+    """(n, C, S, S) crops scaled to [0, 1] and (n, S, S) own pixels -> (n, d) code of an autoencoder as it lies, or
+    (n, 2 d): its mean and spread over the eight orientations of the crop (`invariant`).
+
+    With `grey_mask` the autoencoder sees the mean of the channels beside the own pixels.
+    """
+
+    def __init__(self, vae: ConvVae, invariant: bool, grey_mask: bool) -> None:
+        super().__init__()
+        self.vae, self.invariant, self.grey_mask = vae, invariant, grey_mask
+
+    def images(self, crops: Tensor, own: Tensor | None = None) -> Tensor:
+        """What the autoencoder sees."""
+        if not self.grey_mask:
+            return crops
+        assert own is not None
+        return torch.stack([crops.mean(dim=1), own.to(crops.dtype)], dim=1)
+
+    def forward(self, crops: Tensor, own: Tensor | None = None) -> Tensor:
+        images = self.images(crops, own)
+        if not self.invariant:
+            return self.vae(images)
+        turned = [torch.rot90(image, turns, dims=(2, 3)) for image in (images, images.flip(3)) for turns in range(4)]
+        each = torch.stack([self.vae(image) for image in turned])  # (8, n, d)
+        return torch.cat([each.mean(dim=0), each.std(dim=0)], dim=1)
+
+
 def _halve(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.LeakyReLU(0.1))
 

@@ -1,0 +1,77 @@
+"""The studies of three publications' rows, run from end to end on small plates with little training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from morpho_assets.runs import Run
+from morpho_assets.simulator import write_gallery
+from morpho_assets.studies.model import SHIPPED
+from morpho_assets.workspace import Workspace
+from morpho_assets_tests.outputs import DESIGN
+from morpho_assets_tests.project import make_project
+
+STUDIES = ("zhang", "wang", "moshkov")
+WANTED = {
+    "zhang": {("named", "balanced_accuracy"), ("apart", "silhouette"), ("ranked", "mAP"),
+              ("attributions cnn, grad_cam", "area"), ("attributions cnn, grad_cam", "density_nucleus")},
+    "wang": {("forest", "balanced_accuracy"), ("position", "normalised_AP_near"), ("validated", "auc")},
+    "moshkov": {("replicates", "mAP"), ("mechanism", "median_odds_ratio")},
+}  # fmt: skip
+
+
+def quick(study: dict[str, Any]) -> dict[str, Any]:
+    """The study with one epoch, and small windows of few cells."""
+    for encoder in study["encoders"].values():
+        if "epochs" in encoder:
+            encoder |= {"epochs": 1, "min_epochs": 1}
+        if (
+            encoder["kind"] in ("imagenet", "weakly_supervised", "supervised")
+            and encoder.get("architecture") != "small"
+        ):
+            encoder |= {"block": 3, "size": 32}
+    for each in study.get("sets", {}).values():
+        each |= {"epochs": 1, "min_epochs": 1}
+    return study
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder: Path = tmp_path_factory.mktemp("papers")
+    (folder / "gallery").mkdir()
+    plates = write_gallery(folder / "gallery", DESIGN, seed=6)
+    (folder / "project").mkdir()
+    made = make_project(folder / "project", folder / "gallery").workspace
+    while tasks := [task for task in made.plan(plates) if not task.waits]:
+        run = Run(made)
+        for task in tasks:
+            run.make(task.stage, task.partition)
+    for name in STUDIES:
+        study = quick(yaml.safe_load((SHIPPED / f"{name}.yaml").read_text()))
+        (folder / "project" / "studies" / f"{name}.yaml").write_text(yaml.safe_dump(study))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_a_publication_runs_to_its_report(workspace: Workspace, name: str) -> None:
+    while tasks := [task for task in workspace.plan(studies=[name]) if not task.waits]:
+        run = Run(workspace)
+        for task in tasks:
+            assert task.held is None, task.held
+            run.make(task.stage, task.partition)
+    tables = workspace.lake.snapshot(
+        commit for (_, partition), commit in workspace.lake.ledger.state().commits.items() if partition.key == name
+    )
+    metrics = tables.read("metrics", name)
+    found = set(metrics.select("evaluator", "metric").iter_rows())
+    assert WANTED[name] <= found, sorted(found)
+    learned = tables.read("encoders", name)
+    assert learned.filter(pl.col("untrained"))["encoder"].n_unique() >= 2
+    saw = metrics.filter(pl.col("encoder_saw").is_not_null())["encoder_saw"].unique().to_list()
+    assert not any("wells" in each.split(", ") for each in saw if name != "moshkov"), saw
