@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from benchmarks.dsb2018 import Field
 from benchmarks.train_small_cellpose import drawn_nuclei
-from morpho_assets.imaging.segmentation.network_input import cell_light, nuclear_light, octave, rescaled
+from morpho_assets.imaging.segmentation.network_input import cell_light, nuclear_light, octave
 from morpho_assets.imaging.segmentation.network_objects import labels_rescaled
 from morpho_assets.simulator import GalleryDesign, Technique
 from morpho_assets.simulator.layout import plate_wells
@@ -58,11 +58,8 @@ def true_diameter(labels: NDArray[np.int32]) -> float:
 
 def prepared_nuclei(plane: NDArray[np.float32], labels: NDArray[np.int32]) -> Prepared | None:
     """One field for the nuclei's network; None where no light is found."""
-    seen = nuclear_light(plane, true_diameter(labels))
-    if seen is None:
-        return None
-    step = octave(seen[1])
-    return Prepared(rescaled(seen[0], step)[None], *2 * [labels_rescaled(labels, step)])
+    light = nuclear_light(plane, true_diameter(labels))
+    return light and Prepared(light.plane[None], *2 * [labels_rescaled(labels, light.step)])
 
 
 def prepared_cells(image: NDArray[np.float32], nuclei: NDArray[np.int32], cells: NDArray[np.int32]) -> Prepared:

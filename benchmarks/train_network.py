@@ -11,6 +11,7 @@ nuclei, all made here. A checkpoint is written every two minutes; the same comma
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import pickle
 import time
@@ -31,7 +32,7 @@ from morpho_assets.imaging.segmentation.network_input import levels_of
 
 WIDTHS = {"nuclei": (16, 32, 64, 128), "cells": (16, 32, 64, 96)}
 PLANES = {"nuclei": 2, "cells": 3}
-SHARES = {"nuclei": (0.65, 0.2, 0.15), "cells": (1.0,)}
+SHARES = {"nuclei": (0.75, 0.15, 0.1), "cells": (1.0,)}
 SIDE, BATCH = 128, 8
 REACH = 8.0  # pixels: the unit of the offsets that the network gives
 LEARNING_RATE, DECAY, WARM_UP, AVERAGED = 3e-3, 1e-4, 100, 0.995
@@ -224,7 +225,7 @@ def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path) -> Pa
         chosen = rng.choice(len(data), BATCH, p=SHARES[kind])
         fields = [data[pool][int(rng.integers(len(data[pool])))] for pool in chosen]
         crops = [draw_crop(rng, field, kind) for field in fields]
-        rate = LEARNING_RATE * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+        rate = LEARNING_RATE * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
         planes = torch.from_numpy(np.stack([crop.planes for crop in crops]) / np.float32(255))
@@ -257,8 +258,9 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, default=os.environ.get("MORPHO_REFERENCE_DATA"))
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--folder", type=Path, default=Path("data/train_network"))
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
     prepared = options.folder / "fields.pickle"  # made here, read here: drawing them takes minutes
     if not prepared.exists():

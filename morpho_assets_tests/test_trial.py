@@ -43,7 +43,7 @@ segmentation:
 
     channel: Hoechst  # ours
 # of measuring
-measurement: nuclei
+measurement: core
 """
 
 
@@ -57,7 +57,7 @@ def test_a_choice_takes_the_place_of_what_stood_there(tmp_path: Path) -> None:
     assert after.model_copy(update={"segmentation": before.segmentation}) == before
     text = file.read_text()
     assert text.startswith("# mine\nlake: data/lake   # here\nsegmentation:\n")
-    assert text.endswith("# of measuring\nmeasurement: nuclei\n")
+    assert text.endswith("# of measuring\nmeasurement: core\n")
     assert "Hoechst" not in text
 
 
@@ -96,7 +96,8 @@ def test_morpho_segment_tries_on_a_plate_that_nothing_was_made_of(
     assert main([*command, "--try", "watershed", "cellprofiler-jump", "--sites", "2", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "like cellprofiler-jump" in said
-    assert Image.open(out).size == (2 * 540, 2 * 540)
+    with Image.open(out) as picture:
+        assert picture.size == (2 * 540, 2 * 540)
     assert main([*command, "--try", "otsu"]) == 1
     assert "one of settings, watershed, cellprofiler-jump, network, small-nuclei" in capsys.readouterr().err
     assert main([*command, "--try", "watershed", "--site", "Z99-1"]) == 1

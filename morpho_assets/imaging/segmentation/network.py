@@ -17,7 +17,7 @@ from morpho_assets.errors import InputError
 from morpho_assets.imaging.segmentation.channels import plane_of
 from morpho_assets.imaging.segmentation.config import CellsConfig, NetworkCellsConfig, NetworkConfig
 from morpho_assets.imaging.segmentation.files import file_sha256
-from morpho_assets.imaging.segmentation.network_input import cell_light, levels_of, nuclear_light, octave, rescaled
+from morpho_assets.imaging.segmentation.network_input import cell_light, levels_of, nuclear_light, rescaled
 from morpho_assets.imaging.segmentation.network_objects import cells_of, labels_rescaled, nuclei_of
 from morpho_assets.imaging.segmentation.nuclei import size_limits
 from morpho_assets.imaging.segmentation.objects import Labels, Segmentation
@@ -74,29 +74,36 @@ class NetworkSegmenter:
         """Nuclei and cells from `maps`, linked one to one."""
         # Of the orientations of one image a few may have been seen at another power.
         step = round(float(maps[-1].flat[0])) if maps[-1].size else 0
-        nuclei, config = self._nuclei(maps[:3], step), self.config.nuclei
-        discard, limits = config.border == "discard", size_limits(nuclei, config)
-        cells = self.config.cells
-        if isinstance(cells, CellsConfig):
-            return nuclei_with_cells(nuclei, image, channels, cells, discard_border=discard, limits=limits)
-        grown = cells_of(maps[3:6], nuclei, step - 1, cells.threshold, fill_holes=cells.fill_holes)
-        return wanted_with_cells(nuclei, grown, cells.border, discard_border=discard, limits=limits)
+        return self._linked(self._nuclei(maps[:3], step), maps[3:6], step, image, channels)
 
     def segment(self, image: NDArray[np.float32], channels: Sequence[str]) -> Segmentation:
         """(C, H, W) in [0, 1] -> nuclei and cells. A field without light above its noise has none."""
-        return self.from_maps(self.maps(image, channels), image, channels)
+        maps, step = self._nuclei_maps(plane_of(image, channels, (self.config.nuclei.channel,)))
+        nuclei, cells = self._nuclei(maps, step), self.config.cells
+        if not isinstance(cells, CellsConfig):
+            maps = self._cells_maps(cells, nuclei, image, channels, step - 1)
+        return self._linked(nuclei, maps, step, image, channels)
+
+    def _linked(
+        self, nuclei: Labels, cells_maps: Maps, step: int, image: NDArray[np.float32], channels: Sequence[str]
+    ) -> Segmentation:
+        """Cells of all nuclei, by their maps or the watershed; then the nuclei that are wanted, with their cells."""
+        discard, limits = self.config.nuclei.border == "discard", size_limits(nuclei, self.config.nuclei)
+        cells = self.config.cells
+        if isinstance(cells, CellsConfig):
+            return nuclei_with_cells(nuclei, image, channels, cells, discard_border=discard, limits=limits)
+        grown = cells_of(cells_maps, nuclei, step - 1, cells.threshold, fill_holes=cells.fill_holes)
+        return wanted_with_cells(nuclei, grown, cells.border, discard_border=discard, limits=limits)
 
     def _nuclei(self, maps: Maps, step: int) -> Labels:
         return nuclei_of(maps, step, self.config.nuclei.threshold, fill_holes=self.config.nuclei.fill_holes)
 
     def _nuclei_maps(self, plane: NDArray[np.float32]) -> tuple[Maps, int]:
-        seen = nuclear_light(plane, self.config.nuclei.diameter)
-        if seen is None:
+        light = nuclear_light(plane, self.config.nuclei.diameter)
+        if light is None:
             return _no_maps(plane.shape), 0
-        light, step = seen[0], octave(seen[1])
-        return _at_image(
-            self._unet("nuclei", NUCLEI_PLANES).maps(levels_of(rescaled(light, step))), step, plane.shape
-        ), step
+        maps = self._unet("nuclei", NUCLEI_PLANES).maps(levels_of(light.plane))
+        return _at_image(maps, light.step, plane.shape), light.step
 
     def _cells_maps(
         self, config: NetworkCellsConfig, nuclei: Labels, image: NDArray[np.float32], channels: Sequence[str], step: int

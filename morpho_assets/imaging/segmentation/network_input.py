@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from morpho_assets.imaging.segmentation.thresholds import is_flat
 
 Plane = NDArray[np.float32]
 
+LARGE = 800  # pixels: least side of an image that is looked at in half its size first
 LEAST_DIAMETER = 14.0  # pixels that the nuclei's network sees a nucleus as, at least; twice that at most
 DARK, BRIGHT, BRIGHTEST = 0.25, 2.0, 8.0  # light that the planes reach to, in units of the median bright pixel
 
@@ -53,19 +55,38 @@ def _doubled(plane: Plane) -> Plane:
     return result
 
 
-def nuclear_light(plane: Plane, diameter: float | None = None) -> tuple[Plane, float] | None:
-    """`plane` (H, W) without its background, 1 being the median of what is above the nuclei's threshold; and the
-    nuclei's diameter in pixels, the given one or an estimate.
+@dataclass(frozen=True)
+class Light:
+    """`plane` (h, w) is 1 at the median of what is above the nuclei's threshold; it is at 2**`step` of the image."""
 
-    None where nothing stands clear of the noise: an empty field.
+    plane: Plane
+    step: int
+
+
+def nuclear_light(plane: Plane, diameter: float | None = None) -> Light | None:
+    """`plane` (H, W) without its background, at the power of two that brings nuclei of `diameter` pixels (none: an
+    estimate) to `LEAST_DIAMETER` to twice that.
+
+    A large image is looked at in half its size first, which is enough where its nuclei are not small. None where
+    nothing stands clear of the noise: an empty field.
     """
     if is_flat(plane):
         return None
+    if min(plane.shape) >= LARGE:
+        found = _light_at(rescaled(plane, -1), diameter and diameter / 2)
+        if found is not None and found[1] <= 0:
+            return Light(rescaled(*found), found[1] - 1)
+    found = _light_at(plane, diameter)
+    return None if found is None else Light(rescaled(*found), found[1])
+
+
+def _light_at(plane: Plane, diameter: float | None) -> tuple[Plane, int] | None:
+    """The light of a plane as it is, and the power of two that it should be scaled by."""
     smooth, light, middle = flattened(plane)
     if middle <= 0:
         return None
     unit = np.float32(np.median(smooth[smooth > middle]))
-    return (light / unit).astype(np.float32), diameter or diameter_of(smooth, middle)
+    return (light / unit).astype(np.float32), octave(diameter or diameter_of(smooth, middle))
 
 
 def cell_light(planes: Sequence[Plane], step: int = 0) -> Plane:

@@ -2,8 +2,8 @@
 
 A pixel's offset leads near the middle of its object, the offset there leads nearer. Peaks of these votes are nuclei,
 and each pixel goes to the peak nearest its vote; cells are the same with the nuclei in place of peaks. Nothing is
-repeated until it converges: votes are counts on a grid of whole pixels, and of equal counts the first in reading order is the
-peak. (Votes for centres: Cheng et al. 2020, doi:10.1109/CVPR42600.2020.01249.)
+repeated until it converges: votes are counts on a grid of whole pixels, and of equal counts the first in reading order
+is the peak. (Votes for centres: Cheng et al. 2020, doi:10.1109/CVPR42600.2020.01249.)
 """
 
 from __future__ import annotations

@@ -170,13 +170,27 @@ def test_levels_are_whole_numbers_whatever_the_brightness() -> None:
     bright = nuclear_light(image[0])
     assert dim is not None
     assert bright is not None
-    one, other = levels_of(dim[0]), levels_of(bright[0])
+    one, other = levels_of(dim.plane), levels_of(bright.plane)
     assert one.shape == (2, 240, 240)
     np.testing.assert_array_equal(one, np.round(one))
     assert one.min() >= 0
     assert one.max() <= 255
     assert np.abs(one - other).max() <= 1
-    assert bright[1] == pytest.approx(22, abs=2)
+    assert bright.step == 0
+
+
+def test_a_large_field_is_looked_at_in_half_its_size_unless_its_nuclei_are_small() -> None:
+    image, _ = two_stains()
+    large = np.tile(image[0], (4, 4))
+    light, doubled = nuclear_light(large), nuclear_light(rescaled(large[:480, :480], 1))
+    assert light is not None
+    assert doubled is not None
+    assert (light.step, light.plane.shape) == (0, large.shape)  # of 22 pixels
+    assert (doubled.step, doubled.plane.shape) == (-1, (480, 480))  # of 44
+    assert np.corrcoef(doubled.plane.ravel(), light.plane[:480, :480].ravel())[0, 1] > 0.99
+    told = nuclear_light(large, 12)
+    assert told is not None
+    assert told.step == 1
 
 
 def perfect_maps(labels: np.ndarray) -> np.ndarray:
@@ -267,7 +281,7 @@ def test_a_users_own_weights_run_and_count_among_the_sources(tmp_path: Path) -> 
     assert set(before) == {"weights of nuclei"}
     written(path, random_weights(seed=1))
     assert made_with(config) != before
-    assert set(made_with(NetworkConfig(cells=CellsConfig()))) == {"weights of nuclei"}
+    assert set(made_with(NetworkConfig())) == {"weights of nuclei", "weights of cells"}
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
