@@ -30,13 +30,13 @@ def test_a_higher_number_is_painted_over_a_lower() -> None:
 def test_the_last_pixel_of_each() -> None:
     found = np.zeros(7, np.intp)
     last_pixels(LABELS, found)
-    assert found[1:].tolist() == [np.flatnonzero(LABELS == label)[-1] for label in range(1, 7)]
+    assert found[1:].tolist() == [np.flatnonzero(label == LABELS)[-1] for label in range(1, 7)]
 
 
 def test_moments_are_those_of_numpy_and_0_of_nothing() -> None:
     found = moments(LABELS, 8)
     for label in range(1, 7):
-        row, column = np.nonzero(LABELS == label)
+        row, column = np.nonzero(label == LABELS)
         down, right = row - row.mean(), column - column.mean()
         expected = [row.size, row.mean(), column.mean(), down @ down, right @ right, down @ right]
         np.testing.assert_allclose(found[:, label - 1], expected, atol=1e-9)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from morpho_assets.imaging.segmentation.objects import Labels, filled
+from morpho_assets.imaging.segmentation.objects import Labels, filled, relabelled
 from morpho_assets.imaging.segmentation.own_thresholds import whole
 
 Maps = NDArray[np.float32]
@@ -20,6 +20,7 @@ Places = NDArray[np.intp]
 
 NEAR = 4  # pixels at the network's scale: of two peaks no further apart along either axis only the higher one counts
 LEAST_VOTES = 15.0  # around a peak, pixels at the network's scale: fewer are a speck or stray votes
+SURE = 1.0  # least mean logit of a nucleus: below are specks, ghosts and the dust of noise
 STRAY = 8.0  # pixels at the network's scale: a vote further than this from every peak is nobody's
 
 
@@ -39,7 +40,15 @@ def nuclei_of(maps: Maps, step: int, threshold: float = 0.0, *, fill_holes: bool
     number = np.zeros(grid, np.int32)
     number[peaks] = np.arange(1, np.count_nonzero(peaks) + 1)
     owner = np.where(distance <= STRAY, number[tuple(nearest)], 0)
-    return whole(_given(owner[at], inside), fill_holes=fill_holes)
+    return whole(_sure(_given(owner[at], inside), maps[0]), fill_holes=fill_holes)
+
+
+def _sure(labels: Labels, logit: NDArray[np.float32]) -> Labels:
+    """Objects whose mean logit is at least `SURE`."""
+    count = np.bincount(labels.ravel())
+    # Summed in double precision and in one order, so that a mean is the same everywhere.
+    mean = np.bincount(labels.ravel(), logit.ravel()) / np.maximum(count, 1)
+    return relabelled(labels, mean >= SURE)
 
 
 def cells_of(maps: Maps, nuclei: Labels, step: int, threshold: float = 0.0, *, fill_holes: bool = True) -> Labels:
