@@ -83,11 +83,13 @@ def board_sections(
     pictures = []
     typical = next((found for plate in plates if (found := typical_site(inputs, readers[plate], plate))), None)
     if typical:
+        name, picture, micrometres = typical
+        bar = f"100 px, {100 * micrometres:.0f} µm" if micrometres else "100 px"
         text = (
-            f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px. DNA is "
-            "blue, ER green, RNA yellow, AGP orange, Mito red."
+            f"Nuclei and cells as they were found in {name}, the site with the median count. Bar: {bar}. DNA is blue, "
+            "ER green, RNA yellow, AGP orange, Mito red."
         )
-        pictures.append(Picture(typical[1], text, "field", wide=True))
+        pictures.append(Picture(picture, text, "field", wide=True))
     if drift.height:  # what fails comes first
         rows = drift.select("scope", "metric", "value", "p_value", "holds", "n")
         rows = rows.sort("holds", "p_value", nulls_last=True, maintain_order=True)
