@@ -161,6 +161,6 @@ def bench_seconds(figures: Figures, image: NDArray[np.float32]) -> None:
         "network_site_seconds",
         min(times[1:]),
         "s",
-        "1080 x 1080, nuclei and cells, processor seconds, one thread",
+        "processor seconds: 1080 x 1080, nuclei and cells, one thread",
         at_most=0.8,
     )

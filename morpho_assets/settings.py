@@ -23,6 +23,7 @@ from morpho_assets.imaging.segmentation import (
     SegmentationConfig,
     WatershedConfig,
 )
+from morpho_assets.imaging.segmentation.config import CellsConfig
 from morpho_assets.measure.config import PROFILES, MeasurementConfig
 from morpho_assets.measure.config import resolve as measurement_profile
 from morpho_assets.profiles.plate import ProfilesConfig
@@ -125,7 +126,7 @@ def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:
         own = {
             name: part.model_copy(update={"weights": Path(resolved(str(part.weights), root))})
             for name, part in (("nuclei", config.nuclei), ("cells", config.cells))
-            if getattr(part, "weights", None)
+            if not isinstance(part, CellsConfig) and part.weights is not None
         }
         return config.model_copy(update=own)
     return config
