@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from benchmarks.dsb2018 import Field, read_fields
 from benchmarks.figures import Figures
+from benchmarks.network_scores import bench_agreement, bench_seconds, bench_simulated, bench_unseen
 from benchmarks.train_small_cellpose import unseen
 from morpho_assets.evaluate.segmentation import dice, f1_of, map_dsb_of
 from morpho_assets.imaging.augmentation import Augmented
@@ -78,6 +79,13 @@ def painting_field(reference: Path) -> tuple[NDArray[np.float32], NDArray[np.int
 def gallery_field(reference: Path, place: str) -> NDArray[np.float32]:
     files = [next((reference / "gallery").rglob(f"{place}f05p01-ch{ch}sk1*.tiff")) for ch in (5, 4, 3, 2, 1)]
     return np.stack([read_image(path) for path in files])
+
+
+def gallery_truth(reference: Path, well: str) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Image, CellProfiler's nuclei and its cells of a gallery field."""
+    folder = reference / "cellprofiler_reference" / "segmentation" / well
+    nuclei, cells = (read_labels(folder / f"{kind}.tif") for kind in ("nuclei", "cells"))
+    return gallery_field(reference, WELLS[well]), nuclei, cells
 
 
 def bench_painting(figures: Figures, reference: Path, tta: bool) -> None:
@@ -161,9 +169,14 @@ def main() -> None:
             publish_scores(
                 figures, "cellpose_few", "_tta", scored(few, Augmented(make_segmenter(CELLPOSE))), "the same"
             )
+    small = make_segmenter(CELLPOSE) if not options.no_cellpose and SHIPPED["small-nuclei"].exists() else None
+    bench_unseen(figures, all_fields, watershed, small, options.every)
+    bench_simulated(figures)
     bench_painting(figures, reference, not options.no_tta)
     bench_gallery(figures, reference)
+    bench_agreement(figures, painting_field(reference), {well: gallery_truth(reference, well) for well in WELLS})
     bench_speed(figures, reference)
+    bench_seconds(figures, gallery_field(reference, WELLS["D14"]))
     figures.publish("What the failures look like: docs/segmentation.md.")
 
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from benchmarks import network_scores
 from benchmarks.dsb2018 import Field, read_fields
+from benchmarks.network_data import split
 from benchmarks.segmentation import CHANNELS, DSB2018, WELLS, gallery_field
 from morpho_assets.evaluate.segmentation import f1_of
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.overlap import overlap
-from morpho_assets.imaging.segmentation import PRESETS, Segmenter, make_segmenter
+from morpho_assets.imaging.segmentation import PRESETS, NetworkConfig, Segmenter, make_segmenter
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 GREEN, RED, YELLOW = (90, 255, 90), (255, 70, 70), (255, 255, 0)
@@ -61,18 +63,37 @@ def worst(fields: list[Field], segmenter: Segmenter, number: int) -> list[tuple[
     return [(scores[i], fields[i], found[i]) for i in many[:number]]
 
 
+def draw_failures(fields: list[Field], segmenter: Segmenter, name: str) -> None:
+    """The eight worst fields as a page."""
+    failures = worst(fields, segmenter, 8)
+    for score, field, _ in failures:
+        print(f"{name} {field.name}: F1 {score:.2f}, {field.labels.max()} nuclei")
+    pictures = [outlined(field.image, field.labels, labels) for _, field, labels in failures]
+    tiled(pictures, 4, TILE).save(FOLDER / name, quality=82)
+
+
+def draw_network(reference: Path) -> None:
+    """CellProfiler and the network on two fields: nuclei on DNA, cells on RNA."""
+    network, pictures = make_segmenter(NetworkConfig()), []
+    for well in ("D14", "N09"):
+        image = gallery_field(reference, WELLS[well])
+        found = network.segment(image, CHANNELS)
+        for kind, channel in (("nuclei", "DNA"), ("cells", "RNA")):
+            truth = read_labels(reference / "cellprofiler_reference" / "segmentation" / well / f"{kind}.tif")
+            pictures.append(outlined(image[CHANNELS.index(channel)], truth, getattr(found, kind))[:600, :600])
+    tiled(pictures, 2, 600).save(FOLDER / "network_cellprofiler.jpg", quality=82)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("MORPHO_REFERENCE_DATA")
     parser.add_argument("--reference", type=Path, default=default, required=default is None)
     reference = Path(parser.parse_args().reference)
 
-    failures = worst(read_fields(reference / "dsb2018_nuclei"), make_segmenter(DSB2018), 8)
-    for score, field, _ in failures:
-        print(f"{field.name}: F1 {score:.2f}, {field.labels.max()} nuclei")
-    pictures = [outlined(field.image, field.labels, labels) for _, field, labels in failures]
-    tiled(pictures, 4, TILE).save(FOLDER / "segmentation_failures.jpg", quality=82)
-
+    fields = read_fields(reference / "dsb2018_nuclei")
+    draw_failures(fields, make_segmenter(DSB2018), "segmentation_failures.jpg")
+    draw_failures(split(fields)[2], make_segmenter(network_scores.DSB2018), "network_failures.jpg")
+    draw_network(reference)
     cellprofiler, default_segmenter = (make_segmenter(PRESETS[name]) for name in ("cellprofiler-jump", "default"))
     pictures, over_channels = [], []
     for well, place in WELLS.items():

@@ -16,6 +16,7 @@ from morpho_assets.export_command import add_export_command
 from morpho_assets.input_commands import add_input_commands
 from morpho_assets.lineage_command import add_lineage_command
 from morpho_assets.place_command import add_place_command
+from morpho_assets.segment_command import add_segment_command
 from morpho_assets.verdict_command import add_verdict_command
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add_export_command(command)
     add_lineage_command(command)
     add_place_command(command)
+    add_segment_command(command)
     add_verdict_command(command)
     command("catalog", _catalog, "publish the database; mends one that was moved or copied with its lake")
     clean = command("clean", _clean, "remove files that no commit names any more")

@@ -16,7 +16,14 @@ from morpho_assets.gallery.images import ImagesConfig
 from morpho_assets.gallery.sources import Source
 from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.imaging.quality import QualityConfig
-from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, SegmentationConfig, WatershedConfig
+from morpho_assets.imaging.segmentation import (
+    CellposeConfig,
+    ExternalConfig,
+    NetworkConfig,
+    SegmentationConfig,
+    WatershedConfig,
+)
+from morpho_assets.imaging.segmentation.config import CellsConfig
 from morpho_assets.measure.config import PROFILES, MeasurementConfig
 from morpho_assets.measure.config import resolve as measurement_profile
 from morpho_assets.profiles.plate import ProfilesConfig
@@ -102,6 +109,9 @@ def _check_places(settings: Settings, file: Path) -> None:
 
 def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:
     """The configuration with the places of its files as they are meant: label images, weights of one's own."""
+    if not isinstance(config, ExternalConfig) and config.corrected is not None:
+        folder = Path(resolved(str(config.corrected.folder or "."), root))
+        config = config.model_copy(update={"corrected": config.corrected.model_copy(update={"folder": folder})})
     if isinstance(config, ExternalConfig):
         return config.model_copy(update={"folder": Path(resolved(str(config.folder or "."), root))})
     if isinstance(config, CellposeConfig):
@@ -112,4 +122,11 @@ def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:
             if hasattr(part, "model") and Path(resolved(part.model, root)).is_file()
         }
         return config.model_copy(update=found)
+    if isinstance(config, NetworkConfig):
+        own = {
+            name: part.model_copy(update={"weights": Path(resolved(str(part.weights), root))})
+            for name, part in (("nuclei", config.nuclei), ("cells", config.cells))
+            if not isinstance(part, CellsConfig) and part.weights is not None
+        }
+        return config.model_copy(update=own)
     return config

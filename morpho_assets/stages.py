@@ -26,7 +26,7 @@ from morpho_assets.gallery.store import Store
 from morpho_assets.gallery.truth import truth_folders
 from morpho_assets.imaging.checks import no_fault_of_the_plate, stains_as_on_the_batch
 from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
-from morpho_assets.imaging.segmentation import file_stamps
+from morpho_assets.imaging.segmentation import by_site, file_stamps
 from morpho_assets.imaging.sites import complete_sites
 from morpho_assets.lake.digests import digest, digest_bytes
 from morpho_assets.lake.judgements import InForce, of_profiles, rejection_of_plate
@@ -237,8 +237,7 @@ def _functions_now(look: Look) -> dict[str, str]:
 
 def _labels_now(look: Look) -> dict[str, str]:
     config = look.target.settings.segmentation
-    external = config.method == "external"
-    sites = complete_sites(look.inputs, look.target.partition.key) if external else []
+    sites = complete_sites(look.inputs, look.target.partition.key) if by_site(config) else []
     return file_stamps(config, [site.names for site in sites])
 
 
@@ -420,7 +419,7 @@ _STAGES = (
         ("masks", "objects", "site_failures"),
         (_SITES, _IMAGES, Input("illumination", ("illumination_functions",))),
         settings=lambda target: target.settings.segmentation, named="segmentation", code_version="5",
-        sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
+        before={"corrected": None}, sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
     ),
     Stage(
         "single_cells", "plate", "cells", measure_plate,

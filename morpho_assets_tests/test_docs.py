@@ -53,7 +53,7 @@ def test_every_answer_of_the_cookbook_is_what_its_statement_gives(demo, asked):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", blocks("sh", "README.md", "export.md", "planning.md"))
+@pytest.mark.parametrize("script", blocks("sh", "README.md", "export.md", "planning.md", "segmentation.md"))
 def test_every_command_runs(demo, script):
     for line in script.strip().splitlines():
         program, *arguments = shlex.split(line, comments=True)
@@ -66,7 +66,7 @@ def test_every_command_runs(demo, script):
 
 SETTINGS_PAGES = (
     "README.md", "activity.md", "configuration.md", "deployment.md", "encoders.md", "export.md", "inputs.md",
-    "phenotypes.md", "planning.md", "profiles.md",
+    "phenotypes.md", "planning.md", "profiles.md", "segmentation.md",
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ FLOORS = (
     ("stages",),
     ("plan",),
     ("workspace",),
-    ("runs", "publication", "status", "lineage", "judging", "exporting"),
+    ("runs", "publication", "status", "lineage", "judging", "exporting", "trial"),
     ("reference", "check", "init"),
     (
         "input_commands",
@@ -42,6 +42,7 @@ FLOORS = (
         "export_command",
         "lineage_command",
         "place_command",
+        "segment_command",
         "verdict_command",
     ),
     ("assets", "definitions"),

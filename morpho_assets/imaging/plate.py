@@ -18,7 +18,14 @@ from morpho_assets.imaging.illumination import Illumination, IlluminationConfig,
 from morpho_assets.imaging.images import write_labels
 from morpho_assets.imaging.movies import WRITTEN, recipe_of
 from morpho_assets.imaging.quality import QualityConfig, flag_quality, measure_quality
-from morpho_assets.imaging.segmentation import SegmentationConfig, fetch_weights, made_with, make_segmenter
+from morpho_assets.imaging.segmentation import (
+    SegmentationConfig,
+    by_site,
+    corrected_sites,
+    fetch_weights,
+    made_with,
+    make_segmenter,
+)
 from morpho_assets.imaging.sites import (
     Site,
     SiteReader,
@@ -103,7 +110,7 @@ def segment_plate(work: Work) -> None:
     """Segment every site of a plate: label images as TIFF, `objects` and `masks`.
 
     What is in a network's weights or in label images that exist already is among the work's sources: other contents
-    under the same name make other masks.
+    under the same name make other masks. The commit says which sites a person corrected.
     """
     config: SegmentationConfig = work.settings
     make_segmenter(config)  # settings that cannot work stop here, before any site
@@ -115,9 +122,11 @@ def segment_plate(work: Work) -> None:
     common = made_with(config, [site.names for site in sites])
 
     def made_from(site: Site) -> object:
-        own = made_with(config, [site.names]) if config.method == "external" else common
+        own = made_with(config, [site.names]) if by_site(config) else common
         return [site.channels, site.content, reader.shape, functions, own]
 
+    if corrected := [sites[number].key for number in corrected_sites(config, [site.names for site in sites])]:
+        work.notes["corrected"] = f"{len(corrected)} of {len(sites)} sites by hand: {', '.join(corrected)}"
     finished = process_sites(work, sites, function, ("objects", "masks"), made_from)
     work.write_stream("objects", finished.frames("objects"))
     work.write_stream("masks", finished.frames("masks"))

@@ -3,14 +3,15 @@
 objects.py             Segmentation: the labels and what was dropped; cytoplasm
 config.py              the settings of each method, and presets
 watershed.py           the classical method (nuclei.py, cells.py, thresholds.py, propagation.py)
+network.py             the shipped network (unet.py, network_input.py, network_objects.py)
 cellpose_network.py    the cellpose package
-external.py            labels that exist already
+external.py            labels that exist already (outlines.py), corrections.py of single sites
 files.py               what weights and label files hold, so that other ones make other masks
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from morpho_assets.imaging.segmentation.config import (
     PRESETS,
     CellposeConfig,
     ExternalConfig,
+    NetworkConfig,
     SegmentationConfig,
     WatershedConfig,
 )
@@ -31,10 +33,13 @@ __all__ = [
     "PRESETS",
     "CellposeConfig",
     "ExternalConfig",
+    "NetworkConfig",
     "Segmentation",
     "SegmentationConfig",
     "Segmenter",
     "WatershedConfig",
+    "by_site",
+    "corrected_sites",
     "cytoplasm_of",
     "fetch_weights",
     "file_stamps",
@@ -56,6 +61,11 @@ def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None
 
     Weights are checked here and loaded at the first image, once per process.
     """
+    if not isinstance(config, ExternalConfig) and config.corrected is not None:
+        from morpho_assets.imaging.segmentation.corrections import Corrected
+
+        plain = make_segmenter(config.model_copy(update={"corrected": None}), site)
+        return Corrected(plain, config.corrected, dict(site or {}))
     if not isinstance(config, ExternalConfig) and config.augment:
         from morpho_assets.imaging.augmentation import Augmented
 
@@ -68,6 +78,10 @@ def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None
         from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
 
         return CellposeSegmenter(config)
+    if isinstance(config, NetworkConfig):
+        from morpho_assets.imaging.segmentation.network import NetworkSegmenter
+
+        return NetworkSegmenter(config)
     from morpho_assets.imaging.segmentation.watershed import WatershedSegmenter
 
     return WatershedSegmenter(config)
@@ -81,28 +95,51 @@ def fetch_weights(config: SegmentationConfig) -> None:
         CellposeSegmenter(config).fetch()
 
 
+def by_site(config: SegmentationConfig) -> bool:
+    """Whether the masks of a site depend on files of that site besides its images."""
+    return isinstance(config, ExternalConfig) or config.corrected is not None
+
+
+def corrected_sites(config: SegmentationConfig, sites: Sequence[Mapping[str, object]]) -> list[int]:
+    """The positions of the sites that a person corrected."""
+    if isinstance(config, ExternalConfig) or config.corrected is None:
+        return []
+    from morpho_assets.imaging.segmentation.corrections import corrected_files
+
+    return [number for number, site in enumerate(sites) if corrected_files(config.corrected, site)]
+
+
 def file_stamps(config: SegmentationConfig, sites: Sequence[Mapping[str, object]]) -> dict[str, str]:
     """What `made_with` depends on as it looks now, without reading label images: they are known by size and time."""
-    if isinstance(config, ExternalConfig):
-        from morpho_assets.imaging.segmentation.external import label_images_stamp
+    from morpho_assets.imaging.segmentation.external import label_images_stamp
 
-        return {"label images": label_images_stamp(config, sites)}
-    return made_with(config)
+    return _files(config, sites, label_images_stamp)
 
 
 def made_with(config: SegmentationConfig, sites: Sequence[Mapping[str, object]] = ()) -> dict[str, str]:
     """What the masks of these sites depend on besides the images and the settings, by name.
 
-    cellpose's version and the sha256 of each weights file that is on this machine; or one digest of the contents of
-    the sites' label images. Empty for the watershed. `sites` are those of `make_segmenter`; InputError where two of
-    them would have the same label image.
+    cellpose's version and the sha256 of each weights file that is on this machine; one digest of the contents of the
+    sites' label images, and one of what a person corrected. Empty for the watershed alone. `sites` are those of
+    `make_segmenter`; InputError where two of them would have the same label image.
     """
-    if isinstance(config, ExternalConfig):
-        from morpho_assets.imaging.segmentation.external import label_images_digest
+    from morpho_assets.imaging.segmentation.external import label_images_digest
 
-        return {"label images": label_images_digest(config, sites)}
+    return _files(config, sites, label_images_digest)
+
+
+def _files(
+    config: SegmentationConfig, sites: Sequence[Mapping[str, object]], name: Callable[..., str]
+) -> dict[str, str]:
+    if isinstance(config, ExternalConfig):
+        return {"label images": name(config, sites)}
+    corrected = {} if config.corrected is None else {"corrected": name(config.corrected, sites)}
     if isinstance(config, CellposeConfig):
         from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
 
-        return CellposeSegmenter(config).provenance()
-    return {}
+        return CellposeSegmenter(config).provenance() | corrected
+    if isinstance(config, NetworkConfig):
+        from morpho_assets.imaging.segmentation.network import NetworkSegmenter
+
+        return NetworkSegmenter(config).provenance() | corrected
+    return corrected

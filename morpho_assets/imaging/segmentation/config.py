@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AUGMENT = "segment eight flips and quarter turns and let them vote: eight times the work (docs/segmentation.md)"
+CORRECTED = "files of sites whose masks a person corrected, which are taken as they are; none: no site's"
 Border = Literal["discard", "keep"]
 ThresholdMethod = Literal["minimum_cross_entropy", "otsu", "otsu_three_classes", "local"]
 
@@ -105,11 +106,32 @@ class CellsConfig(_Model):
     )
 
 
+class CorrectedConfig(_Model):
+    """Files of single sites that a person corrected, as label images or outlines; other sites have none."""
+
+    nuclei: str | None = Field(
+        default=None, description="path of a site's nuclei, with {plate}, {well}, {site} …; none: none are corrected"
+    )
+    cells: str | None = Field(default=None, description="path of a site's cells, likewise")
+    folder: Path | None = Field(
+        default=None,
+        exclude=True,  # where files lie changes no mask: what is in them is among the sources
+        description="folder that relative paths start from, itself relative to the settings file; none: that file's",
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> CorrectedConfig:
+        if self.nuclei is None and self.cells is None:
+            raise ValueError("names neither nuclei nor cells")
+        return self
+
+
 class WatershedConfig(_Model):
     """Classical segmentation: no download, the same result everywhere."""
 
     method: Literal["watershed"] = "watershed"
     augment: bool = Field(default=False, description=AUGMENT)
+    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
     nuclei: NucleiConfig = Field(default=NucleiConfig(), description="how nuclei are found")
     cells: CellsConfig = Field(default=CellsConfig(), description="how cells are grown from them")
 
@@ -137,6 +159,7 @@ class CellposeConfig(_Model):
 
     method: Literal["cellpose"] = "cellpose"
     augment: bool = Field(default=False, description=AUGMENT)
+    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
     nuclei: CellposeNetworkConfig = Field(
         default=CellposeNetworkConfig(model="nuclei", channels=("DNA",), diameter="estimate", border="discard"),
         description="network for nuclei",
@@ -146,6 +169,57 @@ class CellposeConfig(_Model):
         description="network for cells, or settings of the watershed that grows them from the nuclei",
     )
     batch_size: int = Field(default=8, ge=1, description="image tiles given to the network at once")
+    device: Literal["cpu", "gpu"] = Field(default="cpu", description="gpu is an error where torch finds none")
+
+
+class NetworkNucleiConfig(_Model):
+    """The network for nuclei."""
+
+    weights: Path | None = Field(
+        default=None,
+        exclude=True,  # where the file lies changes no mask: what is in it is among the sources
+        description="weights of your own, a file of `python -m benchmarks.ship_network`; none: the shipped ones",
+    )
+    channel: str = Field(default="DNA", description="channel that shows nuclei")
+    diameter: float | None = Field(default=None, gt=0, description="nuclei's diameter, pixels; none: from each image")
+    threshold: float = Field(default=0.0, description="least logit of a pixel to belong to a nucleus")
+    min_diameter: float | None = Field(default=None, gt=0, description="smallest nucleus, pixels; none: from the image")
+    max_diameter: float | None = Field(default=None, gt=0, description="largest nucleus, pixels; none: no limit")
+    fill_holes: bool = Field(default=True, description="fill holes within a nucleus")
+    border: Border = Field(default="discard", description="nuclei that touch the image's edge")
+
+
+class NetworkCellsConfig(_Model):
+    """The network for cells, which sees the nuclei and the mean of the stains."""
+
+    weights: Path | None = Field(
+        default=None,
+        exclude=True,
+        description="weights of your own, likewise; none: the shipped ones",
+    )
+    channels: tuple[str, ...] = Field(
+        default=("RNA", "AGP", "ER"),
+        min_length=1,
+        description="channels that show whole cells; the mean of those that are there is used",
+    )
+    threshold: float = Field(default=0.0, description="least logit of a pixel to belong to a cell")
+    fill_holes: bool = Field(default=True, description="fill holes within a cell")
+    border: Border = Field(
+        default="keep", description="cells that touch the image's edge (their nucleus goes with them)"
+    )
+
+
+class NetworkConfig(_Model):
+    """Small networks that ship with this package: no download, the same result everywhere."""
+
+    method: Literal["network"] = "network"
+    augment: bool = Field(default=False, description=AUGMENT)
+    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
+    nuclei: NetworkNucleiConfig = Field(default=NetworkNucleiConfig(), description="network for nuclei")
+    cells: NetworkCellsConfig | CellsConfig = Field(
+        default=NetworkCellsConfig(),
+        description="network for cells, or settings of the watershed that grows them from the nuclei",
+    )
     device: Literal["cpu", "gpu"] = Field(default="cpu", description="gpu is an error where torch finds none")
 
 
@@ -162,7 +236,9 @@ class ExternalConfig(_Model):
     )
 
 
-SegmentationConfig = Annotated[WatershedConfig | CellposeConfig | ExternalConfig, Field(discriminator="method")]
+SegmentationConfig = Annotated[
+    WatershedConfig | CellposeConfig | NetworkConfig | ExternalConfig, Field(discriminator="method")
+]
 
 CELLPROFILER_JUMP = WatershedConfig(
     nuclei=NucleiConfig(

@@ -1,4 +1,4 @@
-"""Label images that a user already has."""
+"""Label images, or outlines, that a user already has: what another program found, or what was corrected by hand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.imaging.images import read_labels
-from morpho_assets.imaging.segmentation.config import ExternalConfig
+from morpho_assets.imaging.segmentation.config import CorrectedConfig, ExternalConfig
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.objects import Labels, Segmentation, linked
+from morpho_assets.imaging.segmentation.outlines import SUFFIXES, read_outlines
 from morpho_assets.lake.digests import digest
 
 MOST_PIECES = 8  # of one object: masks drawn by hand have stray pixels
@@ -31,28 +32,45 @@ class ExternalSegmenter:
     site: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for pattern in (self.config.nuclei, self.config.cells):
-            one, other = (site_path(pattern, self.config.folder, site) for site in _DUMMIES)
-            if one == other:
-                expected = "the brace {well} in it"
-                raise InputError("label images", pattern, "one path for all wells", expected, "Name each site's file.")
+        check_patterns(self.config)
 
     def segment(self, image: NDArray[np.float32], channels: Sequence[str]) -> Segmentation:
         """Labels of this site, linked one to one by overlap; (C, H, W) `image` only says which size they must have.
 
         Raises ImageError for a file that is no label image of that size: objects that are not numbered are none.
         """
-        nuclei, cells = (self._labels(pattern, image.shape[1:]) for pattern in (self.config.nuclei, self.config.cells))
+        shape = (image.shape[1], image.shape[2])
+        patterns = {"nuclei": self.config.nuclei, "cells": self.config.cells}
+        nuclei, cells = (
+            read_objects(site_path(pattern, self.config.folder, self.site), shape, compartment)
+            for compartment, pattern in patterns.items()
+        )
         return linked(nuclei, cells)
 
-    def _labels(self, pattern: str, shape: tuple[int, ...]) -> Labels:
-        path = site_path(pattern, self.config.folder, self.site)
-        labels = read_labels(path, shape=(shape[0], shape[1]))
-        label, pieces = _most_pieces(labels)
-        if pieces > MOST_PIECES or (pieces > 2 and (labels[labels > 0] == label).all()):
-            todo = "number each object (in Python skimage.measure.label, in Fiji Connected Components Labeling)"
-            raise ImageError(path, f"has {pieces} separate pieces under the one label {label}: a mask? {todo}")
-        return labels
+
+def read_objects(path: Path, shape: tuple[int, int], compartment: str) -> Labels:
+    """Nuclei or cells of a label image or a file of outlines as labels (H, W). Raises ImageError for any other file."""
+    if path.suffix.lower() in SUFFIXES:
+        return read_outlines(path, shape, compartment)
+    labels = read_labels(path, shape=shape)
+    label, pieces = _most_pieces(labels)
+    if pieces > MOST_PIECES or (pieces > 2 and (labels[labels > 0] == label).all()):
+        todo = "number each object (in Python skimage.measure.label, in Fiji Connected Components Labeling)"
+        raise ImageError(path, f"has {pieces} separate pieces under the one label {label}: a mask? {todo}")
+    return labels
+
+
+def check_patterns(config: ExternalConfig | CorrectedConfig) -> None:
+    """Raise InputError for a path whose braces name nothing of a site, or that is the same for every well."""
+    for pattern in _patterns(config):
+        one, other = (site_path(pattern, config.folder, site) for site in _DUMMIES)
+        if one == other:
+            expected = "the brace {well} in it"
+            raise InputError("label images", pattern, "one path for all wells", expected, "Name each site's file.")
+
+
+def _patterns(config: ExternalConfig | CorrectedConfig) -> list[str]:
+    return [pattern for pattern in (config.nuclei, config.cells) if pattern is not None]
 
 
 def _most_pieces(labels: Labels) -> tuple[int, int]:
@@ -65,7 +83,7 @@ def _most_pieces(labels: Labels) -> tuple[int, int]:
     return (int(of_label[counts.argmax()]), int(counts.max())) if counts.size else (0, 0)
 
 
-def label_images_digest(config: ExternalConfig, sites: Sequence[Mapping[str, object]]) -> str:
+def label_images_digest(config: ExternalConfig | CorrectedConfig, sites: Sequence[Mapping[str, object]]) -> str:
     """Names the contents of all label images of these sites; a file that is not there counts as such.
 
     Raises InputError where two sites would have the same file.
@@ -73,7 +91,7 @@ def label_images_digest(config: ExternalConfig, sites: Sequence[Mapping[str, obj
     return _label_images(config, sites, file_sha256)
 
 
-def label_images_stamp(config: ExternalConfig, sites: Sequence[Mapping[str, object]]) -> str:
+def label_images_stamp(config: ExternalConfig | CorrectedConfig, sites: Sequence[Mapping[str, object]]) -> str:
     """The same by the size and time of change of the files, none of which is read."""
 
     def stamp(path: Path) -> str:
@@ -83,9 +101,11 @@ def label_images_stamp(config: ExternalConfig, sites: Sequence[Mapping[str, obje
     return _label_images(config, sites, stamp)
 
 
-def _label_images(config: ExternalConfig, sites: Sequence[Mapping[str, object]], name: Callable[[Path], str]) -> str:
+def _label_images(
+    config: ExternalConfig | CorrectedConfig, sites: Sequence[Mapping[str, object]], name: Callable[[Path], str]
+) -> str:
     content = []
-    for pattern in (config.nuclei, config.cells):
+    for pattern in _patterns(config):
         paths = [site_path(pattern, config.folder, site) for site in sites]
         if len(set(paths)) < len(paths):
             twice = next(path for path in paths if paths.count(path) > 1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from morpho_assets.imaging.segmentation.config import NucleiConfig
+from morpho_assets.imaging.segmentation.config import NetworkNucleiConfig, NucleiConfig
 from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled
 from morpho_assets.imaging.segmentation.own_thresholds import nuclei_by_own_thresholds
 from morpho_assets.imaging.segmentation.thresholds import HALF_WITHIN, foreground, is_flat
@@ -32,7 +32,7 @@ def find_nuclei(plane: Plane, config: NucleiConfig) -> Labels:
     return filled(nuclei) if config.fill_holes else nuclei
 
 
-def size_limits(nuclei: Labels, config: NucleiConfig) -> tuple[float, float]:
+def size_limits(nuclei: Labels, config: NucleiConfig | NetworkNucleiConfig) -> tuple[float, float]:
     """Least and largest area, pixels: of the configured diameters, or a tenth of the image's median nucleus."""
     area = areas(nuclei)
     median = float(np.median(area[area > 0])) if area.any() else 0.0

@@ -78,8 +78,22 @@ def nuclear_diameter(plane: Plane) -> float:
 
     A wide opening flattens the image first: glare and out-of-focus light are smooth blobs, rounder than any nucleus.
     """
+    light, _, middle = flattened(plane)
+    return diameter_of(light, middle)
+
+
+def flattened(plane: Plane) -> tuple[Plane, Plane, float]:
+    """Light of `plane` above its background, smoothed and as it is, and the threshold of nuclei: 0 without any.
+
+    No size is assumed.
+    """
     smooth = ndimage.gaussian_filter(plane, 1.0)
     light, middle = _light(smooth, plane, SIZING_BACKGROUND * min(plane.shape))
+    return light, light + (plane - smooth), middle
+
+
+def diameter_of(light: Plane, middle: float) -> float:
+    """`nuclear_diameter` of what `flattened` gives."""
     if middle <= 0:
         return NO_DIAMETER
     pieces = roundest_pieces(light, _levels(light, middle, LEVELS // 2))

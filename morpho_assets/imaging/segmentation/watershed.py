@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from morpho_assets.imaging.segmentation.cells import grow_cells
 from morpho_assets.imaging.segmentation.channels import plane_of
-from morpho_assets.imaging.segmentation.config import CellsConfig, WatershedConfig
+from morpho_assets.imaging.segmentation.config import Border, CellsConfig, WatershedConfig
 from morpho_assets.imaging.segmentation.nuclei import find_nuclei, size_limits
 from morpho_assets.imaging.segmentation.objects import (
     Labels,
@@ -51,12 +51,20 @@ def nuclei_with_cells(
     limits: tuple[float, float] = (0, np.inf),
 ) -> Segmentation:
     """Cells for all nuclei, then only those of wanted nuclei: a dropped neighbour still claims its own ground."""
-    wanted, dropped = selected(nuclei, discard_border=discard_border, least=limits[0], most=limits[1])
     cells = grow_cells(nuclei, plane_of(image, channels, config.channels), config)
+    return wanted_with_cells(nuclei, cells, config.border, discard_border=discard_border, limits=limits)
+
+
+def wanted_with_cells(
+    nuclei: Labels, cells: Labels, border: Border, *, discard_border: bool, limits: tuple[float, float] = (0, np.inf)
+) -> Segmentation:
+    """Of nuclei and the cells under their numbers those whose nucleus is within the limits (pixels) and off the
+    border where that is asked; `border` says what happens to cells on it."""
+    wanted, dropped = selected(nuclei, discard_border=discard_border, least=limits[0], most=limits[1])
     number = np.zeros(int(nuclei.max(initial=0)) + 1, dtype=np.int32)
     number[nuclei] = wanted
     cells = number[cells]
-    if config.border == "discard":
+    if border == "discard":
         edge = touching_border(cells)
         dropped["border"] = dropped.get("border", 0) + int(edge.sum())
         wanted, cells = relabelled(wanted, ~edge), relabelled(cells, ~edge)
