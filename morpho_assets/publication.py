@@ -20,6 +20,7 @@ from morpho_assets.lake.catalog import (
 from morpho_assets.lake.ledger import Commit, Partition, Read, State
 from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import digests_of, unlike
+from morpho_assets.refusals import told
 from morpho_assets.stages import STAGES, Target
 from morpho_assets.workspace import Workspace
 
@@ -31,7 +32,7 @@ def publish(workspace: Workspace) -> pl.DataFrame:
     others find nothing to do.
     """
     path = workspace.settings.catalog
-    with publishing(path):
+    with told(path), publishing(path):
         state = workspace.lake.ledger.state()
         return publish_catalog(workspace.lake, path, publishable(workspace, state), state)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from morpho_assets.compute import ComputeConfig
+from morpho_assets.compute import Compute, ComputeConfig
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.images import ImagesConfig
 from morpho_assets.gallery.sources import Source
@@ -39,7 +39,7 @@ class Settings(BaseModel):
 
     lake: str = Field("data/lake", description="root of the tables: a folder, or s3://bucket/prefix")
     lake_options: dict[str, Any] = Field(
-        default_factory=dict, description="fsspec options of a lake in an object store"
+        default_factory=dict, description="fsspec options of a lake in an object store", repr=False
     )
     catalog: str = Field("data/morpho.duckdb", description="the DuckDB database that is published")
     reports: str = Field("data/reports", description="folder of the HTML reports")
@@ -52,7 +52,7 @@ class Settings(BaseModel):
     measurement: MeasurementConfig = Field(PROFILES["jump"], description="what is measured: jump, core or modules")
     profiles: ProfilesConfig = Field(ProfilesConfig(), description="cells to wells, in units of the controls")
     failed_sites: float = Field(0.1, ge=0, le=1, description="share of failed sites above which a plate is stopped")
-    compute: ComputeConfig = Field(ComputeConfig(), description="who processes sites")
+    compute: Compute = Field(ComputeConfig(), description="who processes sites")
     backfill: BackfillConfig = Field(BackfillConfig(), description="the nightly schedule")
 
     @field_validator("measurement", mode="before")

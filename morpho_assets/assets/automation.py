@@ -13,7 +13,7 @@ from morpho_assets.assets.made import COMMIT, materialization
 from morpho_assets.assets.partitions import PLATES, STUDIES
 from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.errors import MorphoError
-from morpho_assets.lake.ledger import Partition, State
+from morpho_assets.lake.ledger import Partition, State, now
 from morpho_assets.plan import Task, tries
 from morpho_assets.publication import clean, is_behind
 from morpho_assets.settings import BackfillConfig
@@ -82,7 +82,8 @@ def publish_commits(
     opened = workspace.open()
     state = opened.lake.ledger.state()
     events = list(_made_elsewhere(context.instance, state, context.cursor or ""))
-    newest = max((commit.at for commit in state.commits.values()), default="")
+    # of a commit from a time to come, by a clock that was set back since, nothing after it is passed over
+    newest = min(max((commit.at for commit in state.commits.values()), default=""), now())
     running = context.instance.get_run_records(dg.RunsFilter(job_name=CATALOG_JOB.name, statuses=_in_flight()))
     requests = [] if running or not state.commits or not is_behind(opened, state) else [dg.RunRequest()]
     return dg.SensorResult(run_requests=requests, asset_events=events, cursor=newest)

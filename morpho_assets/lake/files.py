@@ -163,7 +163,7 @@ class ObjectFiles:
     """A prefix of an object store, through fsspec with its `options`."""
 
     root: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
     attempts: int = 5
 
     remote = True

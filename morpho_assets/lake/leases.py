@@ -23,6 +23,8 @@ from morpho_assets.retry import forgiven
 
 SECONDS = 120.0
 """How long a lease lasts without being renewed; it is renewed three times as often."""
+_FAR = 10 * SECONDS
+"""No lease lasts so long: one that says so was written before the clock was set back, or by a clock that is wrong."""
 
 
 class Busy(MorphoError):
@@ -43,8 +45,9 @@ class Lease(BaseModel):
 
     @property
     def ended(self) -> bool:
-        """Whether it ran out, or its process is gone; of another machine's process only time can tell."""
-        if self.until < time.time():
+        """Whether it ran out, or its process is gone; of another machine's process only time can tell. A clock that
+        was set forward ends it, too, until it is renewed: then two may work, and one commits."""
+        if not 0 <= self.until - time.time() <= _FAR:
             return True
         return self.machine == _machine() and not _alive(self.process)
 
