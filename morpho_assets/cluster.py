@@ -52,6 +52,11 @@ class SlurmClusterConfig(BaseModel):
     prologue: tuple[str, ...] = Field((), description="lines of shell before a worker starts, such as module load …")
     python: str | None = Field(None, description="the interpreter on the nodes; default: the path of this one")
     interface: str | None = Field(None, description="network interface between nodes, such as ib0")
+    shared: str | None = Field(
+        None,
+        description="folder that the jobs see, too, for the certificates of their "
+        "connections; default: the working directory",
+    )
 
     def script(self) -> dict[str, Any]:
         """What dask-jobqueue's SLURMCluster is given."""
@@ -66,6 +71,11 @@ class SlurmClusterConfig(BaseModel):
             "job_script_prologue": list(self.prologue),
             "python": self.python,
             "interface": self.interface,
+            # between nodes everything is encrypted, and who has no certificate is refused: whoever reaches a scheduler
+            # can run code
+            "security": True,
+            "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+            "shared_temp_directory": self.shared,
         }
         return {name: value for name, value in given.items() if value is not None}
 

@@ -61,11 +61,11 @@ def map_items(
     """
     progress(label, 0, len(items))
     done = 0
-    for pairs in (
-        _on_cluster(function, items, compute, label)
-        if isinstance(compute, DaskConfig)
-        else (_on_this_machine(function, items, compute, label))
-    ):
+    if isinstance(compute, DaskConfig):
+        found = _on_cluster(function, items, compute, label)
+    else:
+        found = _on_this_machine(function, items, compute, label)
+    for pairs in found:
         for pair in pairs:
             done += 1
             progress(label, done, len(items))
@@ -112,6 +112,8 @@ def _on_cluster(
 ) -> Iterator[Pairs[Item, Result]]:
     import joblib
 
+    if not items:
+        return
     batches = [items[start : start + compute.batch] for start in range(0, len(items), compute.batch)]
     client = cluster.connected(compute)
     with joblib.parallel_config(backend="dask", client=client):
@@ -126,9 +128,10 @@ def _on_cluster(
 
 
 def _one_thread(function: tuple[Callable[[Item], Result]], items: Sequence[Item]) -> Pairs[Item, Result]:
+    import joblib
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):
+    with threadpool_limits(1), joblib.parallel_config(backend="sequential"):
         return _guarded(function[0], items)
 
 

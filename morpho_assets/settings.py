@@ -42,6 +42,10 @@ class Settings(BaseModel):
         default_factory=dict, description="fsspec options of a lake in an object store", repr=False
     )
     catalog: str = Field("data/morpho.duckdb", description="the DuckDB database that is published")
+    catalog_copy: str | None = Field(
+        None,
+        description="an object to which the catalog is copied when it is published, such as s3://bucket/morpho.duckdb",
+    )
     reports: str = Field("data/reports", description="folder of the HTML reports")
     studies: str = Field("studies", description="folder of your studies, one YAML each; shipped ones need no folder")
     sources: tuple[Source, ...] = Field((), description="where plates come from")
@@ -98,6 +102,9 @@ def _check_places(settings: Settings, file: Path) -> None:
     if "://" in settings.catalog:
         todo = "Name a local file; the lake itself may lie in an object store."
         raise InputError(file, "key catalog", settings.catalog, "a path on this machine", todo)
+    if settings.catalog_copy is not None and "://" not in settings.catalog_copy:
+        todo = "Name an object, or leave it out: the catalog itself is a file."
+        raise InputError(file, "key catalog_copy", settings.catalog_copy, "s3://bucket/name.duckdb", todo)
 
 
 def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:

@@ -56,7 +56,7 @@ def harmless(frame: pl.DataFrame) -> pl.DataFrame:
     text. https://owasp.org/www-community/attacks/CSV_Injection"""
     texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(
-        pl.when(text.str.contains(r"^[=+\-@\t\r]") & text.cast(pl.Float64, strict=False).is_null())
+        pl.when(text.str.contains(r"^(?:[=@\t\r]|[+\-].)") & text.cast(pl.Float64, strict=False).is_null())
         .then("'" + text)
         .otherwise(text)
         .name.keep()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
 from morpho_assets.gallery.zarr_planes import PlaneName, PlaneStamps, read_plane
-from morpho_assets.retry import faults, may_pass, retried
+from morpho_assets.retry import ATTEMPTS, attempts_for, faults, may_pass, retried
 
 Had = TypeVar("Had")
 GALLERY = "s3://cellpainting-gallery"
@@ -46,7 +46,7 @@ class Store:
     replace: Mapping[str, str] = field(default_factory=dict)
     endpoint_url: str | None = None
     anonymous: bool = True
-    retries: int = 4
+    retries: int = ATTEMPTS - 1
 
     def resolve(self, path: str) -> str:
         """The path with the longest matching start replaced."""
@@ -165,7 +165,8 @@ class Store:
         except _Broken as error:
             raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
         except faults(_remote(path)) as error:
-            tried = f" (tried {self.retries + 1} times)" if may_pass(error, _remote(path)) else ""
+            times = attempts_for(error, self.retries + 1)
+            tried = f" (tried {times} times)" if may_pass(error, _remote(path)) else ""
             raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=False) from None
 
     def _matching(self, pattern: str) -> dict[str, Any]:
