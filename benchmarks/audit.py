@@ -32,7 +32,7 @@ def audit(wait: float = 120) -> tuple[list[str], str]:
     except (ValueError, KeyError):
         return [], f"no index of advisories is reachable ({(asked.stderr.strip().splitlines() or ['no answer'])[-1]})"
     told = [(package, each) for package in packages for each in package.get("vulns", [])]
-    return [f"{package['name']} {package['version']}: {each['id']}, mended in {' '.join(each['fix_versions']) or 'none'}"
+    return [f"{package['name']} {package['version']}: {each['id']}, mended in {' '.join(each['fix_versions']) or '-'}"
             for package, each in told], ""  # fmt: skip
 
 

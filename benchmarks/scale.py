@@ -37,8 +37,8 @@ RUN_SECONDS = 3.0
 ABOUT = (
     "One synthetic plate of 1,080 x 1,080 pixels x 5 stains, nine sites a well, from its manifest to its profiles and "
     "the catalog by `morpho run` with two workers. Memory is the sum over all processes of what they hold alone and "
-    "their share of what they share, four times a second. The orchestrator's seconds are those of `morpho run` on a plate of "
-    "eight tiny wells, less those of the same stages in a bare process."
+    "their share of what they share, four times a second. The orchestrator's seconds are those of `morpho run` on a "
+    "plate of eight tiny wells, less those of the same stages in a bare process."
 )
 
 

@@ -194,7 +194,7 @@ def test_a_clock_that_jumps_while_a_run_works_loses_nothing(
 
 def test_a_lease_from_a_time_to_come_holds_nobody_up(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its writer died on another machine before the clocks were set back by a day."""
-    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    monkeypatch.setattr(leases, "machine", lambda: "another")
     with suppress(KeyboardInterrupt), leases.held(LocalFiles(toy.files.url("")), "masks", P1, "gone"):
         monkeypatch.setattr(leases.os, "getpid", lambda: 1)
         [path] = toy.files.find("ledger/leases")

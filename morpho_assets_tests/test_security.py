@@ -291,7 +291,7 @@ def mark(tmp_path: Path) -> Any:
 def test_weights_that_are_a_pickle_are_no_weights(tmp_path: Path, mark: Path) -> None:
     import torch
 
-    (tmp_path / "plain").write_bytes(pickle.dumps(Evil(mark)))
+    (tmp_path / "plain").write_bytes(pickle.dumps(Evil(mark), protocol=2))
     torch.save({"W2": Evil(mark)}, tmp_path / "packed")
     for name in ("plain", "packed"):
         with pytest.raises(InputError, match="no cellpose 3 weights"):
@@ -313,13 +313,13 @@ def test_a_zarr_array_of_pickles_is_not_read(tmp_path: Path, mark: Path, where: 
     """numcodecs has a codec that loads pickles: an array that names it would run what it likes."""
     array = tmp_path / "a.zarr"
     codec = {"id": "pickle", "protocol": 5}
-    about = {"zarr_format": 2, "shape": [4, 4], "chunks": [4, 4], "dtype": "<u2", "order": "C", "fill_value": 0,
+    about = {"zarr_format": 2, "shape": [1, 4, 4], "chunks": [1, 4, 4], "dtype": "<u2", "order": "C", "fill_value": 0,
              "compressor": None, "filters": None}  # fmt: skip
     about[where] = codec if where == "compressor" else [codec]
     write(array / ".zarray", json.dumps(about))
-    (array / "0.0").write_bytes(pickle.dumps(Evil(mark)))
+    (array / "0.0.0").write_bytes(pickle.dumps(Evil(mark)))
     with pytest.raises(ImageError, match="pickled objects"):
-        Store().read(str(PlaneName(str(array), ())))
+        Store().read(str(PlaneName(str(array), (0,))))
 
 
 def test_label_images_are_pixels(tmp_path: Path, mark: Path) -> None:
@@ -338,5 +338,5 @@ def test_weights_of_encoders_are_safetensors_and_the_package_loads_no_pickle() -
         text = file.read_text()
         runs = r"pickle\.loads?\(|allow_pickle=True|joblib\.load\(|yaml\.(unsafe_)?load\((?!file\.read)"
         assert not re.search(runs, text), file
-        for call in re.findall(r"torch\.load\([^)]*\)", text):
+        for call in re.findall(r"torch\.load\(.*", text):
             assert "weights_only=True" in call, file

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from morpho_assets.assets.dead_runs import end_dead_runs
 from morpho_assets.assets.made import COMMIT, materialization
 from morpho_assets.assets.partitions import PLATES, STUDIES
 from morpho_assets.assets.resources import WorkspaceResource
@@ -77,8 +78,9 @@ def sweep_files(context: dg.SensorEvaluationContext, workspace: WorkspaceResourc
 def publish_commits(
     context: dg.SensorEvaluationContext, workspace: WorkspaceResource
 ) -> dg.SkipReason | dg.SensorResult:
-    """Publish the catalog when it is behind the ledger, all that is new at once; and tell Dagster of commits that were
-    made elsewhere."""
+    """Publish the catalog when it is behind the ledger, all that is new at once; tell Dagster of commits that were made
+    elsewhere, and of runs whose process was killed."""
+    end_dead_runs(context.instance)
     opened = workspace.open()
     state = opened.lake.ledger.state()
     events = list(_made_elsewhere(context.instance, state, context.cursor or ""))

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.patterns import matching
 from morpho_assets.gallery.zarr_planes import PlaneName, PlaneStamps, read_plane
 from morpho_assets.retry import ATTEMPTS, attempts_for, faults, may_pass, retried
 
@@ -172,16 +173,25 @@ class Store:
     def _matching(self, pattern: str) -> dict[str, Any]:
         """What the store says of each file and folder that matches."""
         pattern = self.resolve(pattern)
+        if pattern.startswith(_WEB):
+            literal = pattern.replace("[", "[[]").replace("?", "[?]")
+            return dict(sorted(self._asked(pattern, lambda files: files.glob(literal, detail=True)).items()))
         scheme = "s3://" if pattern.startswith("s3://") else ""
-        literal = pattern.replace("[", "[[]").replace("?", "[?]")
-        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
-        return {scheme + str(path): info for path, info in sorted(found.items())}
+
+        def listing(folder: str) -> list[dict[str, Any]]:
+            try:
+                return list(self._asked(f"{scheme}{folder}", lambda files: files.ls(scheme + folder, detail=True)))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+        found = matching(self._files(pattern)._strip_protocol(pattern), listing)
+        return {scheme + path: dict(info) for path, info in found.items()}
 
     def _asked(self, path: str, question: Callable[[Any], Any]) -> Any:
         """The answer of the store to a listing. Raises InputError where there is none."""
         try:
             return retried(lambda: question(self._files(path)), _remote(path), self.retries + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise
         except faults(_remote(path)) as error:
             todo = "Check the network, `root`, `endpoint_url` and `anonymous`."

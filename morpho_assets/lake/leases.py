@@ -49,7 +49,7 @@ class Lease(BaseModel):
         was set forward ends it, too, until it is renewed: then two may work, and one commits."""
         if not 0 <= self.until - time.time() <= _FAR:
             return True
-        return self.machine == _machine() and not _alive(self.process)
+        return self.machine == machine() and not _alive(self.process)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def held(files: Files, stage: str, partition: Partition, writer: str, seconds: f
     """Hold the lease of a stage of a partition while the block runs. Raises Busy, saying who has it and since when."""
     folder = f"ledger/leases/{partition.folder}"
     stem = stem_of(stage, partition)
-    lease = Lease(writer=writer, who=who(), machine=_machine(), process=os.getpid(), since=now(),
+    lease = Lease(writer=writer, who=who(), machine=machine(), process=os.getpid(), since=now(),
                   until=time.time() + seconds)  # fmt: skip
     path = _take(files, folder, stem, lease, f"{stage} of {partition}")
     stop = threading.Event()
@@ -123,7 +123,7 @@ def _number(path: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _machine() -> str:
+def machine() -> str:
     """Names this machine without saying its name."""
     return digest([platform.node(), os.path.exists("/proc/self/ns/pid") and os.readlink("/proc/self/ns/pid")])
 
