@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,6 +94,10 @@ def main() -> int:
     if reason := unreachable():
         print(f"no hashes: {reason}")
         return 1
+    # wheels of this machine's own would have hashes that nobody else's index has
+    os.environ["PIP_CONFIG_FILE"] = os.devnull
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT"):
+        os.environ.pop(name, None)
     pins = ROOT / "constraints.txt"
     found: dict[Target, dict[tuple[str, str], str]] = {}
     for target in LINUX:

@@ -35,7 +35,7 @@ REQUESTS = 5500
 RUN_SECONDS = 3.0
 """Seconds between two runs that Dagster's daemon takes off its queue, one after the other."""
 ABOUT = (
-    "One synthetic plate of 1,080 x 1,080 pixels x 5 stains, nine sites a well, from its manifest to its profiles and "
+    "A synthetic plate of 1,080 x 1,080 pixels x 5 stains, from its manifest to its profiles and "
     "the catalog by `morpho run` with two workers. Memory is the sum over all processes of what they hold alone and "
     "their share of what they share, four times a second. The orchestrator's seconds are those of `morpho run` on a "
     "plate of eight tiny wells, less those of the same stages in a bare process."
@@ -45,7 +45,7 @@ ABOUT = (
 # One plate, measured
 
 
-def measure(figures: Figures, wells: int) -> None:
+def measure(figures: Figures, wells: int, sites_a_well: int) -> None:
     from morpho_assets.simulator import write_gallery
     from morpho_assets.simulator.design import SIZES
     from morpho_assets_tests.killed import project_over
@@ -66,7 +66,7 @@ def measure(figures: Figures, wells: int) -> None:
         project = project_over(folder / "project", folder / "gallery", compute={"workers": 2}, measurement="jump")
         process = project.start("run", "--plate", plate)
         seconds, processor, peak = watched(process)
-        sites = wells * SITES_A_WELL
+        sites = wells * sites_a_well
         of = f"{sites} sites of {wells} wells"
         figures.add("plate_sites", sites, "sites", "measured; the figures of a site hold for any number")
         figures.add("wall_seconds_per_site", seconds / sites, "s", f"two workers; {of}")
@@ -249,12 +249,13 @@ def renewed(text: str, page: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wells", type=int, help="measure a plate of so many wells first: 8 or 384")
+    parser.add_argument("--sites", type=int, default=SITES_A_WELL, help="sites of a well (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.wells:
         figures = Figures("scale", ABOUT)
-        measure(figures, arguments.wells)
+        measure(figures, arguments.wells, arguments.sites)
         figures.publish("What limits: segmentation and measurement, in about equal parts.",
-                        f"python -m benchmarks.scale --wells {arguments.wells}")  # fmt: skip
+                        f"python -m benchmarks.scale --wells {arguments.wells} --sites {arguments.sites}")  # fmt: skip
     DOCS.write_text(renewed(DOCS.read_text(), PAGE.read_text()))
 
 

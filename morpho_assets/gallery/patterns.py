@@ -20,7 +20,7 @@ _LISTED_AT_ONCE = 8
 def matching(pattern: str, listing: Listing) -> dict[str, Info]:
     """The files and folders that match, sorted, each with what the listing says of it.
 
-    `*` stands for any part of a name, and `**`, where it is a whole name, for any number of folders; every other sign is
+    `*` stands for any part of a name, and `**`, where it is a whole name, for any number of folders; all else is
     itself.
     """
     parts = pattern.split("/")

@@ -7,8 +7,9 @@ from morpho_assets.gallery.patterns import matching
 from morpho_assets.gallery.store import Store
 from morpho_assets_tests.factories import write
 
-TREE = ("a.txt", "b1/P1/load_data.csv", "b1/P1/load_data_with_illum.csv", "b1/P2/load_data.csv",
-        "b2/P1/load_data.csv.gz", "b2/P3/x/y/deep.csv", "b2/[odd] ?name/load_data.csv", "b2/.hidden/load_data.csv", "b1/load_data")  # fmt: skip
+TREE = ("a.txt", "b1/P1/load_data.csv", "b1/P1/load_data_with_illum.csv", "b1/P2/load_data.csv", "b1/load_data",
+        "b2/P1/load_data.csv.gz", "b2/P3/x/y/deep.csv", "b2/[odd] ?name/load_data.csv",
+        "b2/.hidden/load_data.csv")  # fmt: skip
 
 
 @pytest.fixture
@@ -45,11 +46,11 @@ def test_a_listing_that_fails_is_no_empty_folder():
 
 def test_a_folder_on_a_bad_network_is_listed_whole_or_told(object_store):
     object_store.create("patterns")
-    for name in TREE[:5]:
+    for name in TREE[:4]:
         object_store.put("patterns", name, b"x")
     store = Store(endpoint_url=object_store.url, retries=3)
     expected = store.glob("s3://patterns/*/*/load_data*")
-    assert len(expected) == 4
+    assert len(expected) == 3
     for at in range(6):
         with object_store.network.spoil(*[None] * at, "refused"):
             assert store.glob("s3://patterns/*/*/load_data*") == expected
