@@ -1,26 +1,25 @@
 """Dask clusters: one that is there or one that is started here, and whether its workers can do what this process can.
 
-Sites go to workers in batches, through joblib's dask backend. A worker that dies costs its batch: the scheduler gives
-it to another. Dask is an extra (`pip install morpho-assets[dask]`), imported where it is used.
+Sites go to workers in batches. A worker that dies costs its batch: the scheduler gives it to another. Dask is an extra
+(`pip install morpho-assets[dask]`), imported where it is used.
 """
 
 from __future__ import annotations
 
 import atexit
 import platform
-from collections.abc import Callable
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from morpho_assets import __version__
 from morpho_assets.errors import MorphoError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+Batch = TypeVar("Batch")
+Done = TypeVar("Done")
 SHARE = (
     "Mount the folders at the same paths on every machine, or keep the lake and the images in an object store "
     "(docs/deployment.md)."
@@ -152,19 +151,41 @@ def release() -> None:
         _OPEN.pop().close()
 
 
-@contextmanager
-def killed_workers(label: str, batch: int) -> Iterator[None]:
-    """What Dask raises when workers die over one batch again and again, as an error of ours."""
+def results(
+    config: DaskConfig, function: Callable[[Batch], Done], batches: Sequence[Batch], label: str
+) -> Iterator[Done]:
+    """What the function gives for each batch, as it is ready, in no given order; an error of it is raised here.
+
+    By Dask's own futures: joblib's backend of Dask waits for ever for a batch that no worker survived (in joblib 1.6.0
+    its callback hears of results alone). Raises MorphoError where a batch ends worker after worker, or the cluster is
+    gone.
+    """
+    if not batches:
+        return
+    from distributed import as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
 
+    client = connected(config)
+    futures = [client.submit(function, batch, key=f"{label}-{uuid.uuid4().hex}", pure=False) for batch in batches]
     try:
-        yield
+        for future in as_completed(futures):
+            yield future.result()
+            future.release()
     except KilledWorker as error:
         raise MorphoError(
             f"{label}: one batch of sites ended {error.allowed_failures + 1} Dask workers, most often because memory "
-            f"ran out. Give workers more memory, or lower compute.batch (now {batch}), and run again: finished sites "
-            "are kept."
+            f"ran out. Give workers more memory, or lower compute.batch (now {config.batch}), and run again: finished "
+            "sites are kept."
         ) from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise MorphoError(
+            f"{label}: the Dask cluster is gone ({error}). Start it, and run again: finished sites are kept."
+        ) from error
+    finally:
+        for future in futures:
+            future.release()  # what nobody waits for is not worked on
 
 
 # Below: how

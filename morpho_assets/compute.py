@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -110,29 +111,19 @@ def _on_this_machine(
 def _on_cluster(
     function: Callable[[Item], Result], items: Sequence[Item], compute: DaskConfig, label: str
 ) -> Iterator[Pairs[Item, Result]]:
-    import joblib
-
-    if not items:
-        return
-    batches = [items[start : start + compute.batch] for start in range(0, len(items), compute.batch)]
-    client = cluster.connected(compute)
-    with joblib.parallel_config(backend="dask", client=client):
-        pool: Any = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    batches = [list(items[start : start + compute.batch]) for start in range(0, len(items), compute.batch)]
     try:
-        with cluster.killed_workers(label, compute.batch):
-            # in a tuple, or joblib sends the function ahead, to a worker that may be the one that dies
-            yield from pool(joblib.delayed(_one_thread)((function,), list(batch)) for batch in batches)
+        yield from cluster.results(compute, partial(_one_thread, function), batches, label)
     finally:
         if multiprocessing.parent_process() is not None:
             cluster.release()
 
 
-def _one_thread(function: tuple[Callable[[Item], Result]], items: Sequence[Item]) -> Pairs[Item, Result]:
-    import joblib
+def _one_thread(function: Callable[[Item], Result], items: Sequence[Item]) -> Pairs[Item, Result]:
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), joblib.parallel_config(backend="sequential"):
-        return _guarded(function[0], items)
+    with threadpool_limits(1):
+        return _guarded(function, items)
 
 
 def _guarded(function: Callable[[Item], Result], items: Sequence[Item]) -> Pairs[Item, Result]:
