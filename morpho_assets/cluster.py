@@ -170,7 +170,7 @@ def results(
     client = connected(config)
     futures = [client.submit(function, batch, key=f"{label}-{uuid.uuid4().hex}", pure=False) for batch in batches]
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield future.result()
             future.release()
     except KilledWorker as error:
@@ -214,7 +214,7 @@ def _started(config: DaskConfig) -> Any:
         assert config.cluster is not None
         cluster = LocalCluster(
             n_workers=config.cluster.workers, threads_per_worker=1, processes=True, host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         )  # fmt: skip
     _OPEN.append(cluster)
     return cluster

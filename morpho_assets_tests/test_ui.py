@@ -103,7 +103,7 @@ class Person:
         dialog.get_by_text("Select a partition or create one").click()
         for plate in plates:
             self.page.get_by_text(plate).locator("visible=true").last.click()
-        dialog.get_by_text("Partition selection").click()
+        dialog.get_by_text("Launch runs to materialize").click()  # closes the list
         dialog.get_by_text(f"{len(plates)} partition").wait_for()
         dialog.get_by_role("button", name="Launch").click()
         self.sees("Launched run" if len(plates) == 1 else "Created backfill")
@@ -134,7 +134,7 @@ def person(project: Project) -> Iterator[Person]:
             pytest.skip("needs a browser: apt-get install chromium, or `playwright install chromium`")
         with started(project) as address:
             browser = opened.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1280, "height": 860})
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(60_000)
             until(lambda: Person(page, address).shows("/assets/masks?view=partitions", GOOD), "plates are registered")
             yield Person(page, address)
