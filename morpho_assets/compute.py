@@ -39,11 +39,19 @@ class ComputeConfig(BaseModel):
         return self.workers or int(cpu_count())
 
 
+_HERE = ""
+"""The tag of this machine, which nobody has to name, and which no message names."""
+
+
 def _kind(value: Any) -> str:
-    return str(value.get("kind", "local") if isinstance(value, dict) else value.kind)
+    kind = str(value.get("kind", "local") if isinstance(value, dict) else value.kind)
+    return _HERE if kind == "local" else kind
 
 
-Compute = Annotated[Annotated[ComputeConfig, Tag("local")] | Annotated[DaskConfig, Tag("dask")], Discriminator(_kind)]
+Compute = Annotated[
+    Annotated[ComputeConfig, Tag(_HERE)] | Annotated[DaskConfig, Tag("dask")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message="`kind: local` or `kind: dask`"),
+]
 """Who processes sites; without `kind` this machine."""
 
 
