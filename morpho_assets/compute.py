@@ -44,7 +44,7 @@ _HERE = ""
 
 
 def _kind(value: Any) -> str:
-    kind = str(value.get("kind", "local") if isinstance(value, dict) else value.kind)
+    kind = str(value.get("kind", "local") if isinstance(value, dict) else getattr(value, "kind", value))
     return _HERE if kind == "local" else kind
 
 
