@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.figures import Figures
+from benchmarks.peak import forget_peak, peak_mb
 from morpho_assets.export.plate import KEYS, Plate
 from morpho_assets.export.written import Written
 from morpho_assets.gallery.source import AboutConfig
@@ -235,17 +236,6 @@ def measure(folder: Path, form: str) -> None:
         again = out.made
     sys.stdout.write(json.dumps({"seconds": seconds, "peak": peak, "before": before, "again": again,
                                  "equal": equal(mine, folder / form)}))  # fmt: skip
-
-
-def forget_peak() -> None:
-    """Begin anew to look for the most memory: a process inherits the peak of the one that started it."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mb() -> float:
-    """The most memory that this process has had since, MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.figures import Figures
+from benchmarks.peak import peak_mb
 from morpho_assets.measure import MeasurementConfig, measure_site
 from morpho_assets.measure.config import resolve
 from morpho_assets.measure.inputs import prepare
@@ -146,7 +146,7 @@ def measure_many(reference: Path, times: int) -> float:
     image, labels = real_field(reference)
     for _ in range(times):
         measure_site(image, labels, CHANNELS)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mb()
 
 
 def rate(reference: Path, workers: int, times: int) -> float:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.figures import Figures
+from benchmarks.peak import peak_mb
 
 PLATE = "BR00117010"
 
@@ -59,7 +59,7 @@ def _work(gallery: Path, folder: str, stages: tuple[str, ...], queue: multiproce
         began = time.perf_counter()
         commit = run.make(stage, plate)
         seconds = (time.perf_counter() - began) / max(commit.sites.total, 1)
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, seconds))
+    queue.put((peak_mb(), seconds))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figures
+from benchmarks.peak import peak_mb
 
 FEATURES, WELLS, CELLS, PLATE_CELLS = 3000, 384, 60_000, 550_000
 PAIRS = 7  # runs of either side: single ones differ by a fifth on a shared machine
@@ -69,13 +70,7 @@ def timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `work` returns, with its seconds and the peak memory (GB) of this process."""
     start = time.perf_counter()
     found = work()
-    return found | {"seconds": time.perf_counter() - start, "peak_gb": peak_gb()}
-
-
-def peak_gb() -> float:
-    """Peak resident set of this process; getrusage would include what its parent held before the exec."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) * 1024 / 1e9
+    return found | {"seconds": time.perf_counter() - start, "peak_gb": peak_mb() / 1e3}
 
 
 def cells_ours(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ a clock; beside them stand those of the processor, which other work on the machi
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import Figures
+from benchmarks.peak import peak_mb
 from morpho_assets.gallery.store import Store
 from morpho_assets.imaging.sites import plate_reader
 from morpho_assets.lake.lake import Lake
@@ -67,9 +67,7 @@ def main() -> None:
     figures.add("seconds_100_plates", seconds, "s", at_most=SECONDS)
     figures.add("processor_seconds_100_plates", used, "s", "the same, of the processor")
     figures.add("megabytes_100_plates", megabytes, "MB", at_most=MEGABYTES)
-    figures.add(
-        "peak_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "MB", "of memory, with the tables' writing"
-    )
+    figures.add("peak_mb", peak_mb(), "MB", "of memory, with the tables' writing")
     with tempfile.TemporaryDirectory() as own:
         demo = Path(options.demo or own)
         if not options.demo:

@@ -50,6 +50,7 @@ class Run:
     _state: State = field(default_factory=lambda: State({}, {}, frozenset(), {}))
     _loaded: set[Partition] = field(default_factory=set)
     _plates: dict[str, list[str]] = field(default_factory=dict)
+    _left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def make(self, name: str, partition: Partition) -> Commit:
         """The commit of a stage: the one that is there if it is current, else a new one.
@@ -112,8 +113,9 @@ class Run:
     def plates(self, study: str) -> list[str]:
         """The plates of a study, as they were when this run first asked."""
         if study not in self._plates:
-            state = self.workspace.state(studies=[study])
-            self._plates[study] = self.workspace.study_plates(self.workspace.study(study), state)
+            state, asked = self.workspace.state(studies=[study]), self.workspace.study(study)
+            chosen = self.workspace.study_plates(asked, state)
+            self._plates[study], self._left_out[study] = chosen, self.workspace.left_out(asked, chosen, state)
         return self._plates[study]
 
     # Below: how
@@ -141,8 +143,10 @@ class Run:
         return commit
 
     def _target(self, partition: Partition) -> Target:
-        plates = self.plates(partition.key) if partition.kind == "study" else None
-        return self.workspace.target(partition, self._pinned(partition), plates)
+        if partition.kind == "plate":
+            return self.workspace.target(partition, self._pinned(partition))
+        found = self.workspace.target(partition, self._pinned(partition), self.plates(partition.key))
+        return replace(found, left_out=self._left_out[partition.key])
 
     def _asked(self, stage: Stage, target: Target) -> Iterator[tuple[str, Partition]]:
         names = {each.stage for each in stage.inputs if each.asked}

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Target:
     """A partition with what is in force for it: the settings, a plate's source and what people say of it, or a study
-    and its plates' sources."""
+    and its plates' sources, with why others are `left_out`."""
 
     partition: Partition
     settings: Settings
@@ -75,6 +75,7 @@ class Target:
     study: Study | None = None
     sources: Mapping[str, PlateSource] = field(default_factory=dict)
     judgements: InForce = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seen(self) -> Mapping[str, PlateSource]:
@@ -359,6 +360,7 @@ def _with_activity_of_plates(study: Study) -> bool:
 
 _CELLS_OF_PLATES = Input("single_cells", ("single_cells",), "plates", needed=_with_phenotypes)
 _VECTORS_OF_PLATES = Input("embeddings", ("embeddings",), "plates", asked=True, needed=_with_embedded_phenotypes)
+_REJECTED_OF_PLATES = Input("well_profiles", ("rejected_sites",), "plates", needed=_with_phenotypes)
 _WELLS_OF_PLATES = Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_phenotypes)
 
 _FEW_FAILED = check(few_failed_sites, blocking=True, judged_by=("failed_sites",))
@@ -398,7 +400,7 @@ _STAGES = (
         "CellProfiler's ImageQuality names. A flag removes nothing: it is a column, and the wells count their flagged "
         "sites.",
         ("image_quality", "field_fingerprints", "site_failures"),
-        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="4",
+        (_SITES, _IMAGES), settings=lambda target: target.settings.quality, named="quality", code_version="5",
         checks=(check(no_fault_of_the_plate), check(stains_as_on_the_batch)),
     ),
     Stage(
@@ -448,8 +450,9 @@ _STAGES = (
         (
             Input("plate_manifest", ("wells", "sites"), "seen"), Input("raw_images", ("image_files",), "seen"),
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
+            Input("well_profiles", ("rejected_sites",), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="4",
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="5",
         before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(
@@ -472,10 +475,10 @@ _STAGES = (
         "others), `feature_shifts`, and `metrics`, beside what knows nothing.",
         ("labels", "models", "predictions", "metrics", "feature_shifts"),
         (
-            _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES,
+            _CELLS_OF_PLATES, _VECTORS_OF_PLATES, _WELLS_OF_PLATES, _REJECTED_OF_PLATES,
             Input("masks", ("masks",), "plates", needed=_with_phenotypes),
         ),
-        settings=_study("phenotypes"), code_version="3", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
+        settings=_study("phenotypes"), code_version="4", sources=_labels_of_study_now, kinds=frozenset({"parquet"}),
     ),
     Stage(
         "predictions", "study", "phenotypes", predict_cells,
@@ -491,8 +494,8 @@ _STAGES = (
         "The probability of each phenotype in every well, and which treatments make it more or fewer: wells against "
         "their plate's controls.",
         ("phenotype_profiles", "enrichments", "phenotype_calls"),
-        (Input("predictions", ("predictions",)), _WELLS_OF_PLATES),
-        settings=_study("phenotypes"), code_version="2", kinds=frozenset({"parquet"}),
+        (Input("predictions", ("predictions",)), _WELLS_OF_PLATES, _REJECTED_OF_PLATES),
+        settings=_study("phenotypes"), code_version="3", kinds=frozenset({"parquet"}),
     ),
     Stage(
         "feature_space", "study", "spaces", build_spaces,
@@ -590,7 +593,7 @@ _STAGES = (
             _PLATES_WELLS, _PLATES_IMAGES, _PLATES_FUNCTIONS, _PLATES_MASKS, _PLATES_PROFILES,
             Input("single_cells", ("single_cells",), "plates"),
         ),
-        options=lambda target: target.settings, kinds=frozenset({"parquet"}), code_version="2",
+        options=lambda target: target.settings, kinds=frozenset({"parquet"}), code_version="3",
     ),
     Stage(
         "report", "study", "evaluation", lambda work: _report(work),
@@ -623,7 +626,10 @@ _STAGES = (
         ),
         code_version="4",
         settings=lambda target: target.study, before={"phenotypes": {}, "activity": None},
-        options=lambda target: target.settings, sources=_page_now,
+        options=lambda target: SimpleNamespace(
+            reports=target.settings.reports, lake_options=target.settings.lake_options, left_out=target.left_out
+        ),
+        sources=_page_now,
         kinds=frozenset({"html"}),
     ),
 )  # fmt: skip

@@ -94,6 +94,24 @@ class Workspace:
                 )
         return list(study.plates)
 
+    def left_out(self, study: Study, chosen: Sequence[str], state: State) -> dict[str, str]:
+        """The plates that something was made of, or tried, and that a study of all plates goes on without: of each why,
+        as the person who rejected it, a closed gate, the last failure or the settings say."""
+        if study.plates != "all":
+            return {}
+        begun = {partition.key for _, partition in (*state.commits, *state.attempts) if partition.kind == "plate"}
+        return {plate: self._why_not(plate, state) for plate in sorted(begun - set(chosen))}
+
+    def _why_not(self, plate: str, state: State) -> str:
+        if rejection := rejection_of_plate(state.in_force(plate)):
+            return rejection
+        stages = [(name, Partition("plate", plate)) for name in PLATE_STAGES]
+        closed = [f"{key[0]}: {verdict.text}" for key in stages if key in state.commits
+                  for verdict in state.closed(state.commits[key])]  # fmt: skip
+        failed = sorted((each for key in stages for each in state.attempts.get(key, ())), key=lambda each: each.at)
+        failures = [f"{each.stage} failed: {each.sentence}" for each in failed[-1:]]
+        return (closed + failures + [self.unsettled(plate, state) or "its profiles were made meanwhile"])[0]
+
     def unsettled(self, plate: str, state: State) -> str | None:
         """Which stage of a plate is not there or was made with other settings, code or verdicts of people than those in
         force, and which; None where the whole chain of its commits was made with them."""

@@ -36,6 +36,21 @@ def _aggregate(cache: Path) -> tuple[float, int]:
     return float(seconds), int(misses)
 
 
+def _is_compiled(cache: Path, first: str = "") -> bool:
+    """Whether a new process thinks that its kernels are compiled, after running some code."""
+    asked = "from morpho_assets.measure.kernels import is_compiled; from morpho_assets.measure.ranks import sort_items"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
+    code = f"{asked}\n{first}\nprint(is_compiled(sort_items))"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return run.stdout.strip() == "True"
+
+
+def test_who_waits_for_the_compiler_can_be_told(tmp_path):
+    assert not _is_compiled(tmp_path)
+    assert _is_compiled(tmp_path, "import numpy; sort_items(numpy.arange(3, dtype=numpy.uint32))")
+    assert _is_compiled(tmp_path)
+
+
 def _files(cache: Path) -> set[tuple[Path, int]]:
     return {(file, file.stat().st_mtime_ns) for file in cache.rglob("*") if file.is_file()}
 

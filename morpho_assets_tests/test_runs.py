@@ -1,11 +1,14 @@
 """What a run refuses: stages whose inputs are not there, or are of other settings than those in force."""
 
+from dataclasses import replace
+
 import pytest
 
 from morpho_assets.errors import InputError, LakeError
 from morpho_assets.imaging.illumination import IlluminationConfig
+from morpho_assets.judging import judge
 from morpho_assets.runs import Run
-from morpho_assets.stages import PLATE_STAGES
+from morpho_assets.stages import PLATE_STAGES, STAGES
 from morpho_assets.studies.model import Study
 from morpho_assets_tests.factories import changed, make_stages, plate, samplesheet
 
@@ -26,6 +29,29 @@ def test_a_study_reads_the_plates_it_names_or_all(workspace):
     state = workspace.state(["P1", "P2"])
     assert workspace.study_plates(everything, state) == ["P1", "P2"]
     assert workspace.study_plates(study("P2"), state) == ["P2"]
+
+
+def test_a_study_of_all_plates_says_which_it_goes_on_without_and_why(workspace, monkeypatch):
+    everything = study().model_copy(update={"plates": "all"})
+    make_stages(workspace, "P1")
+
+    def left_out(asked=everything):
+        return workspace.left_out(asked, ["P1"], workspace.lake.ledger.state())
+
+    assert left_out() == {}
+    make_stages(workspace, "P2", PLATE_STAGES[:2])
+    assert left_out() == {"P2": "illumination of plate P2 is not as the settings in force would make it (missing)"}
+
+    def fails(work):
+        raise LakeError("the disk is full")
+
+    monkeypatch.setitem(STAGES, "illumination", replace(STAGES["illumination"], function=fails))
+    with pytest.raises(LakeError):
+        make_stages(workspace, "P2", ["illumination"])
+    assert left_out() == {"P2": "illumination failed: the disk is full"}
+    judge(workspace, "rejected", "P2", None, None, "bubbles", "Ann")
+    assert left_out()["P2"].startswith("plate P2 was rejected by Ann: bubbles")
+    assert left_out(study("P1")) == {}
 
 
 def test_a_missing_input_is_named(workspace):

@@ -146,7 +146,7 @@ def _masks(workspace: Workspace, commit: Commit, tables: Snapshot) -> Metadata:
         shown["cells per well"] = picture(cells_heatmap(wells, plate), "cells per well")
         state = workspace.state([plate])
         reader = plate_reader(tables, workspace.source(plate, state).store(), plate)
-        name, overlay = typical_site(tables, reader, plate) or ("", b"")
+        name, overlay, _ = typical_site(tables, reader, plate) or ("", b"", None)
         shown[f"outlines in {name}"] = picture(overlay, "outlines of nuclei and cells")
     return shown
 

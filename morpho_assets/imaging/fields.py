@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft, ndimage, sparse
 
+from morpho_assets.imaging.quality_kernels import block_sums
+
 Pattern = NDArray[np.float64]
 
 FIELD_FLAGS = ("flag_shifted", "flag_other_field", "flag_repeated")
@@ -167,10 +169,10 @@ def _standard(pattern: Pattern) -> Pattern:
 
 
 def _block_means(plane: NDArray[np.floating], side: int) -> Pattern:
-    starts = [np.unique(np.arange(side) * extent // side) for extent in plane.shape]
-    sums = np.add.reduceat(np.add.reduceat(plane, starts[0], axis=0, dtype=np.float64), starts[1], axis=1)
-    rows, columns = (np.diff(start, append=extent) for start, extent in zip(starts, plane.shape, strict=True))
-    return sums / np.outer(rows, columns)
+    rows, columns = (np.append(np.unique(np.arange(side) * extent // side), extent) for extent in plane.shape)
+    sums, squares = np.zeros((2, len(rows) - 1, len(columns) - 1))
+    block_sums(plane, rows, columns, sums, squares)
+    return sums / np.outer(np.diff(rows), np.diff(columns))
 
 
 def _places(patterns: dict[int, Pattern], trusted: set[int], shape: tuple[int, ...]) -> dict[int, dict[str, float]]:

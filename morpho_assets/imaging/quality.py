@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy import fft
 
 from morpho_assets.imaging.fields import FieldConfig
+from morpho_assets.imaging.grey_levels import GreyLevels, median_of
+from morpho_assets.imaging.quality_kernels import block_sums, pair_sums
 
 GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
 MAD_TO_SD = 1.4826
@@ -119,39 +121,42 @@ def quality_columns(config: QualityConfig) -> list[str]:
 
 
 def _channel_quality(plane: NDArray[np.float32], channel: str, config: QualityConfig) -> dict[str, float | None]:
-    values: dict[str, float | None] = dict(_intensity(plane))
+    levels = GreyLevels.of(plane)
+    values: dict[str, float | None] = dict(_intensity(levels))
     values["PowerLogLogSlope"] = power_slope(plane)
-    values["FocusScore"] = focus_score(plane)
-    quantized = _quantize(plane)
+    few = _eight_levels(levels)
     for scale in config.scales:
         values[f"LocalFocusScore_{scale}"] = local_focus_score(plane, scale)
-        values[f"Correlation_{scale}"] = _haralick_correlation(quantized, scale)
+        values[f"Correlation_{scale}"] = _haralick_correlation(few, scale)
     values["Scaling"] = config.full_scale
-    values["ThresholdOtsu_2W"] = otsu_threshold(plane, 2) if channel in config.otsu_two_classes else None
-    values["ThresholdOtsu_3FW"] = otsu_threshold(plane, 3) if channel in config.otsu_three_classes else None
+    values["ThresholdOtsu_2W"] = otsu_threshold(levels, 2) if channel in config.otsu_two_classes else None
+    values["ThresholdOtsu_3FW"] = otsu_threshold(levels, 3) if channel in config.otsu_three_classes else None
     return {f"ImageQuality_{name}": value for name, value in values.items()}
 
 
-def _intensity(plane: NDArray[np.float32]) -> dict[str, float]:
-    low, high, median = float(plane.min()), float(plane.max()), float(np.median(plane))
+def _intensity(levels: GreyLevels) -> dict[str, float]:
+    """Also FocusScore, the variance over the mean, 0 where the mean is 0."""
+    values, counts = levels.known
+    size, median = int(counts.sum()), median_of(values, counts)
+    away = np.abs(values - np.float32(median))
+    order = np.argsort(away, kind="stable")
+    double = values.astype(np.float64)
+    total = float(double @ counts)
+    mean = total / size
+    variance = float((double - mean) ** 2 @ counts) / size
     return {
-        "MinIntensity": low,
-        "MaxIntensity": high,
+        "MinIntensity": float(values[0]),
+        "MaxIntensity": float(values[-1]),
         "MedianIntensity": median,
-        "MADIntensity": float(np.median(np.abs(plane - np.float32(median)))),
-        "MeanIntensity": float(plane.mean(dtype=np.float64)),
-        "StdIntensity": float(plane.std(dtype=np.float64)),
-        "TotalIntensity": float(plane.sum(dtype=np.float64)),
-        "TotalArea": float(plane.size),
-        "PercentMaximal": 100 * float(np.count_nonzero(plane == plane.max())) / plane.size,
-        "PercentMinimal": 100 * float(np.count_nonzero(plane == plane.min())) / plane.size,
+        "MADIntensity": median_of(away[order], counts[order]),
+        "MeanIntensity": mean,
+        "StdIntensity": float(np.sqrt(variance)),
+        "TotalIntensity": total,
+        "TotalArea": float(size),
+        "PercentMaximal": 100 * float(counts[-1]) / size,
+        "PercentMinimal": 100 * float(counts[0]) / size,
+        "FocusScore": variance / mean if mean > 0 else 0.0,
     }
-
-
-def focus_score(plane: NDArray[np.float32]) -> float:
-    """Variance over mean of (H, W); 0 where the mean is 0."""
-    mean = float(plane.mean(dtype=np.float64))
-    return float(plane.var(dtype=np.float64)) / mean if mean > 0 else 0.0
 
 
 def local_focus_score(plane: NDArray[np.float32], scale: int) -> float:
@@ -160,26 +165,21 @@ def local_focus_score(plane: NDArray[np.float32], scale: int) -> float:
     The image is cut into ceil(H / scale) x ceil(W / scale) nearly equal blocks. Blocks with mean 0 do not count;
     0 where none is left or the median is 0.
     """
-    rows, columns = (_block_starts(extent, scale) for extent in plane.shape)
-    pixels = np.outer(np.diff(rows, append=plane.shape[0]), np.diff(columns, append=plane.shape[1]))
-    double = plane.astype(np.float64)
-    mean = _block_sums(double, rows, columns) / pixels
-    variance = _block_sums(double**2, rows, columns) / pixels - mean**2
+    rows, columns = (_block_edges(extent, scale) for extent in plane.shape)
+    totals, squares = np.zeros((2, len(rows) - 1, len(columns) - 1))
+    block_sums(plane, rows, columns, totals, squares)
+    pixels = np.outer(np.diff(rows), np.diff(columns))
+    mean = totals / pixels
+    variance = squares / pixels - mean**2
     scores = np.maximum(variance[mean != 0], 0) / mean[mean != 0]
     middle = float(np.median(scores)) if scores.size else 0.0
     return float(scores.var()) / middle if middle > 0 else 0.0
 
 
-def _block_starts(extent: int, scale: int) -> NDArray[np.int64]:
+def _block_edges(extent: int, scale: int) -> NDArray[np.int64]:
     count = (extent + scale - 1) // scale
     block = (np.arange(extent) * float(count) / float(extent)).astype(np.int64)
-    return np.flatnonzero(np.diff(block, prepend=-1))
-
-
-def _block_sums(
-    values: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+    return np.append(np.flatnonzero(np.diff(block, prepend=-1)), extent)
 
 
 def power_slope(plane: NDArray[np.float32]) -> float:
@@ -202,9 +202,10 @@ def _radial_power(plane: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
     radii = np.arange(2, limit, dtype=np.int64)
     if radii.size == 0 or np.ptp(plane) == 0:
         return radii, np.zeros(radii.size)
-    half = fft.rfft2(plane - plane.mean(dtype=np.float64))
+    # Of the spectrum only the corners of low frequencies count: columns beyond them are never transformed.
+    half = fft.fft(fft.rfft(plane - plane.mean(dtype=np.float64), axis=1)[:, : limit + 1], axis=0)
     rows = np.r_[0:limit, height - limit : height]
-    # The columns beyond the half that rfft2 gives mirror those in it: (i, W - j) is the conjugate of (H - i, j).
+    # The columns beyond the half that rfft gives mirror those in it: (i, W - j) is the conjugate of (H - i, j).
     left, right = half[rows, :limit], half[-rows % height, limit:0:-1]
     power = np.abs(np.concatenate([left, right], axis=1)) ** 2
     near_row, near_column = np.r_[0:limit, limit - 1 : -1 : -1], np.r_[0:limit, limit - 1 : -1 : -1]
@@ -213,26 +214,25 @@ def _radial_power(plane: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArra
     return radii, summed[2:limit]
 
 
-def _quantize(plane: NDArray[np.float32]) -> NDArray[np.intp]:
-    low, span = plane.min(), np.ptp(plane)
-    unit = (plane - low) / (span if span > 0 else np.float32(1))
-    return (unit // (1.0 / GREY_LEVELS)).astype(np.intp).clip(0, GREY_LEVELS - 1)
+def _eight_levels(levels: GreyLevels) -> NDArray[np.uint8]:
+    """(H, W): the image from its lowest to its highest value in GREY_LEVELS steps."""
+    values, _ = levels.known
+    low, span = values[0], values[-1] - values[0]
+    unit = (levels.values - low) / (span if span > 0 else np.float32(1))
+    return (unit // (1.0 / GREY_LEVELS)).clip(0, GREY_LEVELS - 1).astype(np.uint8)[levels.codes]
 
 
-def _haralick_correlation(quantized: NDArray[np.intp], scale: int) -> float:
+def _haralick_correlation(levels: NDArray[np.uint8], scale: int) -> float:
     """Haralick's correlation of grey levels `scale` columns apart; NaN where one side is constant."""
-    if quantized.shape[1] <= scale:
+    pairs = levels.shape[0] * (levels.shape[1] - scale)
+    if levels.shape[1] <= scale:
         return float("nan")
-    pair = quantized[:, :-scale] * GREY_LEVELS + quantized[:, scale:]
-    joint = np.bincount(pair.ravel(), minlength=GREY_LEVELS**2).reshape(GREY_LEVELS, GREY_LEVELS) / pair.size
-    level = np.arange(GREY_LEVELS)
-    left, right = joint.sum(1), joint.sum(0)
-    left_mean, right_mean = level @ left, level @ right
-    spread = np.sqrt(((level - left_mean) ** 2 @ left) * ((level - right_mean) ** 2 @ right))
-    return float((level @ joint @ level - left_mean * right_mean) / spread) if spread > 0 else float("nan")
+    left, right, left_square, right_square, product = pair_sums(levels, scale)
+    spread = np.sqrt(float(pairs * left_square - left**2) * float(pairs * right_square - right**2))
+    return float(pairs * product - left * right) / float(spread) if spread > 0 else float("nan")
 
 
-def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
+def otsu_threshold(levels: GreyLevels, classes: int) -> float:
     """Otsu's threshold of log intensity; with three classes the lower of the two.
 
     NaN for an image with fewer occupied bins of intensity than classes, such as a constant one.
@@ -240,14 +240,15 @@ def otsu_threshold(plane: NDArray[np.float32], classes: int) -> float:
     """
     from skimage.filters import threshold_multiotsu, threshold_otsu
 
-    positive = plane[plane > 0]
-    if positive.size == 0 or positive.min() == positive.max():
+    values, counts = levels.known
+    values, counts = values[values > 0], counts[values > 0]
+    if values.size < 2:
         return float("nan")
     # In double precision: two neighbouring floats leave no room for 256 bins between them.
-    counts, edges = np.histogram(np.log(positive).astype(np.float64), bins=256)
-    if np.count_nonzero(counts) < classes:
+    binned, edges = np.histogram(np.log(values).astype(np.float64), bins=256, weights=counts)
+    if np.count_nonzero(binned) < classes:
         return float("nan")
-    histogram = (counts, (edges[:-1] + edges[1:]) / 2)
+    histogram = (binned.astype(np.int64), (edges[:-1] + edges[1:]) / 2)
     cut = threshold_otsu(hist=histogram) if classes == 2 else threshold_multiotsu(hist=histogram, classes=classes)[0]
     return float(np.exp(cut))
 

@@ -23,6 +23,7 @@ from morpho_assets.learn.kinds import EncoderConfig
 from morpho_assets.learn.projection import project
 from morpho_assets.learn.seen import encoder_of_plate
 from morpho_assets.learn.windows import WELL, PlateWindows, controls_of, drawn, one_pixel_size
+from morpho_assets.profiles.rejected import PLACE, rejected_sites
 from morpho_assets.profiles.study import as_wells, read_space, space_features, space_steps
 
 SCORES = ("chance", "majority", "top_1", "top_5", "balanced_accuracy", "train_top_1")
@@ -36,6 +37,7 @@ def train_encoder_of_study(work: Work) -> None:
     name, config = work.partition.part, work.settings
     plates = {key: PlateWindows.of(work.inputs, source.store(), key, config) for key, source in work.source.items()}
     allowed = _allowed(work.inputs.scan("wells", list(plates)).collect(), config)
+    rejected = rejected_sites(work.inputs, plates)
     size = one_pixel_size({key: plate.pixel_size for key, plate in plates.items()})
     groups = groups_of_plates(list(plates), config.cross_fit)
     scalings = {key: scaling for key, plate in plates.items() if (scaling := plate.scaling()) is not None}
@@ -44,7 +46,7 @@ def train_encoder_of_study(work: Work) -> None:
         label = f"encoder {name}" + (f", fold {number + 1} of {len(groups)}" if len(groups) > 1 else "")
         report = _epochs(work.progress, label, getattr(config, "epochs", 1))
         seen = {key: plate for key, plate in plates.items() if key not in held}
-        windows, wells, treatments, controls = _lesson(seen, allowed, config, label)
+        windows, wells, treatments, controls = _lesson(seen, allowed, rejected, config, label)
         draw = folds[0].card.drawn_seed if folds else None  # one network for all folds, or none of their axes is shared
         keep = KeptInWork(work, f"{number}.training")
         fold = fit_encoder(config, windows, treatments, wells, None, scalings, report, size, draw, controls, keep)
@@ -65,14 +67,15 @@ def train_encoder_of_study(work: Work) -> None:
 
 
 def _lesson(
-    plates: Mapping[str, PlateWindows], allowed: pl.DataFrame, config: EncoderConfig, label: str
+    plates: Mapping[str, PlateWindows], allowed: pl.DataFrame, rejected: pl.DataFrame, config: EncoderConfig, label: str
 ) -> tuple[Cells, list[str], list[str], list[bool]]:
-    """Windows drawn evenly from the allowed wells of these plates, and of each its well, its treatment, and whether it
-    lies in a negative control."""
-    wells = pl.concat(plate.rows(allowed).select(WELL).unique() for plate in plates.values())
+    """Windows drawn evenly from the allowed wells of these plates, but rejected sites, and of each its well, its
+    treatment, and whether it lies in a negative control."""
+    seen = {key: plate.rows(allowed).join(rejected, on=PLACE, how="anti") for key, plate in plates.items()}
+    wells = pl.concat(rows.select(WELL).unique() for rows in seen.values())
     parts, names = [], []
-    for plate in plates.values():
-        rows = drawn(plate.rows(allowed), config.max_cells, config.seed, wells)
+    for key, plate in plates.items():
+        rows = drawn(seen[key], config.max_cells, config.seed, wells)
         for keys, windows in plate.stream(rows):
             parts.append(windows)
             names += _names(keys)

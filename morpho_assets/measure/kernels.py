@@ -8,9 +8,15 @@ which lets reductions use vector registers; NaN keeps its meaning in both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
 
 kernel: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
 sums: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether this machine has a kernel compiled on disk: else its first call waits for that."""
+    return any(Path(function.stats.cache_path).glob(f"*.{function.py_func.__name__}-*.nbi"))

@@ -71,11 +71,20 @@ def measure_plate(work: Work) -> None:
     def made_from(each: SegmentedSite) -> object:
         return [each.site.channels, each.site.content, functions, each.nuclei, each.cells]
 
+    if sites and not _compiled():
+        work.progress("compiling how cells are measured, once on a machine: about a minute", 0, len(sites))
     function = partial(_measure, config, reader)
     finished = process_sites(work, sites, function, ("single_cells",), made_from, measured)
     if images.policy == "stream":  # of sites that failed too: a retry reads them from their source
         delete_fetched(work.read("image_files")["path"].to_list(), images.folder)
     work.write_stream("single_cells", finished.frames("single_cells"))
+
+
+def _compiled() -> bool:
+    from morpho_assets.measure.kernels import is_compiled
+    from morpho_assets.measure.texture import haralick  # the dearest, and one of the last
+
+    return is_compiled(haralick)
 
 
 def _import_cells(work: Work) -> None:

@@ -285,6 +285,7 @@ class _Solver:
         pull = self._gradient(p.clone())[:-1].abs()  # (d, k, b)
         largest = pull.amax((0, 1)).double()
         fits = torch.where(largest > 0, l1 / largest.clamp_min(1e-30), torch.ones_like(l1)).clamp(max=1.0)
+        fits = fits * (1 - small)  # rounding would carry it past a bound that is met exactly
         dual = torch.full_like(primal, -torch.inf)
         # a feasible dual point is any mix of the residuals with nothing, by which the l1 bound can be kept
         for mix in (fits, (1 + fits) / 2, torch.ones_like(fits)):

@@ -33,6 +33,7 @@ from morpho_assets.predict.labels import (
     renamed,
 )
 from morpho_assets.predict.transfer import shift_test
+from morpho_assets.profiles.rejected import rejected_sites
 
 Floats = NDArray[np.float64]
 MOST_SHIFTED = 2000  # cells of each plate that the shift test sees
@@ -57,7 +58,9 @@ def labelled_cells(work: Work, config: PhenotypeConfig) -> tuple[Labelled, pl.Da
     InputError where nothing is labelled, for features or plates that are not there.
     """
     wells = work.inputs.scan("wells", list(work.source)).collect()
-    attached = _attached(work, config, wells)
+    rejected = rejected_sites(work.inputs, work.source)
+    found = _attached(work, config, wells)
+    attached = found.outside(rejected)
     cells = renamed(attached.cells, config.labels)
     if not cells.height:
         raise InputError("labels", "", "no labelled cell", "some", f"Check plates and places: {attached.words}.")
@@ -88,9 +91,12 @@ def labelled_cells(work: Work, config: PhenotypeConfig) -> tuple[Labelled, pl.Da
     matrix = matrix[cells["row"].to_numpy()]
     cells = cells.drop("row")
     trains = cells["Metadata_Plate"].is_in(training).to_numpy()
+    missed = (
+        found.misses.join(rejected, on=SITE, how="anti", maintain_order="left") if found.misses.height else found.misses
+    )
     marks = cells.select(CELL).with_columns(trains=pl.Series(trains))
     return Labelled(cells, matrix, features, trains, _listed(attached, config, marks), _words(attached),
-                    _merged(attached.misses, LABEL, config)), shifts  # fmt: skip
+                    _merged(missed, LABEL, config)), shifts  # fmt: skip
 
 
 def _attached(work: Work, config: PhenotypeConfig, wells: pl.DataFrame) -> Attached:

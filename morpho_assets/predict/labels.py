@@ -7,7 +7,7 @@ folder per class, or from the truth of simulated plates; labels of wells and com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,6 +107,15 @@ class Attached:
     conflicts: pl.DataFrame
     misses: pl.DataFrame
     given: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def outside(self, sites: pl.DataFrame) -> Attached:
+        """The same where nothing is said of these sites (rows with SITE): their labels are misses."""
+        why = pl.lit("are of a site that a person rejected").alias("reason")
+        inside = self.cells.join(sites, on=SITE, how="semi", maintain_order="left").with_columns(why)
+        if not inside.height:
+            return self
+        cells = self.cells.join(sites, on=SITE, how="anti", maintain_order="left")
+        return replace(self, cells=cells, misses=pl.concat([self.misses, inside], how="diagonal_relaxed"))
 
     @property
     def words(self) -> str:

@@ -13,20 +13,25 @@ from morpho_assets.lake.work import Work
 from morpho_assets.predict.config import PhenotypeConfig
 from morpho_assets.predict.enriched import call_treatments, enrich_plate
 from morpho_assets.predict.predictions import FINAL, PROBABILITY, SHUFFLED
+from morpho_assets.profiles.rejected import PLACE, rejected_sites
 
 PHENOTYPE = "Phenotype_"
 
 
 def phenotypes_of_study(work: Work) -> None:
     """Write `phenotype_profiles` (the probability of each phenotype by well), `enrichments` (each well against its
-    plate's controls) and `phenotype_calls` (treatments, pooled over plates) of every phenotype of a study."""
+    plate's controls) and `phenotype_calls` (treatments, pooled over plates) of every phenotype of a study. Sites that
+    people rejected are left out."""
     profiles, enriched, calls = [], [], []
+    rejected = rejected_sites(work.inputs, work.source).lazy()
     for name, config in work.settings.phenotypes.items():
         for by in [FINAL, SHUFFLED] if config.calls.shuffled else [FINAL]:
             of_model = []
             for plate in work.source:
-                rows = work.scan("predictions").filter(
-                    pl.col("model") == name, pl.col("predicted_by") == by, pl.col("Metadata_Plate") == plate
+                rows = (
+                    work.scan("predictions")
+                    .filter(pl.col("model") == name, pl.col("predicted_by") == by, pl.col("Metadata_Plate") == plate)
+                    .join(rejected, on=PLACE, how="anti", maintain_order="left")
                 )
                 columns = [each for each in rows.collect_schema().names() if each.startswith(PROBABILITY)]
                 cells = rows.select("Metadata_Well", *columns).collect()

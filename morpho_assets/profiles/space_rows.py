@@ -21,6 +21,7 @@ from morpho_assets.lake.work import Work
 from morpho_assets.profiles.aggregate import CELL_COUNT
 from morpho_assets.profiles.features import COMPARTMENTS, FEATURES, feature_columns
 from morpho_assets.profiles.normalize import NORMALIZED_ON, NormalizeConfig, normalize
+from morpho_assets.profiles.rejected import PLACE, rejected_sites
 from morpho_assets.profiles.space import (
     FINE,
     KEYS,
@@ -96,16 +97,12 @@ def read_rows(work: Work, name: str, config: SpaceConfig, made: Mapping[str, Spa
 
 def _without_rejected(work: Work, rows: Rows) -> Rows:
     """The rows of each plate, without those of sites that a person rejected."""
-    said = work.inputs.keys("rejected_sites")
-    rejected = {plate: work.inputs.read("rejected_sites", plate) for plate in work.source if plate in said}
-    rejected = {plate: sites.select(KEYS["site"]) for plate, sites in rejected.items() if sites.height}
+    rejected = rejected_sites(work.inputs, work.source)
 
     def left(plate: str) -> pl.LazyFrame:
-        if plate not in rejected:
-            return rows(plate)
-        return rows(plate).join(rejected[plate].lazy(), on=KEYS["site"], how="anti", maintain_order="left")
+        return rows(plate).join(rejected.lazy(), on=PLACE, how="anti", maintain_order="left")
 
-    return left if rejected else rows
+    return left if rejected.height else rows
 
 
 def annotated(rows: pl.LazyFrame, wells: pl.DataFrame) -> pl.LazyFrame:

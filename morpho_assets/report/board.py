@@ -18,6 +18,7 @@ from morpho_assets.report.results import Results
 
 STAGES = ("plate_manifest", "raw_images", "image_quality", "masks", "single_cells", "well_profiles")
 """The stages that the board shows, in order: those that can fail or flag sites, or judge the plate."""
+LEFT_OUT = "not in this study"
 _COUNTS = {
     "Metadata_Count_Cells": "cells",
     "Metadata_Count_Sites": "sites",
@@ -66,8 +67,10 @@ def plate_states(
     return sorted(states, key=lambda state: (state.gate == "open", state.step == "none", state.quiet))
 
 
-def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results: Results) -> list[Section]:
-    """The chapter on the plates of a study."""
+def board_sections(
+    inputs: Snapshot, readers: Mapping[str, SiteReader], results: Results, left_out: Mapping[str, str]
+) -> list[Section]:
+    """The chapter on the plates of a study, and on those that are `left_out` of it, each with the reason."""
     plates = list(readers)
     scores = results.metrics.filter(variant=PLATES)
     of_stains = pl.col("metric").str.starts_with("stain_")
@@ -75,15 +78,18 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
     flagged = dict(results.wells.group_by("Metadata_Plate").agg(pl.col(_FLAGGED).sum()).iter_rows()) if (
         _FLAGGED in results.wells.columns) else {}  # fmt: skip
     states = plate_states(inputs, plates, drift, flagged)
-    tables = [_board(states), _behind(inputs, results, plates)]
+    absent = [PlateState(plate, {}, "–", "–", LEFT_OUT, reason) for plate, reason in left_out.items()]
+    tables = [_board([*absent, *states]), _behind(inputs, results, plates)]
     pictures = []
     typical = next((found for plate in plates if (found := typical_site(inputs, readers[plate], plate))), None)
     if typical:
+        name, picture, micrometres = typical
+        bar = f"100 px, {100 * micrometres:.0f} µm" if micrometres else "100 px"
         text = (
-            f"Nuclei and cells as they were found in {typical[0]}, the site with the median count. Bar: 100 px. DNA is "
-            "blue, ER green, RNA yellow, AGP orange, Mito red."
+            f"Nuclei and cells as they were found in {name}, the site with the median count. Bar: {bar}. DNA is blue, "
+            "ER green, RNA yellow, AGP orange, Mito red."
         )
-        pictures.append(Picture(typical[1], text, "field", wide=True))
+        pictures.append(Picture(picture, text, "field", wide=True))
     if drift.height:  # what fails comes first
         rows = drift.select("scope", "metric", "value", "p_value", "holds", "n")
         rows = rows.sort("holds", "p_value", nulls_last=True, maintain_order=True)
@@ -91,19 +97,23 @@ def board_sections(inputs: Snapshot, readers: Mapping[str, SiteReader], results:
     others = scores.filter(~of_stains).select("evaluator", "scope", "metric", "value", "chance", "n")
     if others.height:
         tables.append(frame_table(others, "Scores of the plates themselves, beside what a trivial method gives"))
-    return [Section("Plates and cells", _CAPTION, pictures, tables, _answer(states, results), "plates")]
+    return [Section("Plates and cells", _CAPTION, pictures, tables, _answer(states, results, list(left_out)), "plates")]
 
 
-def _answer(states: Sequence[PlateState], results: Results) -> str:
+def _answer(states: Sequence[PlateState], results: Results, left_out: Sequence[str]) -> str:
     cells = results.wells["Metadata_Count_Cells"]
     counted = f", {number(int(cells.sum()))} cells" if cells.null_count() < len(cells) else ""
     asking = [state.plate for state in states if not state.quiet]
     sites = sum(state.flagged for state in states)
-    names = ", ".join(asking[:3]) + (" …" if len(asking) > 3 else "")
-    verdict = f"{len(asking)} of them need a look ({names})" if asking else "none of them needs a look"
+    verdict = f"{len(asking)} of them need a look ({_named(asking)})" if asking else "none of them needs a look"
     plates = f"{len(states)} plate{'s' if len(states) != 1 else ''}"
     some = f"; {number(sites)} single sites are flagged" if sites else ""
-    return f"{plates} with {number(results.wells.height)} wells{counted}: {verdict}{some}."
+    without = f" Left out: {_named(left_out)}; the board says why." if left_out else ""
+    return f"{plates} with {number(results.wells.height)} wells{counted}: {verdict}{some}.{without}"
+
+
+def _named(plates: Sequence[str]) -> str:
+    return ", ".join(plates[:3]) + (" …" if len(plates) > 3 else "")
 
 
 def _state(inputs: Snapshot, plate: str, drift: Sequence[str], flagged: int) -> PlateState:

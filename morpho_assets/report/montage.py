@@ -34,7 +34,8 @@ CELLS = 4  # near the median, and as many near the extreme; of a well with fewer
 LEAST_CELLS = 2
 EXTREME = 0.95
 DIRECTION = 40  # features that the direction is made of: those that the well moved most
-DARK, BRIGHT = 1.0, 99.7  # percentiles of the controls' pixels shown as black and as white
+DARK = 1.0  # percentile of the controls' pixels that is black
+BRIGHT = 75.0  # percentile of the brightest pixels of the controls' cells that is white: dust beside them is none
 LARGEST_SIDE = 64  # px of a shown cell; a larger window is shrunk
 # Bytes of one treatment's cells, so that a report stays small enough to be sent: many treatments get less each.
 BUDGET, LEAST, MOST = 14_000_000, 5_000, 40_000
@@ -215,7 +216,7 @@ def _drawn(
         image = reader.read(shown.site)
         masks = [read_labels(lake.read_bytes(path), name=path) for path in (shown.nuclei, shown.cells)]
         if len(windows) == 0:
-            low, high = np.percentile(image, (DARK, BRIGHT), axis=(1, 2))
+            low, high = _contrast(image, masks[1])
         windows.append((shown, _windows(image, shown), [_windows(mask[None], shown) for mask in masks]))
     shown_side = side_within(budget, wells[0].side, len(wells[0].site.channels))
     scale = wells[0].side / shown_side
@@ -231,6 +232,15 @@ def _drawn(
             "picture": _webp(_tiles(grey, shown_side), budget), "outlines": _png(lines, shown_side),
         })  # fmt: skip
     return rows
+
+
+def _contrast(image: NDArray[Any], cells: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(C,) of an image (C, H, W) what is shown as black and as white, by its cells."""
+    from scipy.ndimage import maximum
+
+    numbers = np.unique(cells[cells > 0])
+    brightest = np.stack([maximum(plane, cells, numbers) for plane in image])
+    return np.percentile(image, DARK, axis=(1, 2)), np.percentile(brightest, BRIGHT, axis=1)
 
 
 def _windows(image: NDArray[Any], shown: Shown) -> NDArray[Any]:

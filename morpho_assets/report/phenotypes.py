@@ -196,11 +196,11 @@ def _maps(inputs: Snapshot, study: str, name: str, calls: pl.DataFrame) -> list[
     pictures = []
     for (plate,), wells in list(rows.group_by("Metadata_Plate", maintain_order=True))[:MOST_MAPS]:
         image = plate_heatmap(
-            wells["Metadata_Well"].to_list(), wells["signed_D"].to_list(), f"{plate}: {phenotype}", "signed distance"
+            wells["Metadata_Well"].to_list(), wells["excess"].to_list(), f"{plate}: {phenotype}", "excess"
         )
         text = (
-            f"How the probabilities of {phenotype} in each well of {plate} differ from those of its controls: above 0 "
-            "more, below 0 fewer. Controls are compared with the other controls."
+            f"How much further above the even share the probabilities of {phenotype} lie in each well of {plate} than "
+            "in its controls: by this treatments are called. Controls are compared with the other controls."
         )
         pictures.append(Picture(image, text, "field"))
     return pictures

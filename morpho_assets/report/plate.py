@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from morpho_assets.imaging.images import read_labels
+from morpho_assets.imaging.planes import pixel_size
 from morpho_assets.imaging.sites import SiteReader, complete_sites
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.report.figures import mask_overlay, plate_heatmap
@@ -31,8 +32,9 @@ def cells_grid(wells: pl.DataFrame) -> pl.DataFrame:
     return grid.sort(pl.col("row").str.len_bytes(), "row")
 
 
-def typical_site(inputs: Snapshot, reader: SiteReader, plate: str) -> tuple[str, bytes] | None:
-    """Name and picture, with outlines, of the site with the median number of cells; None for a plate without sites."""
+def typical_site(inputs: Snapshot, reader: SiteReader, plate: str) -> tuple[str, bytes, float | None] | None:
+    """Name and picture, with outlines, of the site with the median number of cells, and the width of a pixel in µm
+    where the image says it; None for a plate without sites."""
     sites = inputs.read("masks", plate).sort("Count_Cells", "Metadata_Well", "Metadata_Site")
     if not sites.height:
         return None
@@ -40,4 +42,5 @@ def typical_site(inputs: Snapshot, reader: SiteReader, plate: str) -> tuple[str,
     place = (row["Metadata_Well"], row["Metadata_Site"])
     site = next(site for site in complete_sites(inputs, plate) if (site.well, site.site) == place)
     nuclei, cells = (read_labels(inputs.lake.read_bytes(row[name]), name=row[name]) for name in ("nuclei", "cells"))
-    return site.key, mask_overlay(reader.read(site), site.channels, nuclei, cells)
+    picture = mask_overlay(reader.read(site), site.channels, nuclei, cells)
+    return site.key, picture, pixel_size(reader.content(site, 0))

@@ -52,15 +52,18 @@ def report_study(work: Work) -> None:
     steps = space_steps(study.spaces, study.corrections)
     finals = [variant_name(space, names[-1]) for space, names in steps.items()]
     results = read_results(work.inputs, study, list(readers), main_variant(steps), finals)
-    page = study_page(work.inputs, results, readers).encode()
+    page = study_page(work.inputs, results, readers, work.options.left_out).encode()
     work.write_file("reports", PAGE, page)
     open_files(work.options.reports, work.options.lake_options).write(f"{quoted(study.name)}/{PAGE}", page)
     work.sources = {PAGE: "there"}
     work.notes["kilobytes"] = len(page) // 1000
 
 
-def study_page(inputs: Snapshot, results: Results, readers: Mapping[str, SiteReader]) -> str:
-    """The page of a study: its chapters in order, then the data of its explorers."""
+def study_page(
+    inputs: Snapshot, results: Results, readers: Mapping[str, SiteReader], left_out: Mapping[str, str] | None = None
+) -> str:
+    """The page of a study: its chapters in order, then the data of its explorers. Plates that are `left_out` of it are
+    on the board with the reason."""
     study = results.study
     steps, levels = space_steps(study.spaces, study.corrections), space_levels(study.spaces)
     of_sites = [name for name, level in levels.items() if level == "site"]
@@ -76,7 +79,7 @@ def study_page(inputs: Snapshot, results: Results, readers: Mapping[str, SiteRea
         *phenotype_sections(inputs, study, readers, results.metrics),
         *activity_sections(inputs, study),
         *told_sections(inputs, study, results.metrics, results.main),
-        *board_sections(inputs, readers, results),
+        *board_sections(inputs, readers, results, left_out or {}),
         *_maps(results),
         *truth_sections(results.metrics, results.points),
         *correction_sections(steps, results.treatments, results.metrics, inputs.read("correction_notes", study.name)),

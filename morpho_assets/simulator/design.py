@@ -15,6 +15,8 @@ from morpho_assets.errors import InputError
 from morpho_assets.simulator.biology import MECHANISMS
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
+REFERENCE_PIXEL = 0.6
+"""Width of a pixel of the 20x reference field (binning 2), µm."""
 # The channel numbers of CPJUMP1's microscope: a reader must take them from load_data, never from their order.
 CHANNEL_NUMBERS = {"DNA": 5, "ER": 4, "RNA": 3, "AGP": 2, "Mito": 1}
 
@@ -107,6 +109,11 @@ class GalleryDesign(BaseModel):
     def plates(self) -> int:
         """Number of plates in the experiment."""
         return self.batches * self.plates_per_batch
+
+    @property
+    def pixel_size(self) -> float:
+        """Width of a pixel, µm; it stands in the images."""
+        return REFERENCE_PIXEL / self.scale
 
     def barcode(self, plate: int) -> str:
         """Barcode of plate 0, 1, …"""

@@ -116,9 +116,10 @@ def _write_site(aside: Path, design: GalleryDesign, seed: int, plate: int, well:
     if part.exists():
         return
     made = simulate_site(design, seed, plate, well, site)
+    size = {"resolution": (1e4 / design.pixel_size,) * 2, "resolutionunit": "CENTIMETER"}
     for channel, image in zip(CHANNELS, made.image, strict=True):
         path = aside / images_folder(design, plate) / image_name(well, site, channel)
-        tifffile.imwrite(path, image, photometric="minisblack", metadata=None)
+        tifffile.imwrite(path, image, photometric="minisblack", metadata=None, **size)
     for name, labels in (("nuclei", made.nuclei), ("cells", made.cells)):
         path = aside / truth_folder(design, plate) / "masks" / f"{well.name}-{site}-{name}.tiff"
         tifffile.imwrite(path, labels.astype(np.uint16), compression="zlib", metadata=None)

@@ -220,7 +220,9 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
     settings = {**SETTINGS, "replicates": {"evaluator": "retrieval", "threshold": 0.01}}
     evaluated(lake, settings)
     work = study_work(lake, "report", asked(settings), sources)
-    work.options = Settings(reports=str(tmp_path / "reports"))
+    reports = Settings(reports=str(tmp_path / "reports"))
+    left_out = {"P9": "masks: 9 of 9 sites failed"}
+    work.options = SimpleNamespace(reports=reports.reports, lake_options={}, left_out=left_out)
     report_study(work)
     page = (tmp_path / "reports/s/report.html").read_text()
     assert "Which treatments belong together: hierarchy" in page
@@ -230,6 +232,8 @@ def test_all_evaluators_are_reported(screened: Callable[..., Lake], tmp_path: Pa
         assert metric in page
     assert "At a false discovery rate of 1 %." in page
     assert "At a false discovery rate of 5 %." in page
+    assert "Left out: P9; the board says why." in page
+    assert "masks: 9 of 9 sites failed" in page
 
 
 def test_learning_is_compared_with_its_twin_and_what_an_encoder_saw_stands_in_every_row(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from morpho_assets.imaging.quality import (
     FLAGS,
     QualityConfig,
     flag_quality,
-    focus_score,
     local_focus_score,
     measure_quality,
     power_slope,
@@ -48,7 +47,8 @@ def test_two_blocks_by_hand() -> None:
     # variance over mean: 0.01 / 0.3 and 0.01 / 0.2; their variance over their median
     scores = np.array([0.01 / 0.3, 0.01 / 0.2])
     assert local_focus_score(plane, 2) == pytest.approx(scores.var() / np.median(scores), rel=1e-5)
-    assert focus_score(plane) == pytest.approx(0.0125 / 0.25, rel=1e-5)
+    focus = measure_quality(plane[None], ["DNA"])["ImageQuality_FocusScore"].item()
+    assert focus == pytest.approx(0.0125 / 0.25, rel=1e-5)
 
 
 def test_constant_black_and_saturated_images() -> None:

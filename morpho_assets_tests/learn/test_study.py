@@ -13,11 +13,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from morpho_assets.errors import InputError
 from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.tables import table
 from morpho_assets.learn import windows
 from morpho_assets.learn.cards import Card
 from morpho_assets.learn.study import embed_plate, train_encoder_of_study
 from morpho_assets.profiles.study import read_space, space_features
-from morpho_assets_tests.factories import commit_work, make_work, study
+from morpho_assets_tests.factories import commit_tables, commit_work, make_work, plate, study
 from morpho_assets_tests.learn.plates import (
     EMPTY,
     SIDE,
@@ -211,6 +212,18 @@ def test_what_it_must_not_see_it_has_not_seen(lake, tmp_path):
     assert not [well for well in row["wells"] if well.endswith("B02")]
     with pytest.raises(InputError, match=r"trains_on\.without: found drug X; expected treatments of its plates"):
         train(lake, told(trains_on={"without": ["drug X"]}), "net", sources)
+
+
+def test_nothing_is_learned_from_sites_that_a_person_rejected(lake, tmp_path):
+    sources = write_plates(tmp_path, lake, PLATES[:1])
+    wells = lake.latest(["well_profiles"], [plate("P1")])
+    place = {"Metadata_Plate": "P1", "Metadata_Well": "A01", "Metadata_Site": 1, "rejected_by": "Ann: dust"}
+    rejected = table("rejected_sites").cast(pl.DataFrame([place]))
+    profiles = {name: wells.read(name, "P1") for name in ("well_profiles", "normalized_profiles")}
+    commit_tables(lake, "well_profiles", plate("P1"), {**profiles, "rejected_sites": rejected})
+    [row] = train(lake, asked(), "net", sources).to_dicts()
+    assert [well.split()[1] for well in row["wells"]] == ["A02", "A03", "B01", "B02"]
+    assert embed(lake, asked(), "net", sources)["Metadata_Well"].n_unique() == 5  # it has an embedding all the same
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(lake, tmp_path):

@@ -59,6 +59,13 @@ def test_the_gap_bounds_what_is_missing():
     assert (rough.objective >= best * (1 - 1e-9)).all()
 
 
+@pytest.mark.parametrize("seed", [13, 19, 21, 30])
+def test_rounding_leaves_the_gap_of_the_lasso_finite(seed):
+    rng = np.random.default_rng(seed)
+    x, codes = rng.normal(size=(80, 12)), rng.integers(3, size=80)
+    assert np.isfinite(fit_elastic_nets(x, codes, 3, np.geomspace(0.05, 5, 12), 1.0, most=10).gap).all()
+
+
 def test_a_row_of_weight_zero_is_a_row_left_out_and_two_are_weight_two():
     x, codes = problem(n=120)
     rows = np.ones((3, 120))

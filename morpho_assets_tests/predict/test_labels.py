@@ -52,6 +52,16 @@ def test_misses_are_listed_with_their_reason():
     assert "1 points lie outside of the image" in found.words
 
 
+def test_nothing_is_said_of_rejected_sites_and_that_is_listed():
+    found = attached("P1,A01,1,3,4,mitotic\nP1,A01,1,18,18,a\n")
+    sites = found.cells.select("Metadata_Plate", "Metadata_Well", "Metadata_Site")
+    left = found.outside(sites)
+    assert left.cells.is_empty()
+    assert left.misses[LABEL].to_list() == ["a", "mitotic"]
+    assert "1 points are of a site that a person rejected" in left.words
+    assert found.outside(sites.clear()) == found
+
+
 def test_a_tie_goes_to_the_lower_number():
     image = np.zeros((5, 9), np.int32)
     image[2, 1], image[2, 7] = 2, 1

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from morpho_assets.errors import InputError
+from morpho_assets.judging import judge
 from morpho_assets.lake.ledger import Partition
 from morpho_assets.predict.labels import CELL
 from morpho_assets.predict.models import load_model
@@ -181,6 +182,32 @@ def test_labels_of_wells_learn_treatments(project):
     labels = tables.read("labels", "wells")
     assert labels.group_by("Metadata_Plate", "Metadata_Well").len()["len"].max() <= 5
     assert tables.read("models", "wells").height == 2
+
+
+def test_sites_that_a_person_rejected_teach_nothing_and_are_in_no_well(project, tables):
+    workspace, key = project.workspace, PLATES[0]
+    site = project.tables(key).read("sites", key).row(0, named=True)
+    where = {"Metadata_Well": site["Metadata_Well"], "Metadata_Site": site["Metadata_Site"]}
+    judge(workspace, "rejected", key, *where.values(), "dust", "Ann")
+    try:
+        Run(workspace).make("well_profiles", Partition("plate", key))
+        without = made(project, {**STUDY, "name": "judged"}, STAGES[:3])
+    finally:
+        judge(workspace, "withdrawn", key, *where.values(), "clean after all", "Ann")
+        Run(workspace).make("well_profiles", Partition("plate", key))
+    labels = without.read("labels", "judged").filter(Metadata_Plate=key, **where)
+    assert labels.height > 0
+    assert not (labels["status"] == "given").any()
+    assert "are of a site that a person rejected" in set(labels["status"])
+    assert "of a site that a person rejected" in without.read("models", "judged")["notes"][0]
+    cells = {
+        study: found.read("phenotype_profiles", study).filter(
+            Metadata_Plate=key, Metadata_Well=where["Metadata_Well"]
+        )["cells"].sum()
+        for study, found in (("states", tables), ("judged", without))
+    }  # fmt: skip
+    predicted = tables.read("predictions", "states").filter(predicted_by=FINAL, Metadata_Plate=key, **where).height
+    assert cells["judged"] == cells["states"] - predicted
 
 
 @pytest.mark.slow

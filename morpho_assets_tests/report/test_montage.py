@@ -74,6 +74,17 @@ def test_outlines_survive_that_a_window_is_shrunk() -> None:
     assert (picture[:12, :, 3] == 0).all()
 
 
+def test_dust_beside_cells_and_on_one_of_them_darkens_nothing() -> None:
+    cells = np.kron(np.arange(1, 17, dtype=np.int32).reshape(4, 4), np.ones((4, 4), np.int32))
+    cells = np.pad(cells, ((0, 16), (0, 0)))
+    image = np.where(cells > 0, 0.5, 0.1)[None]
+    clean = montage._contrast(image, cells)
+    np.testing.assert_allclose(clean, [[0.1], [0.5]])
+    image[0, 16:] = 1.0  # half of the field
+    image[0, cells == 7] = 1.0
+    np.testing.assert_allclose(montage._contrast(image, cells)[1], [0.5])
+
+
 def test_windows_beyond_the_border_are_black() -> None:
     image = np.ones((1, 20, 20))
     shown = montage.Shown("t", "P", "A01", None, "", "", (1,), ("median",), ((0.0, 0.0),), 8)  # type: ignore[arg-type]

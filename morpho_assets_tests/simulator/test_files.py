@@ -10,6 +10,7 @@ import tifffile
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.sources import GallerySource
+from morpho_assets.imaging.planes import pixel_size
 from morpho_assets.simulator import SIZES, write_gallery
 from morpho_assets.simulator.design import CHANNELS
 from morpho_assets.simulator.layout import plate_wells
@@ -64,6 +65,11 @@ def test_the_house_reads_it_and_finds_the_planted_treatments(tiny_gallery: Path)
     image = tifffile.imread(store.resolve(manifest.sites["uri"][0]))
     assert image.shape == (160, 160)
     assert image.dtype == np.uint16
+
+
+def test_images_say_how_wide_a_pixel_is(small_gallery: Path) -> None:
+    image = next((small_gallery / HOME / "images").rglob("*.tiff"))
+    assert pixel_size(image.read_bytes()) == pytest.approx(0.6 / SMALL.scale, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_bytes_for_any_number_of_workers(small_gallery: Path, tmp_path: Path) -> None:

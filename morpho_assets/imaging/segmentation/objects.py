@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from morpho_assets.imaging.segmentation.label_kernels import count_pixels, renumber
+
 Labels = NDArray[np.int32]
 
 EIGHT = np.ones((3, 3), dtype=bool)
@@ -70,12 +72,15 @@ def relabelled(labels: NDArray[np.integer], keep: NDArray[np.bool_]) -> Labels:
     """Objects whose entry in `keep` (indexed by label; entry 0 is ignored) is true, numbered 1..n in their order."""
     keep = keep.copy()
     keep[0] = False
-    return (np.cumsum(keep) * keep).astype(np.int32)[labels]
+    result = np.empty(labels.shape, np.int32)
+    renumber(labels.ravel(), (np.cumsum(keep) * keep).astype(np.int32), result.ravel())
+    return result
 
 
 def areas(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Pixels per label, entry 0 (background) set to 0."""
-    area = np.bincount(labels.ravel(), minlength=1)
+    area = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    count_pixels(labels.ravel(), area)
     area[0] = 0
     return area
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
+from morpho_assets.imaging.segmentation.label_kernels import last_pixels, moments, paint
 from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled, relabelled
 
 LEVELS = 24
@@ -146,18 +147,9 @@ def roundness(labels: Labels, count: int) -> tuple[Values, Values]:
     Roundness is the area over that of the ellipse with the same second moments: 1 for any ellipse, less for
     everything concave. A pixel counts as a unit square.
     """
-    row, column = np.nonzero(labels)
-    label = labels[row, column] - 1
-
-    def total(values: NDArray | None = None) -> Values:
-        return np.bincount(label, values, minlength=count).astype(np.float64)
-
-    area = total()
+    area, _, _, row_square, column_square, mixed = moments(labels, count)
     safe = np.maximum(area, 1)
-    row_off, column_off = row - (total(row) / safe)[label], column - (total(column) / safe)[label]
-    row_var = total(row_off**2) / safe + 1 / 12
-    column_var = total(column_off**2) / safe + 1 / 12
-    covariance = total(row_off * column_off) / safe
+    row_var, column_var, covariance = row_square / safe + 1 / 12, column_square / safe + 1 / 12, mixed / safe
     ellipse = 4 * np.pi * np.sqrt(np.maximum(row_var * column_var - covariance**2, 1 / 144))
     return area, np.minimum(area / ellipse, 1)
 
@@ -183,7 +175,7 @@ def roundest_pieces(light: Plane, levels: Values) -> Labels:
     for level, layer in enumerate(layers):
         taken = alive & stop[level]
         number = np.concatenate([[0], np.where(taken, count + np.cumsum(taken), 0)]).astype(np.int32)
-        chosen = np.maximum(chosen, number[layer])
+        paint(chosen, layer, number)
         count += int(taken.sum())
         if level + 1 < len(layers):
             alive = (alive & ~stop[level])[parents[level + 1]]
@@ -203,9 +195,8 @@ def _level_tree(
         if count == 0:
             break
         size, round_ = roundness(pieces, count)
-        at = np.flatnonzero(pieces)
         some_pixel = np.zeros(count + 1, dtype=np.intp)
-        some_pixel[pieces.flat[at]] = at
+        last_pixels(pieces, some_pixel)
         parents.append(layers[-1].flat[some_pixel[1:]] - 1 if layers else np.full(count, -1))
         layers.append(pieces)
         area.append(size)
@@ -226,7 +217,8 @@ def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labe
     ground = watershed(-light, seeds, mask=(light > floor) | (seeds > 0))
     nuclei = seeds
     for _ in range(2):
-        level = np.maximum(ndimage.median(light, nuclei, np.arange(1, count + 1)), floor)
+        inside = nuclei > 0  # the median sorts all that it is given
+        level = np.maximum(ndimage.median(light[inside], nuclei[inside], np.arange(1, count + 1)), floor)
         cut = np.concatenate([[np.inf], boundary * level ** (1 - SHARED) * np.median(level) ** SHARED])
         nuclei = np.where(light > cut[ground], ground, 0).astype(np.int32)
     return nuclei

@@ -20,7 +20,9 @@ function makeTable(data, holder) {
     oninput: () => { state.filter = filter.value.trim().toLowerCase(); state.rows = PAGE_ROWS; draw(); } });
   const save = h("button", { type: "button", class: "csv", onclick: () => download(data.file, csv()) }, "Download CSV");
   const more = h("button", { type: "button", class: "more", onclick: () => { state.rows = state.rows === PAGE_ROWS ? 1000 : Infinity; draw(); } });
-  const longest = data.columns.map((_, i) => Math.max(0, ...data.rows.slice(0, 500).map((row) => String(row[i] ?? "").length)));
+  const texted = (i) => data.rows.slice(0, 500).map((row) => String(row[i] ?? ""));
+  const longest = data.columns.map((_, i) => Math.max(0, ...texted(i).map((text) => text.length)));
+  const word = data.columns.map((_, i) => Math.max(0, ...texted(i).flatMap((text) => text.split(/[\s-]+/)).map((text) => text.length)));
   const heads = data.columns.map((column, i) => h("th", { scope: "col", class: column.numeric ? "number" : null },
     h("button", { type: "button", onclick: () => sort(i) }, column.name)));
   const body = h("tbody");
@@ -65,11 +67,13 @@ function makeTable(data, holder) {
   const tools = h("div", { class: "tools" }, filter, status, save);
   const scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": data.caption }, table);
   holder.replaceChildren(h("p", {}, data.caption), tools, scroll, more);
-  // Text columns are as wide as their texts as long as no column is cut off; then they wrap.
+  // Text columns are as wide as their texts as long as no column is cut off; then they wrap, at last within a word.
+  const tries = [true, false].flatMap((whole) => [20, 16, 13, 11, 9, 7, 5, 3].map((widest) => [widest, whole]));
+  const width = (i, widest, whole) => Math.max(Math.min(widest, longest[i]), whole ? 2 + 1.1 * Math.min(word[i], 28) : 0);
   new ResizeObserver(() => {
-    for (const widest of [20, 16, 13, 11, 9, 7, 5, 3]) {
+    for (const [widest, whole] of tries) {
       holder.classList.toggle("tight", widest <= 5);
-      heads.forEach((head, i) => { if (!data.columns[i].numeric) head.style.minWidth = `${Math.min(widest, longest[i])}ch`; });
+      heads.forEach((head, i) => { if (!data.columns[i].numeric) head.style.minWidth = `${width(i, widest, whole)}ch`; });
       if (scroll.scrollWidth <= scroll.clientWidth || (scroll.clientWidth < 600 && widest <= 11)) break;
     }
   }).observe(scroll);

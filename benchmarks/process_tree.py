@@ -1,0 +1,48 @@
+"""What a command and all processes that it starts take: processor seconds and memory, watched from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+import psutil
+
+EVERY = 0.25  # seconds between looks
+
+
+@dataclass
+class Watched:
+    """Seconds by the clock, processor seconds of all processes and of the first alone, and the largest sum of their
+    memory (MB; what processes share counts once). `looks` (clock, processor seconds) as they were."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    first: float = 0.0
+    peak_mb: float = 0.0
+    looks: list[tuple[float, float]] = field(default_factory=list)
+
+    def cpu_at(self, clock: float) -> float:
+        """Processor seconds spent until then."""
+        return max((cpu for at, cpu in self.looks if at <= clock), default=0.0)
+
+
+def watch(process: psutil.Popen) -> Watched:
+    """Watch a process that was just started until it ends. A process that ended counts as it was last seen."""
+    found, began = Watched(), time.time()
+    seen: dict[int, float] = {}
+    while process.poll() is None:
+        memory = 0.0
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                times = each.cpu_times()
+                own = times.user + times.system
+                if each.pid == process.pid:
+                    found.first = own
+                seen[each.pid] = own
+                memory += each.memory_full_info().pss
+        found.cpu, found.peak_mb = sum(seen.values()), max(found.peak_mb, memory / 1e6)
+        found.looks.append((time.time(), found.cpu))
+        time.sleep(EVERY)
+    found.wall = time.time() - began
+    return found
