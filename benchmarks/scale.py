@@ -10,18 +10,21 @@ computed from the figures of docs/benchmarks.md and the assumptions below; docs/
 from __future__ import annotations
 
 import argparse
+import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
+
 from benchmarks.figures import PAGE, Figures
+from benchmarks.process_tree import Watched, watch
+from morpho_assets_tests.project import Project
 
 DOCS = PAGE.parent / "scale.md"
 BEGIN, END = "<!-- begin scale -->", "<!-- end scale -->"
@@ -64,8 +67,8 @@ def measure(figures: Figures, wells: int, sites_a_well: int) -> None:
         (folder / "gallery").mkdir()
         (plate,) = write_gallery(folder / "gallery", design, seed=0)
         project = project_over(folder / "project", folder / "gallery", compute={"workers": 2}, measurement="jump")
-        process = project.start("run", "--plate", plate)
-        seconds, processor, peak = watched(process)
+        found = run(project, plate)
+        seconds, processor, peak = found.wall, found.cpu, found.peak_mb * 1e6
         sites = wells * sites_a_well
         of = f"{sites} sites of {wells} wells"
         figures.add("plate_sites", sites, "sites", "measured; the figures of a site hold for any number")
@@ -81,42 +84,24 @@ def measure(figures: Figures, wells: int, sites_a_well: int) -> None:
     figures.add("orchestrator_seconds", orchestrator(), "s", "of a run, whatever its size")
 
 
-def watched(process: subprocess.Popen[str]) -> tuple[float, float, float]:
-    """Wall and processor seconds of a run with all its processes, and the most memory (bytes) that they held."""
-    import psutil
-
-    peak, done = [0], threading.Event()
-
-    def look() -> None:
-        root = psutil.Process(process.pid)
-        while not done.wait(0.25):
-            held = 0
-            for each in [root, *root.children(recursive=True)]:
-                try:
-                    held += each.memory_full_info().pss
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], held)
-
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    output, _ = process.communicate()
-    seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    done.set()
-    looking.join()
+def run(project: Project, plate: str) -> Watched:
+    """`morpho run` of a plate, with all its processes. Raises SystemExit where it fails."""
+    command = [sys.executable, "-m", "morpho_assets.cli", "run", "--plate", plate]
+    environment = {**os.environ, "PYTHONPATH": str(PAGE.parent.parent)}
+    process = psutil.Popen(command, cwd=project.folder, env=environment, stdout=subprocess.DEVNULL)
+    found = watch(process)
     if process.returncode:
-        raise SystemExit(output[-3000:])
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak[0]
+        raise SystemExit(f"morpho run --plate {plate} ended with {process.returncode}")
+    return found
 
 
-def stage_seconds(project: object, plate: str) -> dict[str, float]:
+def stage_seconds(project: Project, plate: str) -> dict[str, float]:
     """Seconds between the commits of a plate that was made in one go."""
     from datetime import datetime
 
     from morpho_assets.stages import PLATE_STAGES
 
-    commits = [project.commit(stage, plate) for stage in PLATE_STAGES]  # type: ignore[attr-defined]
+    commits = [commit for stage in PLATE_STAGES if (commit := project.commit(stage, plate)) is not None]
     times = [datetime.fromisoformat(commit.at).timestamp() for commit in commits]
     pairs = sorted(zip(times, PLATE_STAGES, strict=True))
     return {stage: at - before for (before, _), (at, stage) in pairwise(pairs)}
