@@ -219,7 +219,7 @@ SBATCH = """#!/bin/sh
 for script; do :; done
 echo "$script" >> {folder}/submitted
 cp "$script" {folder}/script
-setsid sh "$script" > {folder}/job.log 2>&1 &
+setsid sh {folder}/script > {folder}/job.log 2>&1 &
 echo $! > {folder}/pid
 echo "Submitted batch job 4711"
 """
