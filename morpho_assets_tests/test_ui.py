@@ -174,16 +174,14 @@ def test_a_day(person: Person, project: Project) -> None:
     until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (3)"), "the others are green")
     # The schedule is off until somebody switches it on.
     person.go("/automation")
-    row = person.page.locator("[data-index]", has_text="backfill_plates").last
-    switch = row.locator("input[type=checkbox]").last
+    switch = person.page.locator("[data-index]", has_text="backfill_plates").last.locator("input[type=checkbox]").last
     switch.wait_for(state="attached")
     assert not switch.is_checked()
     switch.evaluate("each => each.click()")
     until(switch.is_checked, "the schedule is on", 30)
     person.keeps("ui-schedule")
-    assert person.shows("/automation", "backfill_plates")
-    assert person.page.locator("[data-index]", has_text="backfill_plates").last.locator(
-        "input[type=checkbox]").last.is_checked()  # fmt: skip
+    person.go("/automation")
+    until(switch.is_checked, "the schedule is still on", 60)
     # The catalog follows by itself, and SQL has the new plates.
     query = "SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1"
     until(lambda: all(plate in project.run("sql", query) for plate in (GOOD, *OTHERS)), "SQL has the new plates")
