@@ -1,30 +1,15 @@
-"""What a plate takes, and from that what thousands of plates take: machines, hours, storage and money.
+"""What thousands of plates take, from what one does: machines, hours, storage and money.
 
-    python -m benchmarks.scale --wells 384     # a plate of real size, end to end; hours on two cores
-    python -m benchmarks.scale                 # docs/scale.md from the figures that are there
-
-Measured is one plate of 1,080 x 1,080 x 5 in nine sites a well, through every stage by `morpho run`. All else is
-computed from the figures of docs/benchmarks.md and the assumptions below; docs/scale.md says which is which.
+`python -m benchmarks.scale` writes the tables of docs/scale.md from figures of docs/benchmarks.md and the assumptions
+below; nothing is measured here (`make bench-plate` does that), and the page says what is which.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import re
-import subprocess
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 
-import psutil
-
-from benchmarks.figures import PAGE, Figures
-from benchmarks.process_tree import Watched, watch
-from morpho_assets_tests.project import Project
+from benchmarks.figures import PAGE
 
 DOCS = PAGE.parent / "scale.md"
 BEGIN, END = "<!-- begin scale -->", "<!-- end scale -->"
@@ -34,108 +19,15 @@ CORES, MEMORY_GB, GIGABIT = 16, 64, 10
 CORE_HOUR, STORAGE_MONTH = 0.02, 23.0
 """US dollars for an hour of one core at the spot price, and for a TB of object storage a month: typical of 2026."""
 REQUESTS = 5500
-"""GET requests a second that an object store gives for one prefix (Amazon's figure); a plate is a prefix of its own."""
+"""GET requests a second that an object store gives for one prefix (Amazon's figure); a plate has its own."""
 RUN_SECONDS = 3.0
 """Seconds between two runs that Dagster's daemon takes off its queue, one after the other."""
-ABOUT = (
-    "A synthetic plate of 1,080 x 1,080 pixels x 5 stains, from its manifest to its profiles and "
-    "the catalog by `morpho run` with two workers. Memory is the sum over all processes of what they hold alone and "
-    "their share of what they share, four times a second. The orchestrator's seconds are those of `morpho run` on a "
-    "plate of eight tiny wells, less those of the same stages in a bare process."
-)
-
-
-# One plate, measured
-
-
-def measure(figures: Figures, wells: int, sites_a_well: int) -> None:
-    from morpho_assets.simulator import write_gallery
-    from morpho_assets.simulator.design import SIZES
-    from morpho_assets_tests.killed import project_over
-    from morpho_assets_tests.simulator.conftest import SMALL
-
-    with tempfile.TemporaryDirectory(prefix="scale-") as name:
-        folder = Path(name)
-        whole = SIZES["plate384"]
-        size = {
-            "sites": SITES_A_WELL,
-            "pixels": whole.pixels,
-            "scale": whole.scale,
-            "cells_per_site": whole.cells_per_site,
-        }
-        design = whole if wells == WELLS else SMALL.model_copy(update={**size, "rows": 2, "columns": wells // 2})
-        (folder / "gallery").mkdir()
-        (plate,) = write_gallery(folder / "gallery", design, seed=0)
-        project = project_over(folder / "project", folder / "gallery", compute={"workers": 2}, measurement="jump")
-        found = run(project, plate)
-        seconds, processor, peak = found.wall, found.cpu, found.peak_mb * 1e6
-        sites = wells * sites_a_well
-        of = f"{sites} sites of {wells} wells"
-        figures.add("plate_sites", sites, "sites", "measured; the figures of a site hold for any number")
-        figures.add("wall_seconds_per_site", seconds / sites, "s", f"two workers; {of}")
-        figures.add("processor_seconds_per_site", processor / sites, "s", f"every stage and the catalog; {of}")
-        for stage, took in stage_seconds(project, plate).items():
-            figures.add(f"{stage}_seconds_per_site", took / sites, "s", "by the clock, two workers")
-        figures.add("peak_memory_gb", peak / 1e9, "GB", "all processes together")
-        images = sum(file.stat().st_size for file in (folder / "gallery").rglob("*.tiff"))
-        lake = sum(file.stat().st_size for file in (project.folder / "data/lake").rglob("*") if file.is_file())
-        figures.add("images_mb_per_site", images / sites / 1e6, "MB", "five stains, LZW")
-        figures.add("lake_mb_per_site", lake / sites / 1e6, "MB", "tables, label images, functions, ledger")
-    figures.add("orchestrator_seconds", orchestrator(), "s", "of a run, whatever its size")
-
-
-def run(project: Project, plate: str) -> Watched:
-    """`morpho run` of a plate, with all its processes. Raises SystemExit where it fails."""
-    command = [sys.executable, "-m", "morpho_assets.cli", "run", "--plate", plate]
-    environment = {**os.environ, "PYTHONPATH": str(PAGE.parent.parent)}
-    process = psutil.Popen(command, cwd=project.folder, env=environment, stdout=subprocess.DEVNULL)
-    found = watch(process)
-    if process.returncode:
-        raise SystemExit(f"morpho run --plate {plate} ended with {process.returncode}")
-    return found
-
-
-def stage_seconds(project: Project, plate: str) -> dict[str, float]:
-    """Seconds between the commits of a plate that was made in one go."""
-    from datetime import datetime
-
-    from morpho_assets.stages import PLATE_STAGES
-
-    commits = [commit for stage in PLATE_STAGES if (commit := project.commit(stage, plate)) is not None]
-    times = [datetime.fromisoformat(commit.at).timestamp() for commit in commits]
-    pairs = sorted(zip(times, PLATE_STAGES, strict=True))
-    return {stage: at - before for (before, _), (at, stage) in pairwise(pairs)}
-
-
-def orchestrator() -> float:
-    """What a run takes beside its stages: a process, Dagster's bookkeeping, the catalog."""
-    from morpho_assets.simulator import write_gallery
-    from morpho_assets_tests.killed import project_over
-    from morpho_assets_tests.simulator.conftest import SMALL
-
-    bare = (
-        "import sys; from pathlib import Path; from morpho_assets.workspace import Workspace; "
-        "from morpho_assets.runs import Run; from morpho_assets.stages import PLATE_STAGES; "
-        "from morpho_assets.lake.ledger import Partition; run = Run(Workspace.open(Path(sys.argv[1]))); "
-        "[run.make(stage, Partition('plate', sys.argv[2])) for stage in PLATE_STAGES]"
-    )
-    with tempfile.TemporaryDirectory(prefix="scale-") as name:
-        folder = Path(name)
-        (folder / "gallery").mkdir()
-        (plate,) = write_gallery(folder / "gallery", SMALL, seed=3)
-        took = []
-        for number in range(3):
-            one, other = (project_over(folder / f"{kind}-{number}", folder / "gallery") for kind in ("dagster", "bare"))
-            began = time.monotonic()
-            one.run("run", "--plate", plate)
-            between = time.monotonic()
-            subprocess.run([sys.executable, "-c", bare, str(other.folder / "morpho.yaml"), plate], check=True,
-                           cwd=PAGE.parent.parent)  # fmt: skip
-            took.append(between - began - (time.monotonic() - between))
-        return sorted(took)[1]
-
-
-# Thousands of plates, computed
+LAKE_MB = 1.7
+"""MB of results a site, not packed: 95 cells x 3,600 measurements of four bytes, two label images, tables of the site."""
+ORCHESTRATOR = 10.0
+"""Seconds of a run beside its stages: a process that loads its libraries, Dagster's bookkeeping, the catalog."""
+WHOLE, PARTS = "plate.site_cpu_seconds", ("segmentation.cellpainting_seconds", "measure.seconds_per_site")
+"""Processor seconds of a site through every stage; where that was not measured yet, of its two largest parts."""
 
 
 def figure(page: str, name: str) -> float:
@@ -161,11 +53,9 @@ class Screen:
     @classmethod
     def jump(cls, page: str) -> Screen:
         """JUMP by the figures of a page."""
-        return cls(
-            PLATES, WELLS * SITES_A_WELL, TERABYTES, figure(page, "scale.processor_seconds_per_site"),
-            figure(page, "scale.lake_mb_per_site"), figure(page, "scale.orchestrator_seconds"),
-            figure(page, "ledger.publish_one_seconds"),
-        )  # fmt: skip
+        processor = figure(page, WHOLE) if WHOLE in page else sum(figure(page, part) for part in PARTS)
+        publish = figure(page, "ledger.publish_one_seconds")
+        return cls(PLATES, WELLS * SITES_A_WELL, TERABYTES, processor, LAKE_MB, ORCHESTRATOR, publish)
 
     @property
     def core_hours(self) -> float:
@@ -195,13 +85,12 @@ def section(page: str) -> str:
     """The tables of docs/scale.md from the figures of docs/benchmarks.md."""
     screen = Screen.jump(page)
     share = screen.orchestrator / (screen.sites * screen.processor / CORES)
-    measured = figure(page, "scale.plate_sites")
+    what = "every stage" if WHOLE in page else "segmentation and measurement alone"
     lines = [
-        f"**Measured**, on {measured:.0f} sites of 1,080 x 1,080 x 5: {screen.processor:.2f} processor seconds a site, "
-        f"every stage included, {figure(page, 'scale.peak_memory_gb'):.1f} GB of memory with two workers, "
-        f"{screen.lake_mb:.2f} MB of results a site; a run costs {screen.orchestrator:.1f} s beside its stages, "
-        f"which is {share:.1%} of a plate of {screen.sites:,} sites on {CORES} cores. **Computed from it**: "
-        f"{screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of results.",
+        f"**Measured**: {screen.processor:.2f} processor seconds a site of 1,080 x 1,080 x 5 ({what}), "
+        f"{screen.publish:.1f} s to publish one plate among 200. **Assumed**: {screen.lake_mb:g} MB of results a site, "
+        f"{screen.orchestrator:g} s of a run beside its stages, which is {share:.1%} of a plate of {screen.sites:,} "
+        f"sites on {CORES} cores. **Computed**: {screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of results.",
         "",
         "| machines | hours | what limits | hours of the cores | of the network | of the requests | of starting runs | "
         "of publishing |",
@@ -232,15 +121,6 @@ def renewed(text: str, page: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wells", type=int, help="measure a plate of so many wells first: 8 or 384")
-    parser.add_argument("--sites", type=int, default=SITES_A_WELL, help="sites of a well (default: %(default)s)")
-    arguments = parser.parse_args()
-    if arguments.wells:
-        figures = Figures("scale", ABOUT)
-        measure(figures, arguments.wells, arguments.sites)
-        figures.publish("What limits: segmentation and measurement, in about equal parts.",
-                        f"python -m benchmarks.scale --wells {arguments.wells} --sites {arguments.sites}")  # fmt: skip
     DOCS.write_text(renewed(DOCS.read_text(), PAGE.read_text()))
 
 
