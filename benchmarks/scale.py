@@ -19,7 +19,7 @@ CORES, MEMORY_GB, GIGABIT = 16, 64, 10
 CORE_HOUR, STORAGE_MONTH = 0.02, 23.0
 """US dollars for an hour of one core at the spot price, and for a TB of object storage a month: typical of 2026."""
 REQUESTS = 5500
-"""GET requests a second that an object store gives for one prefix (Amazon's figure); a plate has its own."""
+"""GET requests a second that an object store gives for a prefix (Amazon's figure); each plate has its own."""
 RUN_SECONDS = 3.0
 """Seconds between two runs that Dagster's daemon takes off its queue, one after the other."""
 LAKE_MB = 1.7
@@ -90,7 +90,8 @@ def section(page: str) -> str:
         f"**Measured**: {screen.processor:.2f} processor seconds a site of 1,080 x 1,080 x 5 ({what}), "
         f"{screen.publish:.1f} s to publish one plate among 200. **Assumed**: {screen.lake_mb:g} MB of results a site, "
         f"{screen.orchestrator:g} s of a run beside its stages, which is {share:.1%} of a plate of {screen.sites:,} "
-        f"sites on {CORES} cores. **Computed**: {screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of results.",
+        f"sites on {CORES} cores. **Computed**: {screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of "
+        "results.",
         "",
         "| machines | hours | what limits | hours of the cores | of the network | of the requests | of starting runs | "
         "of publishing |",
