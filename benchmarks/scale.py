@@ -23,7 +23,7 @@ REQUESTS = 5500
 RUN_SECONDS = 3.0
 """Seconds between two runs that Dagster's daemon takes off its queue, one after the other."""
 LAKE_MB = 1.7
-"""MB of results a site, not packed: 95 cells x 3,600 measurements of four bytes, two label images, tables of the site."""
+"""MB of results a site, not packed: 95 cells x 3,600 measurements of four bytes, two label images, the small tables."""
 ORCHESTRATOR = 10.0
 """Seconds of a run beside its stages: a process that loads its libraries, Dagster's bookkeeping, the catalog."""
 WHOLE, PARTS = "plate.site_cpu_seconds", ("segmentation.cellpainting_seconds", "measure.seconds_per_site")
