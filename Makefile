@@ -21,7 +21,7 @@ test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.ver
 $$($(or $(PYTHON),python3) --version 2>/dev/null || echo not there): install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
 endef
 
-.PHONY: demo ui test quick check check-pins format docs clean remove help
+.PHONY: demo ui test quick check check-pins hashes wheel format docs clean remove help
 help:            ## list the commands
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -53,6 +53,14 @@ check: $(VENV)/dev ## lint, format, types, definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/dg check defs
+	$(BIN)/python -m benchmarks.audit
+
+wheel: $(VENV)/dev ## the wheel, the same bytes each time
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+hashes: $(VENV)/dev ## constraints-hashed.txt and the bill of materials, after a pin has moved
+	$(BIN)/python -m benchmarks.hashes
+	$(BIN)/python -m benchmarks.sbom
 
 check-pins: $(VENV)/dev ## ask the index for a wheel of every pin, on every Python and platform
 	$(BIN)/python -m benchmarks.pins
@@ -65,7 +73,7 @@ docs: $(VENV)/dev  ## the reference pages, from the code and its tests
 	$(BIN)/python -m morpho_assets.reference
 	$(BIN)/python -m morpho_assets_tests.gallery.kinds
 
-bench-%: $(VENV)/dev ## one benchmark: activity, calibration, export, first_run, gpu, inputs, ledger, measure, memory, plate, predict, profiles, report, representations, segmentation, simulator, training or truth
+bench-%: $(VENV)/dev ## one benchmark: activity, calibration, export, first_run, gpu, inputs, ledger, measure, memory, plate, predict, profiles, reliability, report, representations, segmentation, simulator, training or truth
 	$(BIN)/python -m benchmarks.$*
 
 remove: clean    ## also the environment: what is left is the clone

@@ -16,6 +16,7 @@ from morpho_assets.export_command import add_export_command
 from morpho_assets.input_commands import add_input_commands
 from morpho_assets.lineage_command import add_lineage_command
 from morpho_assets.place_command import add_place_command
+from morpho_assets.refusals import refusal
 from morpho_assets.segment_command import add_segment_command
 from morpho_assets.verdict_command import add_verdict_command
 
@@ -52,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options) or 0)
     except MorphoError as error:
         print(f"morpho: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        sentence = refusal(error)
+        if sentence is None:
+            raise
+        print(f"morpho: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("morpho: cancelled. What is finished is kept; the same command goes on from there.", file=sys.stderr)

@@ -1,13 +1,16 @@
-"""Who maps a function over the sites of a plate: a pool of processes on this machine, or one process."""
+"""Who maps a function over the sites of a plate: processes of this machine, one process, or a Dask cluster."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from morpho_assets import cluster
+from morpho_assets.cluster import DaskConfig
 from morpho_assets.errors import ImageError, MorphoError
 
 Item = TypeVar("Item")
@@ -36,18 +39,61 @@ class ComputeConfig(BaseModel):
         return self.workers or int(cpu_count())
 
 
+_HERE = ""
+"""The tag of this machine, which nobody has to name, and which no message names."""
+
+
+def _kind(value: Any) -> str:
+    kind = str(value.get("kind", "local") if isinstance(value, dict) else getattr(value, "kind", value))
+    return _HERE if kind == "local" else kind
+
+
+Compute = Annotated[
+    Annotated[ComputeConfig, Tag(_HERE)] | Annotated[DaskConfig, Tag("dask")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message="`kind: local` or `kind: dask`"),
+]
+"""Who processes sites; without `kind` this machine."""
+
+
 def map_items(
     function: Callable[[Item], Result],
     items: Sequence[Item],
-    compute: ComputeConfig,
+    compute: ComputeConfig | DaskConfig,
     progress: Progress = no_progress,
     label: str = "",
 ) -> Iterator[tuple[Item, Result | ImageError]]:
     """Yield each item with its result as it is ready, in no given order.
 
     `function` and the items must be picklable. An ImageError of one item is yielded in the place of its result; any
-    other error ends the work. A worker that the system kills raises MorphoError. A worker's libraries use one thread.
+    other error ends the work. A worker that the system kills raises MorphoError; on a cluster only one batch is done
+    again for it, unless that batch ends worker after worker. A worker's libraries use one thread.
     """
+    progress(label, 0, len(items))
+    done = 0
+    if isinstance(compute, DaskConfig):
+        found = _on_cluster(function, items, compute, label)
+    else:
+        found = _on_this_machine(function, items, compute, label)
+    for pairs in found:
+        for pair in pairs:
+            done += 1
+            progress(label, done, len(items))
+            yield pair
+
+
+def require_reach(compute: ComputeConfig | DaskConfig, probe: Callable[[], str | None]) -> None:
+    """Ask those who will work whether they see what they need, before any work: `probe` says what they do not. This
+    machine does. Raises MorphoError."""
+    if isinstance(compute, DaskConfig):
+        cluster.require(compute, probe)
+
+
+Pairs = list[tuple[Item, Result | ImageError]]
+
+
+def _on_this_machine(
+    function: Callable[[Item], Result], items: Sequence[Item], compute: ComputeConfig, label: str
+) -> Iterator[Pairs[Item, Result]]:
     import joblib
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -56,11 +102,8 @@ def map_items(
     backend = {"backend": "loky", "inner_max_num_threads": 1} if processes > 1 else {"backend": "sequential"}
     with joblib.parallel_config(**backend):
         pool: Any = joblib.Parallel(n_jobs=processes, return_as="generator_unordered", batch_size=1, max_nbytes=None)
-    progress(label, 0, len(items))
     try:
-        for done, pair in enumerate(pool(joblib.delayed(_guarded)(function, item) for item in items), start=1):
-            progress(label, done, len(items))
-            yield pair
+        yield from pool(joblib.delayed(_guarded)(function, [item]) for item in items)
     except TerminatedWorkerError as error:
         raise MorphoError(
             f"{label}: the system killed a worker process, most often because memory ran out. "
@@ -73,8 +116,29 @@ def map_items(
             get_reusable_executor().shutdown(wait=True)
 
 
-def _guarded(function: Callable[[Item], Result], item: Item) -> tuple[Item, Result | ImageError]:
+def _on_cluster(
+    function: Callable[[Item], Result], items: Sequence[Item], compute: DaskConfig, label: str
+) -> Iterator[Pairs[Item, Result]]:
+    batches = [list(items[start : start + compute.batch]) for start in range(0, len(items), compute.batch)]
     try:
-        return item, function(item)
-    except ImageError as error:
-        return item, error
+        yield from cluster.results(compute, partial(_one_thread, function), batches, label)
+    finally:
+        if multiprocessing.parent_process() is not None:
+            cluster.release()
+
+
+def _one_thread(function: Callable[[Item], Result], items: Sequence[Item]) -> Pairs[Item, Result]:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return _guarded(function, items)
+
+
+def _guarded(function: Callable[[Item], Result], items: Sequence[Item]) -> Pairs[Item, Result]:
+    pairs: Pairs[Item, Result] = []
+    for item in items:
+        try:
+            pairs.append((item, function(item)))
+        except ImageError as error:
+            pairs.append((item, error))
+    return pairs

@@ -84,8 +84,10 @@ def _design(options: argparse.Namespace) -> None:
     print(f"\n{_number(found)}, seed {options.seed}.{_stopped(found, options.minutes)}\n")
     print("\n".join(advice(found.table, options.target, threshold)))
     if options.out is not None:
+        from morpho_assets.gallery.csv_text import harmless
+
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        found.table.write_csv(options.out)
+        harmless(found.table).write_csv(options.out)
         print(f"wrote     {options.out}")
     if options.picture is not None:
         from morpho_assets.report.figures import power_curves

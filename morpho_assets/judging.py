@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.wells import well_name, well_position
 from morpho_assets.lake.judgements import Judgement, Said, place_of
@@ -28,11 +30,16 @@ def judge(
         there = ", ".join(each or "the plate" for each in state.in_force(plate)) or "none"
         found = "no verdict in force"
         raise InputError("verdict", f"plate {plate}, {place or 'the plate'}", found, f"one of: {there}", "Name it.")
-    judgement = Judgement(
-        plate=plate, well=well, site=site, said=said, who=who.strip(), reason=reason.strip(), at=now()
-    )
+    # the last one is in force: also where the clock was set back since the one before
+    at = max([now(), *(_after(each.at) for each in state.judgements.get(plate, ()))])
+    judgement = Judgement(plate=plate, well=well, site=site, said=said, who=who.strip(), reason=reason.strip(), at=at)
     workspace.lake.ledger.judge(judgement)
     return judgement
+
+
+def _after(at: str) -> str:
+    """A moment later, in the ledger's form."""
+    return (datetime.fromisoformat(at) + timedelta(microseconds=1)).isoformat(timespec="microseconds")
 
 
 def _well(name: str | None) -> str | None:

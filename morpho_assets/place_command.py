@@ -60,7 +60,9 @@ def _place(options: argparse.Namespace) -> None:
         shares = phenotypes_of(tables, study, name, options.plate)
         found = found.join(shares, on="Metadata_Well", how="left", maintain_order="left")
     if options.out is not None:
-        found.write_csv(options.out)
+        from morpho_assets.gallery.csv_text import harmless
+
+        harmless(found).write_csv(options.out)
         print(f"{found.height} rows in {options.out}")
         return
     with pl.Config(tbl_rows=400, tbl_cols=20, fmt_str_lengths=40, tbl_hide_dataframe_shape=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,9 +19,11 @@ from morpho_assets.lake.catalog import (
     published_files,
     publishing,
 )
+from morpho_assets.lake.files import Files, open_files
 from morpho_assets.lake.ledger import Commit, Partition, Read, State
 from morpho_assets.lake.sweep import Swept, sweep
 from morpho_assets.plan import digests_of, unlike
+from morpho_assets.refusals import told
 from morpho_assets.stages import STAGES, Target
 from morpho_assets.workspace import Workspace
 
@@ -31,15 +35,20 @@ def publish(workspace: Workspace) -> pl.DataFrame:
     others find nothing to do.
     """
     path = workspace.settings.catalog
-    with publishing(path):
+    with told(path), publishing(path):
         state = workspace.lake.ledger.state()
-        return publish_catalog(workspace.lake, path, publishable(workspace, state), state)
+        published = publish_catalog(workspace.lake, path, publishable(workspace, state), state)
+        if not _is_copied(workspace):
+            _copy(workspace)
+        return published
 
 
 def is_behind(workspace: Workspace, state: State | None = None) -> bool:
-    """Whether the catalog lacks something that is in the ledger, or has what is no longer in force."""
+    """Whether the catalog lacks something that is in the ledger, or has what is no longer in force; or its copy is not
+    as it is."""
     state = state or workspace.lake.ledger.state()
-    return not is_published(workspace.lake, workspace.settings.catalog, publishable(workspace, state), state)
+    published = is_published(workspace.lake, workspace.settings.catalog, publishable(workspace, state), state)
+    return not published or not _is_copied(workspace)
 
 
 def clean(workspace: Workspace, days: float = 1.0) -> Swept:
@@ -52,6 +61,29 @@ def clean(workspace: Workspace, days: float = 1.0) -> Swept:
             published |= {file.path for output in commit.outputs.values() for file in output.files}
             published |= {*ledger.keys(commit)["files"], *([commit.files] if commit.files else [])}
     return sweep(workspace.lake, days, published, [workspace.settings.images.folder])
+
+
+def _is_copied(workspace: Workspace) -> bool:
+    """Whether the catalog's copy in an object store is that of the last publication; where none is wanted it is."""
+    if workspace.settings.catalog_copy is None:
+        return True
+    files, name = _place_of_copy(workspace.settings.catalog_copy, workspace)
+    there, own = files.entry(name), os.stat(os.path.realpath(workspace.settings.catalog))
+    return there is not None and there.size == own.st_size and there.written >= own.st_mtime - 1  # whole seconds
+
+
+def _copy(workspace: Workspace) -> None:
+    """Put the catalog into the object store, in one step: who reads it sees the old one or the new."""
+    assert workspace.settings.catalog_copy is not None
+    files, name = _place_of_copy(workspace.settings.catalog_copy, workspace)
+    aside = files.aside(name)
+    shutil.copyfile(os.path.realpath(workspace.settings.catalog), aside)
+    files.put(name, aside)
+
+
+def _place_of_copy(copy: str, workspace: Workspace) -> tuple[Files, str]:
+    root, _, name = copy.rpartition("/")
+    return open_files(root, workspace.settings.lake_options), name
 
 
 def publishable(workspace: Workspace, state: State) -> Sequence[Published]:

@@ -24,6 +24,7 @@ from morpho_assets.plan import (
     recipe_of,
     why,
 )
+from morpho_assets.refusals import refusal, told
 from morpho_assets.retry import forgiven, network_faults
 from morpho_assets.stages import STAGES, Check, Stage, Target
 from morpho_assets.workspace import Workspace
@@ -57,6 +58,10 @@ class Run:
         Raises InputError, LakeError or GateClosed where it cannot be made, and Busy or Taken where another run is at
         it. A failed attempt is recorded.
         """
+        with told(f"{name} of {partition}"):
+            return self._made(name, partition)
+
+    def _made(self, name: str, partition: Partition) -> Commit:
         stage = STAGES[name]
         target = self._target(partition)
         if rejection := stage.rejection(target):
@@ -93,7 +98,8 @@ class Run:
         except (Busy, Taken):
             raise
         except Exception as error:
-            sentence = str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}"
+            refused = None if isinstance(error, MorphoError) else refusal(error, f"{stage.name} of {target.partition}")
+            sentence = refused or (str(error) if isinstance(error, MorphoError) else f"{type(error).__name__}: {error}")
             with forgiven(lake.files.remote):
                 recipe = recipe_of(stage, target, state.commits, sources)
                 lake.ledger.fail(stage.name, target.partition, recipe, sentence)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from morpho_assets.compute import ComputeConfig
+from morpho_assets.compute import Compute, ComputeConfig
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.images import ImagesConfig
 from morpho_assets.gallery.sources import Source
@@ -46,9 +46,13 @@ class Settings(BaseModel):
 
     lake: str = Field("data/lake", description="root of the tables: a folder, or s3://bucket/prefix")
     lake_options: dict[str, Any] = Field(
-        default_factory=dict, description="fsspec options of a lake in an object store"
+        default_factory=dict, description="fsspec options of a lake in an object store", repr=False
     )
     catalog: str = Field("data/morpho.duckdb", description="the DuckDB database that is published")
+    catalog_copy: str | None = Field(
+        None,
+        description="an object to which the catalog is copied when it is published, such as s3://bucket/morpho.duckdb",
+    )
     reports: str = Field("data/reports", description="folder of the HTML reports")
     studies: str = Field("studies", description="folder of your studies, one YAML each; shipped ones need no folder")
     sources: tuple[Source, ...] = Field((), description="where plates come from")
@@ -59,7 +63,7 @@ class Settings(BaseModel):
     measurement: MeasurementConfig = Field(PROFILES["jump"], description="what is measured: jump, core or modules")
     profiles: ProfilesConfig = Field(ProfilesConfig(), description="cells to wells, in units of the controls")
     failed_sites: float = Field(0.1, ge=0, le=1, description="share of failed sites above which a plate is stopped")
-    compute: ComputeConfig = Field(ComputeConfig(), description="who processes sites")
+    compute: Compute = Field(ComputeConfig(), description="who processes sites")
     backfill: BackfillConfig = Field(BackfillConfig(), description="the nightly schedule")
 
     @field_validator("measurement", mode="before")
@@ -105,6 +109,9 @@ def _check_places(settings: Settings, file: Path) -> None:
     if "://" in settings.catalog:
         todo = "Name a local file; the lake itself may lie in an object store."
         raise InputError(file, "key catalog", settings.catalog, "a path on this machine", todo)
+    if settings.catalog_copy is not None and "://" not in settings.catalog_copy:
+        todo = "Name an object, or leave it out: the catalog itself is a file."
+        raise InputError(file, "key catalog_copy", settings.catalog_copy, "s3://bucket/name.duckdb", todo)
 
 
 def _located(config: SegmentationConfig, root: Path) -> SegmentationConfig:

@@ -16,6 +16,7 @@ from morpho_assets.lake.judgements import rejection_of_plate
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Observation, Partition, State, now
 from morpho_assets.plan import Task, plan_target, reads_of, why
+from morpho_assets.refusals import told
 from morpho_assets.settings import Settings, load_settings
 from morpho_assets.stages import PLATE_STAGES, STAGES, STUDY_STAGES, Look, Target
 from morpho_assets.studies.model import Study, load_study, study_files
@@ -37,11 +38,13 @@ class Workspace:
     def open(cls, file: Path) -> Workspace:
         """Read the settings and open the lake they name; nothing is created yet.
 
-        Raises InputError for wrong settings, and LakeError for a lake of the form before the ledger.
+        Raises InputError for wrong settings, and LakeError for a lake of the form before the ledger, or one that does
+        not answer or refuses.
         """
         settings = load_settings(file)
         lake = Lake(settings.lake, settings.lake_options)
-        lake.check_format()
+        with told(settings.lake):
+            lake.check_format()
         return cls(settings, lake, file.resolve().parent)
 
     # Plates and studies

@@ -101,7 +101,7 @@ def _steps(content: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
 
 def _fault(model: type[BaseModel], file: Path, detail: ErrorDetails) -> InputError:
     """What pydantic says of one key, in our form, with the name that was probably meant."""
-    place = ".".join(str(part) for part in detail["loc"])
+    place = ".".join(str(part) for part in detail["loc"] if part != "")
     expected = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     found, todo = repr(detail["input"])[:80], "Correct the key."
     if detail["type"] == "extra_forbidden":

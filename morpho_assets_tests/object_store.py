@@ -5,10 +5,12 @@ Between it and the code lies a `Network`, which can be told what to do to the re
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,13 +41,41 @@ _ANSWERS = {
 
 
 @dataclass
+class Weather:
+    """What a bad network does by itself: to which share of all requests each fault happens. A late answer is `late`
+    seconds late. `met` counts what happened."""
+
+    shares: Mapping[Fault, float]
+    seed: int = 0
+    late: float = 0.1
+    met: Counter[Fault] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+
+    def __call__(self) -> Fault | None:
+        at = self._rng.random()
+        for fault, share in self.shares.items():
+            at -= share
+            if at < 0:
+                self.met[fault] += 1
+                return fault
+        return None
+
+
+@dataclass
 class Network:
-    """WSGI around moto's. `requests` are the method and path of all that came; `spoil` says what is done to them. Of
-    objects that are created where there must be none, the answer to every `lose_every`-th that succeeds is lost."""
+    """WSGI around moto's. `requests` are the method and path of all that came; `spoil` says what is done to them, and
+    `weather` to those of which it says nothing. An object whose key ends like one of `forbidden` or `missing` is so for
+    ever. Of objects that are created where there must be none, the answer to every `lose_every`-th that succeeds is
+    lost."""
 
     server: Callable[..., Iterable[bytes]]
     requests: list[tuple[str, str]] = field(default_factory=list)
     lose_every: int = 0
+    weather: Weather | None = None
+    forbidden: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     _created: int = 0
     _pending: list[Fault | None] = field(default_factory=list)
     _method: str = ""
@@ -68,12 +98,13 @@ class Network:
         with self._lock:
             self.requests.append((method, environ["PATH_INFO"]))
             fault = self._pending.pop(0) if self._pending and self._method in ("", method) else None
+            fault = fault or self._lasting(environ["PATH_INFO"]) or (self.weather() if self.weather else None)
         if fault == "reset":
             return _broken(environ)
         if fault in _ANSWERS:
             return _answer(environ, start, *_ANSWERS[fault])
         if fault == "late":
-            time.sleep(0.1)
+            time.sleep(self.weather.late if self.weather else 0.1)
         status, headers, body = self._served(environ, method)
         if fault == "lost" or (self.lose_every and self._lost(environ, status)):
             return _broken(environ)
@@ -84,6 +115,12 @@ class Network:
             body = body[:-1] + bytes([body[-1] ^ 1])
         start(status, headers)
         return _half(environ, body) if fault == "truncated" else [body]
+
+    def _lasting(self, path: str) -> Fault | None:
+        """What is wrong with an object for ever."""
+        if self.forbidden and path.endswith(self.forbidden):
+            return "forbidden"
+        return "missing" if self.missing and path.endswith(self.missing) else None
 
     def _lost(self, environ: dict[str, Any], status: str) -> bool:
         if "HTTP_IF_NONE_MATCH" not in environ or not status.startswith("200"):

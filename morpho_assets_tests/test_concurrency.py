@@ -1,12 +1,14 @@
 """Plates materialise at the same time in processes of their own, and nobody who reads notices."""
 
-import time
-
 import duckdb
 import pytest
 
 from morpho_assets.publication import publish
+from morpho_assets.simulator import write_gallery
+from morpho_assets_tests.crowd import gather
+from morpho_assets_tests.killed import project_over
 from morpho_assets_tests.project import make_project
+from morpho_assets_tests.simulator.conftest import SMALL
 
 pytestmark = pytest.mark.slow
 PLATES = ("SYN00000001", "SYN00000002")
@@ -20,23 +22,16 @@ def test_processes_that_open_a_new_instance_at_the_same_time_wait_for_each_other
     assert "not registered" not in project.run("plates", "list")
 
 
-def test_two_plates_at_once_while_a_third_process_reads_the_catalog(tmp_path, tiny_gallery):
-    project = make_project(tmp_path / "project", tiny_gallery)
-    catalog = project.workspace.settings.catalog
+def test_readers_never_wait_never_fail_and_see_what_was_published_while_two_plates_are_written(tmp_path):
+    """The short form of what `make bench-reliability` does for minutes."""
+    (tmp_path / "gallery").mkdir()
+    plates = write_gallery(tmp_path / "gallery", SMALL.model_copy(update={"plates_per_batch": 2}), seed=3)
+    project = project_over(tmp_path / "project", tmp_path / "gallery")
     publish(project.workspace)
-    runs = [project.start("run", "--plate", plate) for plate in PLATES]
-    reads, seen = 0, set()
-    while any(run.poll() is None for run in runs):
-        with duckdb.connect(catalog, read_only=True) as connection:  # any error here fails the test
-            rows = connection.execute("SELECT Metadata_Plate, count(*) FROM single_cells GROUP BY 1").fetchall()
-            wells = connection.execute("SELECT DISTINCT Metadata_Plate FROM normalized_profiles").fetchall()
-        assert {plate for plate, _ in rows} <= set(PLATES)
-        seen |= {plate for (plate,) in wells}
-        reads += 1
-        time.sleep(0.01)
-    outputs = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], "\n".join(outputs)
-    assert reads > 20
-    with duckdb.connect(catalog, read_only=True) as connection:
-        plates = connection.execute("SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1").fetchall()
-    assert [plate for (plate,) in plates] == list(PLATES)
+    met = gather(project, plates, readers=3, seconds=8)
+    assert (met.errors, met.refused, met.stale, met.moved, met.failed) == ([], 0, [], [], [])
+    assert met.reads > 10
+    assert met.runs >= 2
+    with duckdb.connect(project.workspace.settings.catalog, read_only=True) as connection:
+        found = connection.execute("SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1").fetchall()
+    assert [plate for (plate,) in found] == plates

@@ -16,8 +16,8 @@ ROOT = Path(morpho_assets.__file__).parent
 
 # From the ground up: a module may use those of its own line and of the lines before it, never of one after it.
 FLOORS = (
-    ("__init__", "errors", "retry", "yaml_files"),
-    ("compute", "terminal"),
+    ("__init__", "errors", "retry", "refusals", "yaml_files"),
+    ("cluster", "compute", "terminal"),
     ("lake",),
     ("gallery",),
     ("imaging",),

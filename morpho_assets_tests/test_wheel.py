@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,15 +22,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what a release holds."""
+    return built(tmp_path_factory)
+
+
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, built from a copy of what a release holds, as `make wheel` builds it."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT / "morpho_assets", source / "morpho_assets", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--wheel-dir", str(out), str(source)], check=True)
-    (built,) = out.iterdir()
-    return built
+    for file in source.rglob("*"):
+        os.utime(file)  # no two copies are of one time
+    subprocess.run([*pip, "--wheel-dir", str(out), str(source)], check=True,
+                   env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"})  # fmt: skip
+    (found,) = out.iterdir()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,17 @@ def test_the_wheel_has_every_file_of_the_package_and_no_test(wheel: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == {str(file.relative_to(ROOT)) for file in files}
+
+
+def test_built_twice_it_is_the_same_bytes(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert built(tmp_path_factory).read_bytes() == wheel.read_bytes()
+
+
+def test_it_says_what_it_runs_with(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        bill = json.loads(archive.read("morpho_assets/sbom.cdx.json"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {"dagster", "torch", "duckdb"} <= {each["name"] for each in bill["components"]}
 
 
 def test_an_empty_folder_becomes_a_demo_without_the_repository(environment: Path, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from morpho_assets.assets.dead_runs import end_dead_runs
 from morpho_assets.assets.made import COMMIT, materialization
 from morpho_assets.assets.partitions import PLATES, STUDIES
 from morpho_assets.assets.resources import WorkspaceResource
 from morpho_assets.errors import MorphoError
-from morpho_assets.lake.ledger import Partition, State
+from morpho_assets.lake.ledger import Partition, State, now
 from morpho_assets.plan import Task, tries
 from morpho_assets.publication import clean, is_behind
 from morpho_assets.settings import BackfillConfig
@@ -77,12 +78,14 @@ def sweep_files(context: dg.SensorEvaluationContext, workspace: WorkspaceResourc
 def publish_commits(
     context: dg.SensorEvaluationContext, workspace: WorkspaceResource
 ) -> dg.SkipReason | dg.SensorResult:
-    """Publish the catalog when it is behind the ledger, all that is new at once; and tell Dagster of commits that were
-    made elsewhere."""
+    """Publish the catalog when it is behind the ledger, all that is new at once; tell Dagster of commits that were made
+    elsewhere, and of runs whose process was killed."""
+    end_dead_runs(context.instance)
     opened = workspace.open()
     state = opened.lake.ledger.state()
     events = list(_made_elsewhere(context.instance, state, context.cursor or ""))
-    newest = max((commit.at for commit in state.commits.values()), default="")
+    # of a commit from a time to come, by a clock that was set back since, nothing after it is passed over
+    newest = min(max((commit.at for commit in state.commits.values()), default=""), now())
     running = context.instance.get_run_records(dg.RunsFilter(job_name=CATALOG_JOB.name, statuses=_in_flight()))
     requests = [] if running or not state.commits or not is_behind(opened, state) else [dg.RunRequest()]
     return dg.SensorResult(run_requests=requests, asset_events=events, cursor=newest)

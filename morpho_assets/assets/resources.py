@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from morpho_assets.assets.dead_runs import PROCESS, this_process
 from morpho_assets.compute import Progress
 from morpho_assets.runs import Run
 from morpho_assets.workspace import Workspace
@@ -42,6 +43,8 @@ class WorkspaceResource(dg.ConfigurableResource):
         name = context.run.run_id
         if name not in _RUNS:
             tags = context.run.tags
+            if PROCESS not in tags:
+                context.instance.add_run_tags(name, {PROCESS: this_process()})
             _RUNS[name] = Run(self.open(), force=tags.get(FORCE) == "true", retry=tags.get(RETRY) == "true")
             while len(_RUNS) > _KEPT:
                 _RUNS.popitem(last=False)

@@ -16,6 +16,7 @@ from morpho_assets.errors import InputError, LakeError
 from morpho_assets.export.labels import write_text
 from morpho_assets.export.plate import KEYS, SITE, Plate, by_well, each_site
 from morpho_assets.export.written import Written
+from morpho_assets.gallery.csv_text import harmless
 from morpho_assets.imaging.sites import Site, SiteReader
 from morpho_assets.lake.digests import digest_bytes
 from morpho_assets.learn.crops import crop_cells
@@ -66,7 +67,7 @@ def export_crops(plate: Plate, out: Written, windows: Windows, progress: Progres
 
     failed = each_site(sites, f"{plate.name} crops", progress, write)
     there = {file for site in sites for file in out.files(f"{plate.name}/{site.key}")}
-    text = cells.filter(pl.col("file").is_in(sorted(there))).write_csv()
+    text = harmless(cells.filter(pl.col("file").is_in(sorted(there)))).write_csv()
     out.put(f"{plate.name}.crops.csv", text, partial(write_text, text))
     out.put(f"{plate.name}.about.json", plate.about.text(), partial(write_text, plate.about.text()))
     return failed

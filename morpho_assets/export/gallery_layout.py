@@ -24,6 +24,7 @@ from morpho_assets.export.labels import write_text
 from morpho_assets.export.load_data import image_table
 from morpho_assets.export.plate import SITE, Plate
 from morpho_assets.export.written import Written
+from morpho_assets.gallery.csv_text import harmless
 from morpho_assets.gallery.treatments import annotate_wells
 from morpho_assets.imaging.movies import WRITTEN
 from morpho_assets.imaging.sites import illumination_paths
@@ -95,13 +96,14 @@ def export_gallery(plate: Plate, out: Written, project: str = "exported", progre
 
 
 def _write_platemap(plate: Plate, out: Written, layout: Layout) -> None:
-    _put_text(out, f"{layout.platemaps}/platemap/{layout.plate}.txt", platemap(plate.wells).write_csv(separator="\t"))
+    text = harmless(platemap(plate.wells)).write_csv(separator="\t")
+    _put_text(out, f"{layout.platemaps}/platemap/{layout.plate}.txt", text)
     barcodes = out.folder / layout.platemaps / "barcode_platemap.csv"
     rows = pl.DataFrame({"Assay_Plate_Barcode": [plate.name], "Plate_Map_Name": [layout.plate]})
     if barcodes.exists():
         there = pl.read_csv(barcodes, infer_schema=False)
         rows = pl.concat([there.filter(pl.col("Assay_Plate_Barcode") != plate.name), rows])
-    _put_text(out, f"{layout.platemaps}/barcode_platemap.csv", rows.sort("Assay_Plate_Barcode").write_csv())
+    _put_text(out, f"{layout.platemaps}/barcode_platemap.csv", harmless(rows.sort("Assay_Plate_Barcode")).write_csv())
 
 
 def platemap(wells: pl.DataFrame) -> pl.DataFrame:
@@ -126,7 +128,7 @@ def platemap(wells: pl.DataFrame) -> pl.DataFrame:
 
 def _write_load_data(plate: Plate, out: Written, layout: Layout) -> None:
     folder = layout.workspace("load_data_csv")
-    _put_text(out, f"{folder}/load_data.csv", image_table(plate, plate.sites).write_csv())
+    _put_text(out, f"{folder}/load_data.csv", harmless(image_table(plate, plate.sites)).write_csv())
     functions = illumination_paths(plate.tables, plate.name) if _has_functions(plate) else {}
     if not functions or any(dark or path.endswith(WRITTEN) for path, dark in functions.values()):
         return  # a dark field is subtracted, and a movie has a function a frame: load_data cannot say either
@@ -135,7 +137,7 @@ def _write_load_data(plate: Plate, out: Written, layout: Layout) -> None:
         name = f"{layout.illumination}/{layout.plate}_Illum{_NAMED.sub('_', channel)}.npy"
         out.put(name, path, partial(_copy, plate, path))
         files[channel] = str((out.folder / name).resolve())
-    text = image_table(plate, plate.sites, files).write_csv()
+    text = harmless(image_table(plate, plate.sites, files)).write_csv()
     _put_text(out, f"{folder}/load_data_with_illum.csv", text)
 
 
@@ -213,13 +215,13 @@ def _write_analysis(plate: Plate, out: Written, layout: Layout, images: pl.DataF
 
 def _write_tables(image: pl.DataFrame, cells: pl.DataFrame, objects: dict[str, list[str]], folder: Path) -> None:
     folder.mkdir()
-    image.write_csv(folder / "Image.csv")
+    harmless(image).write_csv(folder / "Image.csv")
     number = pl.lit(image["ImageNumber"][0]).alias("ImageNumber")
     places = [pl.col(key) for key in ("Metadata_Plate", *SITE)]
     for name, features in objects.items():
         bare = [pl.col(feature).alias(feature.removeprefix(f"{name}_")) for feature in features]
         table = cells.select(number, "ObjectNumber", *places, *bare, *_numbers(name, list(objects)))
-        table.write_csv(folder / f"{name}.csv", null_value="nan")
+        harmless(table).write_csv(folder / f"{name}.csv", null_value="nan")
 
 
 def _write_backend(plate: Plate, out: Written, layout: Layout, images: pl.DataFrame, progress: Progress) -> None:
@@ -236,7 +238,7 @@ def _write_backend(plate: Plate, out: Written, layout: Layout, images: pl.DataFr
     if plate.tables.has("well_profiles", plate.name):
         profiles = plate.tables.read("well_profiles", plate.name)
         bulk = profiles.select("Metadata_Plate", "Metadata_Well", *(n for n in plate.features if n in profiles.columns))
-        _put_text(out, f"{folder}/{layout.plate}.csv", bulk.write_csv())
+        _put_text(out, f"{folder}/{layout.plate}.csv", harmless(bulk).write_csv())
 
 
 def _write_sqlite(
@@ -287,7 +289,7 @@ def _profiles(plate: Plate) -> Iterator[tuple[str, pl.DataFrame]]:
 
 
 def _write_gzip(frame: pl.DataFrame, path: Path) -> None:
-    path.write_bytes(gzip.compress(frame.write_csv().encode(), mtime=0))
+    path.write_bytes(gzip.compress(harmless(frame).write_csv().encode(), mtime=0))
 
 
 def _put_text(out: Written, name: str, text: str) -> None:

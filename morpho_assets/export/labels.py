@@ -17,6 +17,7 @@ from morpho_assets.compute import Progress, no_progress
 from morpho_assets.export.load_data import image_table
 from morpho_assets.export.plate import COMPARTMENTS, Plate, each_site
 from morpho_assets.export.written import Written
+from morpho_assets.gallery.csv_text import harmless
 from morpho_assets.imaging.sites import Site
 
 
@@ -37,7 +38,7 @@ def export_labels(plate: Plate, out: Written, progress: Progress = no_progress) 
     failed = each_site(sites, f"{plate.name} labels", progress, write)
     left_out = {text.split(":", 1)[0] for text in failed}
     table = _load_data(plate, [site for site in sites if site.key not in left_out], out.folder / plate.name)
-    text = table.write_csv()
+    text = harmless(table).write_csv()
     out.put(f"{plate.name}/load_data.csv", text, partial(write_text, text))
     out.put(f"{plate.name}/about.json", about.text(), partial(write_text, about.text()))
     return failed

@@ -51,6 +51,19 @@ def read_csv(file: str, store: Store | None = None) -> tuple[list[str], pl.DataF
     return above, frame
 
 
+def harmless(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table for a CSV file: a text that a spreadsheet would run as a formula begins with an apostrophe, and stays a
+    text. https://owasp.org/www-community/attacks/CSV_Injection"""
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(
+        pl.when(text.str.contains(r"^(?:[=@\t\r]|[+\-].)") & text.cast(pl.Float64, strict=False).is_null())
+        .then("'" + text)
+        .otherwise(text)
+        .name.keep()
+        for text in texts
+    )
+
+
 def read_header(file: str, store: Store | None = None) -> tuple[list[str], list[str]]:
     """The row above the header (empty where there is none) and the names of the columns, from the start of the file."""
     store, size = store or Store(), _START

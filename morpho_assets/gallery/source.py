@@ -103,7 +103,7 @@ class SourceModel(BaseModel):
     )
     endpoint_url: str | None = Field(None, description="address of an object store that is not Amazon's")
     anonymous: bool = Field(True, description="read the object store without credentials, as the Gallery allows")
-    retries: int = Field(4, ge=0, description="how often a failed read is tried again, with growing pauses")
+    retries: int = Field(7, ge=0, description="how often a failed read is tried again, with growing pauses")
     perturbation: tuple[str, ...] | None = Field(
         None, description="columns that name a treatment; default: sample and dose; []: the wells got none"
     )

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from morpho_assets.errors import ImageError, InputError
+from morpho_assets.gallery.patterns import matching
 from morpho_assets.gallery.zarr_planes import PlaneName, PlaneStamps, read_plane
-from morpho_assets.retry import faults, may_pass, retried
+from morpho_assets.retry import ATTEMPTS, attempts_for, faults, may_pass, retried
 
 Had = TypeVar("Had")
 GALLERY = "s3://cellpainting-gallery"
@@ -46,7 +47,7 @@ class Store:
     replace: Mapping[str, str] = field(default_factory=dict)
     endpoint_url: str | None = None
     anonymous: bool = True
-    retries: int = 4
+    retries: int = ATTEMPTS - 1
 
     def resolve(self, path: str) -> str:
         """The path with the longest matching start replaced."""
@@ -165,22 +166,32 @@ class Store:
         except _Broken as error:
             raise ImageError(path, f"{error} (tried {self.retries + 1} times)", lasting=False) from None
         except faults(_remote(path)) as error:
-            tried = f" (tried {self.retries + 1} times)" if may_pass(error, _remote(path)) else ""
+            times = attempts_for(error, self.retries + 1)
+            tried = f" (tried {times} times)" if may_pass(error, _remote(path)) else ""
             raise ImageError(path, f"{type(error).__name__}: {error}{tried}", lasting=False) from None
 
     def _matching(self, pattern: str) -> dict[str, Any]:
         """What the store says of each file and folder that matches."""
         pattern = self.resolve(pattern)
+        if pattern.startswith(_WEB):
+            literal = pattern.replace("[", "[[]").replace("?", "[?]")
+            return dict(sorted(self._asked(pattern, lambda files: files.glob(literal, detail=True)).items()))
         scheme = "s3://" if pattern.startswith("s3://") else ""
-        literal = pattern.replace("[", "[[]").replace("?", "[?]")
-        found = self._asked(pattern, lambda files: files.glob(literal, detail=True))
-        return {scheme + str(path): info for path, info in sorted(found.items())}
+
+        def listing(folder: str) -> list[dict[str, Any]]:
+            try:
+                return list(self._asked(f"{scheme}{folder}", lambda files: files.ls(scheme + folder, detail=True)))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+        found = matching(self._files(pattern)._strip_protocol(pattern), listing)
+        return {scheme + path: dict(info) for path, info in found.items()}
 
     def _asked(self, path: str, question: Callable[[Any], Any]) -> Any:
         """The answer of the store to a listing. Raises InputError where there is none."""
         try:
             return retried(lambda: question(self._files(path)), _remote(path), self.retries + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise
         except faults(_remote(path)) as error:
             todo = "Check the network, `root`, `endpoint_url` and `anonymous`."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ class ZarrArray:
             from zarr.storage import MemoryStore
         except ImportError:
             raise ImageError(self.path, f"is a Zarr array, and there is no zarr to read it. {INSTALL}") from None
+        if _runs_code(self.body):
+            raise ImageError(self.path, "holds pickled objects, and reading those would run what is written in them")
         stored: dict[str, Any] = {
             name: Buffer.from_bytes(body) for name, body in {self.file: self.body, **chunks}.items()
         }
@@ -130,6 +133,23 @@ class ZarrArray:
         if len(index) != len(above) or any(number >= side for number, side in zip(index, above, strict=True)):
             raise ImageError(str(plane), f"is no plane of an array of shape {tuple(array.shape)}; they count from 0")
         return index
+
+
+def _runs_code(metadata: bytes) -> bool:
+    """Whether an array names the codec of Python's pickle, which runs what a file says; no other codec does."""
+    try:
+        waiting = [json.loads(metadata)]
+    except ValueError:
+        return False  # zarr says what is wrong with it
+    for each in waiting:  # grows while it is walked
+        if isinstance(each, Mapping):
+            names = [each.get("id"), each.get("name")]
+            if any("pickle" in name.casefold() for name in names if isinstance(name, str)):
+                return True
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return False
 
 
 def read_plane(plane: PlaneName, read: Read) -> tuple[bytes, str]:

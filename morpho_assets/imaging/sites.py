@@ -61,6 +61,12 @@ class Site:
         return {"Metadata_Plate": self.plate, "Metadata_Well": self.well, "Metadata_Site": self.site}
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Its images that lie in folders: those of an object store a worker can fetch itself."""
+        places = zip(self.paths, self.uris, strict=True)
+        return tuple(path for path, uri in places if "://" not in uri and os.path.exists(path))
+
+    @property
     def names(self) -> dict[str, object]:
         """What stands in the braces of paths that a person configures: `{plate}/{well}-{site}.tif`."""
         return {"plate": self.plate, "well": self.well, "site": self.site}

@@ -22,6 +22,7 @@ from morpho_assets.lake.digests import digest
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Commit, Output, Partition, State
 from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
+from morpho_assets.refusals import refusal
 
 FORM = "5"
 """Raised when the database is laid out in another way: an older one is then made anew."""
@@ -135,7 +136,8 @@ def publish_catalog(lake: Lake, path: str, commits: Sequence[Published], state: 
             os.replace(made, target)
             _sync(os.path.dirname(target))
         except duckdb.Error as error:
-            raise LakeError(f"the catalog {path} could not be published: {error}") from error
+            refused = refusal(error, f"the catalog {path}")
+            raise LakeError(refused or f"the catalog {path} could not be published: {error}") from error
         finally:
             discard(aside)
             discard(dense)

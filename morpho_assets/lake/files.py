@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
-from morpho_assets.retry import answer_of, retried
+from morpho_assets.retry import ATTEMPTS, answer_of, retried
 
 ASIDE = ".aside"
 """The end of the name of a file that is being written; it is never listed."""
@@ -163,8 +163,8 @@ class ObjectFiles:
     """A prefix of an object store, through fsspec with its `options`."""
 
     root: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    attempts: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    attempts: int = ATTEMPTS
 
     remote = True
 

@@ -33,7 +33,7 @@ class Lake:
     """The tables under `root`: an absolute local folder, or `s3://bucket/prefix` with fsspec's `options` for it."""
 
     root: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @cached_property
     def files(self) -> Files:

@@ -23,6 +23,8 @@ from morpho_assets.retry import forgiven
 
 SECONDS = 120.0
 """How long a lease lasts without being renewed; it is renewed three times as often."""
+_FAR = 10 * SECONDS
+"""No lease lasts so long: one that says so was written before the clock was set back, or by a clock that is wrong."""
 
 
 class Busy(MorphoError):
@@ -43,10 +45,11 @@ class Lease(BaseModel):
 
     @property
     def ended(self) -> bool:
-        """Whether it ran out, or its process is gone; of another machine's process only time can tell."""
-        if self.until < time.time():
+        """Whether it ran out, or its process is gone; of another machine's process only time can tell. A clock that
+        was set forward ends it, too, until it is renewed: then two may work, and one commits."""
+        if not 0 <= self.until - time.time() <= _FAR:
             return True
-        return self.machine == _machine() and not _alive(self.process)
+        return self.machine == machine() and not _alive(self.process)
 
 
 @contextmanager
@@ -54,7 +57,7 @@ def held(files: Files, stage: str, partition: Partition, writer: str, seconds: f
     """Hold the lease of a stage of a partition while the block runs. Raises Busy, saying who has it and since when."""
     folder = f"ledger/leases/{partition.folder}"
     stem = stem_of(stage, partition)
-    lease = Lease(writer=writer, who=who(), machine=_machine(), process=os.getpid(), since=now(),
+    lease = Lease(writer=writer, who=who(), machine=machine(), process=os.getpid(), since=now(),
                   until=time.time() + seconds)  # fmt: skip
     path = _take(files, folder, stem, lease, f"{stage} of {partition}")
     stop = threading.Event()
@@ -120,7 +123,7 @@ def _number(path: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _machine() -> str:
+def machine() -> str:
     """Names this machine without saying its name."""
     return digest([platform.node(), os.path.exists("/proc/self/ns/pid") and os.readlink("/proc/self/ns/pid")])
 

@@ -7,6 +7,8 @@ was; sites whose inputs have not changed since the last commit are taken from it
 from __future__ import annotations
 
 import io
+import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
-from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress
+from morpho_assets.cluster import DaskConfig
+from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress, require_reach
 from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import quoted
@@ -27,13 +30,15 @@ _SITES_AT_ONCE = 32  # of those that are taken from an earlier commit
 
 
 class SiteLike(Protocol):
-    """What is worked through: `key` names it within its plate, `place` holds its key columns, `channel_of` says which
-    channel's fault a file is."""
+    """What is worked through: `key` names it within its plate, `place` holds its key columns, `files` are those of a
+    local folder that its worker reads, `channel_of` says which channel's fault a file is."""
 
     @property
     def key(self) -> str: ...
     @property
     def place(self) -> dict[str, Any]: ...
+    @property
+    def files(self) -> tuple[str, ...]: ...
     def channel_of(self, path: str) -> str: ...
 
 
@@ -57,7 +62,7 @@ class Work:
     settings: Any
     method: str
     options: Any = None
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: ComputeConfig | DaskConfig = field(default_factory=ComputeConfig)
     progress: Progress = no_progress
     source: Any = None
     previous: Commit | None = None
@@ -225,6 +230,11 @@ def process_sites(
     items = [(site, recipes[site.key]) for site in todo]
     task = partial(_process, function, tuple(tables), work.lake, _folder(work))
     work.notes["sites worked on"] = len(todo)
+    if todo and isinstance(work.compute, DaskConfig):
+        written = uuid.uuid4().hex
+        work.keep(_SIGHT, written.encode())
+        probe = partial(_unseen, work.lake, f"{_folder(work)}/{_SIGHT}", written, todo[0].files)
+        require_reach(work.compute, probe)
     for (site, _), error in map_items(task, items, work.compute, work.progress, work.stage):
         if isinstance(error, ImageError):
             channel = site.channel_of(error.path)
@@ -252,6 +262,22 @@ def _process(
         buffer = io.BytesIO()  # thousands of columns: Parquet's footers would cost more than the data
         table(name).cast(found[name]).write_ipc(buffer, compression="lz4")
         lake.files.write(f"{folder}/{name}/{quoted(site.key)}.{recipe}.arrow", buffer.getvalue())
+
+
+_SIGHT = "sight"
+"""A file that every worker must see, with what is written in it now."""
+
+
+def _unseen(lake: Lake, path: str, wanted: str, files: tuple[str, ...]) -> str | None:
+    """What a worker lacks of what it will read, in words."""
+    try:
+        found = lake.files.read(path).decode()
+    except Exception as error:  # whatever it is, the worker cannot work
+        return f"does not see the lake {lake.root} ({type(error).__name__}: {error})"
+    if found != wanted:
+        return f"sees another lake at {lake.root}"
+    absent = next((file for file in files if not os.path.exists(file)), None)
+    return f"does not see the image {absent}" if absent else None
 
 
 def _folder(work: Work) -> str:

@@ -34,6 +34,10 @@ class SegmentedSite:
     def place(self) -> dict[str, Any]:
         return self.site.place
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.site.files
+
     def channel_of(self, path: str) -> str:
         return self.site.channel_of(path)
 

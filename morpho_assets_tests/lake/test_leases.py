@@ -75,7 +75,7 @@ def test_of_another_machine_s_process_only_time_can_tell(files, monkeypatch):
     with pytest.raises(Killed), held(faulty, "masks", P1, "one"):
         faulty.fault.dead = True
     bury(files)
-    monkeypatch.setattr(leases, "_machine", lambda: "another")
+    monkeypatch.setattr(leases, "machine", lambda: "another")
     with pytest.raises(Busy, match="if it was killed on another machine, in two minutes"), held(
         files, "masks", P1, "two"
     ):  # fmt: skip

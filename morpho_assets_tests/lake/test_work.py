@@ -17,6 +17,7 @@ P1 = plate("P1")
 @dataclass(frozen=True)
 class Field:
     key: str
+    files = ()
 
     @property
     def place(self):

@@ -1,0 +1,189 @@
+"""The user's day in a real browser: a plate turns green, a bad one is found, the schedule is on, SQL has the new ones.
+
+Dagster's own UI is started by `morpho ui`, and everything is clicked. With MORPHO_SCREENSHOTS set to a folder the
+pictures of the README are written there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from morpho_assets.simulator import write_gallery
+from morpho_assets.stages import STAGES
+from morpho_assets_tests.killed import project_over
+from morpho_assets_tests.project import Project
+from morpho_assets_tests.report.test_browser import chromium
+from morpho_assets_tests.simulator.conftest import SMALL
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: `make test` installs it")
+pytestmark = pytest.mark.slow
+
+GOOD, BAD, OTHERS = "SYN00000001", "SYN00000003", ("SYN00000002", "SYN00000004")
+LONG = 240.0  # seconds for a run on a busy machine
+
+
+@contextmanager
+def started(project: Project) -> Iterator[str]:
+    """`morpho ui` until the block ends; its address. Nothing that it started is left."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = project.start("ui", "--port", str(port))
+    group = process.pid
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{address}/server_info"), "the webserver answers")
+        yield address
+    finally:
+        os.killpg(group, signal.SIGINT)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(group, signal.SIGKILL)
+            process.communicate()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = LONG) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(1)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody at the browser."""
+
+    page: Any
+    address: str
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.address + path)
+
+    def sees(self, text: str) -> Any:
+        """What is shown with this text; waits for it."""
+        found = self.page.get_by_text(text).locator("visible=true").first
+        found.wait_for()
+        return found
+
+    def shows(self, path: str, text: str) -> bool:
+        """Whether a page says so; it is loaded anew and given a moment."""
+        self.go(path)
+        try:
+            self.page.get_by_text(text).locator("visible=true").first.wait_for(timeout=8000)
+        except playwright.TimeoutError:
+            return False
+        return True
+
+    def materialises(self, *plates: str) -> None:
+        """Choose plates of the job `plate`, and launch."""
+        self.go("/locations/morpho_assets.definitions/jobs/plate")
+        self.page.get_by_role("button", name="Materialize all").first.click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text("Select a partition or create one").click()
+        for plate in plates:
+            self.page.get_by_text(plate).locator("visible=true").last.click()
+        dialog.get_by_text("Launch runs to materialize").click()  # closes the list
+        dialog.get_by_text(f"{len(plates)} partition").wait_for()
+        dialog.get_by_role("button", name="Launch").click()
+        self.sees("Launched run" if len(plates) == 1 else "Created backfill")
+
+    def keeps(self, name: str) -> None:
+        """A picture for the README, where pictures are wanted."""
+        if folder := os.environ.get("MORPHO_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=f"{folder}/{name}.png")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Four plates, of one of which load_data has lost its wells."""
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "gallery").mkdir()
+    write_gallery(folder / "gallery", SMALL.model_copy(update={"plates_per_batch": 4}), seed=3)
+    for file in folder.rglob(f"{BAD}/load_data*.csv"):
+        file.write_text(file.read_text().replace("Metadata_Well", "Vessel").replace("Metadata_Row", "Shelf"))
+    return project_over(folder / "project", folder / "gallery")
+
+
+@pytest.fixture(scope="module")
+def person(project: Project) -> Iterator[Person]:
+    with playwright.sync_playwright() as opened:
+        path = chromium()
+        if path is None and not Path(opened.chromium.executable_path).exists():
+            pytest.skip("needs a browser: apt-get install chromium, or `playwright install chromium`")
+        with started(project) as address:
+            browser = opened.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.set_default_timeout(60_000)
+            until(lambda: Person(page, address).shows("/assets/masks?view=partitions", GOOD), "plates are registered")
+            yield Person(page, address)
+            browser.close()
+
+
+def test_a_day(person: Person, project: Project) -> None:
+    # What is there: groups and descriptions.
+    person.go("/asset-groups")
+    for group in sorted({stage.group for stage in STAGES.values()}):
+        person.sees(group)
+    person.go("/assets")
+    person.sees("every table of every plate and study, for SQL")
+    # One plate, until it is green.
+    assert not person.shows("/assets/well_profiles?view=partitions", "Materialized (1)")
+    person.materialises(GOOD)
+    person.go("/asset-groups")
+    person.keeps("ui-graph")
+    until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (1)"), "the plate is green")
+    # Its thumbnail and checks.
+    person.go(f"/assets/masks?view=partitions&partition={GOOD}")
+    person.sees("outlines in")
+    person.keeps("ui-plate")
+    person.page.get_by_text("Show Markdown").last.click()
+    picture = person.page.get_by_role("dialog").locator("img").first
+    picture.wait_for()
+    assert picture.evaluate("each => each.naturalWidth") >= 64
+    person.go("/assets/masks?view=checks")
+    person.sees("0 of 8 sites failed (limit 10%)")
+    # A back-fill of three of which one is bad: its sentence is found without opening a log.
+    person.materialises(*OTHERS, BAD)
+    until(lambda: person.shows("/assets/plate_manifest?view=partitions", "Failed (1)"), "the bad plate has failed")
+    person.page.get_by_role("tab", name="Events").or_(person.page.get_by_role("link", name="Events")).first.click()
+    person.sees(BAD).click()
+    person.sees("Rename the column of the wells, or name it in the source")
+    person.keeps("ui-bad-plate")
+    until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (3)"), "the others are green")
+    # The schedule is off until somebody switches it on.
+    person.go("/automation")
+    switch = person.page.locator("[data-index]", has_text="backfill_plates").last.locator("input[type=checkbox]").last
+    switch.wait_for(state="attached")
+    assert not switch.is_checked()
+    switch.evaluate("each => each.click()")
+    until(switch.is_checked, "the schedule is on", 30)
+    person.keeps("ui-schedule")
+    person.go("/automation")
+    until(switch.is_checked, "the schedule is still on", 60)
+    # The catalog follows by itself, and SQL has the new plates.
+    query = "SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1"
+    until(lambda: all(plate in project.run("sql", query) for plate in (GOOD, *OTHERS)), "SQL has the new plates")
+    assert BAD not in project.run("sql", query)
+    until(lambda: person.shows("/assets/catalog", "Materialized"), "the catalog was refreshed")
