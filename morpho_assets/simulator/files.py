@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -116,7 +117,7 @@ def _write_site(aside: Path, design: GalleryDesign, seed: int, plate: int, well:
     if part.exists():
         return
     made = simulate_site(design, seed, plate, well, site)
-    size = {"resolution": (1e4 / design.pixel_size,) * 2, "resolutionunit": "CENTIMETER"}
+    size: dict[str, Any] = {"resolution": (1e4 / design.pixel_size,) * 2, "resolutionunit": "CENTIMETER"}
     for channel, image in zip(CHANNELS, made.image, strict=True):
         path = aside / images_folder(design, plate) / image_name(well, site, channel)
         tifffile.imwrite(path, image, photometric="minisblack", metadata=None, **size)
