@@ -44,7 +44,7 @@ def quick(study: dict[str, Any]) -> dict[str, Any]:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder: Path = tmp_path_factory.mktemp("papers")
     (folder / "gallery").mkdir()
-    plates = write_gallery(folder / "gallery", DESIGN, seed=6)
+    plates = write_gallery(folder / "gallery", DESIGN.model_copy(update={"negative_controls": 6}), seed=6)
     (folder / "project").mkdir()
     made = make_project(folder / "project", folder / "gallery").workspace
     while tasks := [task for task in made.plan(plates) if not task.waits]:
@@ -58,6 +58,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:A large number of your vertices")  # so few wells: maps of nothing
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_of_a_publication_runs_to_its_report(workspace: Workspace, name: str) -> None:
     while tasks := [task for task in workspace.plan(studies=[name]) if not task.waits]:
@@ -73,5 +74,6 @@ def test_a_study_of_a_publication_runs_to_its_report(workspace: Workspace, name:
     assert WANTED[name] <= found, sorted(found)
     learned = tables.read("encoders", name)
     assert learned.filter(pl.col("untrained"))["encoder"].n_unique() >= 2
-    saw = metrics.filter(pl.col("encoder_saw").is_not_null())["encoder_saw"].unique().to_list()
-    assert not any("wells" in each.split(", ") for each in saw if name != "moshkov"), saw
+    if name != "moshkov":  # whose frozen network is not cross-fitted; a twin's draw is chosen on the wells of one fold
+        own = metrics.filter(~pl.col("variant").str.contains("_untrained")).drop_nulls("encoder_saw")
+        assert not own["encoder_saw"].str.contains("wells").any()
