@@ -11,11 +11,16 @@ import yaml
 
 from morpho_assets.runs import Run
 from morpho_assets.simulator import write_gallery
+from morpho_assets.simulator.design import GalleryDesign
 from morpho_assets.studies.model import SHIPPED
 from morpho_assets.workspace import Workspace
-from morpho_assets_tests.outputs import DESIGN
 from morpho_assets_tests.project import make_project
 
+DESIGN = GalleryDesign(
+    batches=1, plates_per_batch=2, rows=3, columns=6, pixels=96, scale=0.4, cells_per_site=8, negative_controls=6,
+    positive_controls=0, mechanisms=("aurora_inhibitor", "er_stress", "actin_disruptor"), inactive_compounds=2,
+    series_compounds=0,
+)  # fmt: skip
 STUDIES = ("zhang", "wang", "moshkov")
 WANTED = {
     "zhang": {("named", "balanced_accuracy"), ("apart", "silhouette"), ("ranked", "mAP"),
@@ -44,7 +49,7 @@ def quick(study: dict[str, Any]) -> dict[str, Any]:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder: Path = tmp_path_factory.mktemp("papers")
     (folder / "gallery").mkdir()
-    plates = write_gallery(folder / "gallery", DESIGN.model_copy(update={"negative_controls": 6}), seed=6)
+    plates = write_gallery(folder / "gallery", DESIGN, seed=6)
     (folder / "project").mkdir()
     made = make_project(folder / "project", folder / "gallery").workspace
     while tasks := [task for task in made.plan(plates) if not task.waits]:
