@@ -15,7 +15,7 @@ from morpho_assets.report.page import Picture, Section, frame_table, number
 
 MOST = 8
 """Treatments that are shown; the table `attributions` has all that were kept."""
-SIDE = 96
+SIDE = 128
 """Largest side of a shown window, px."""
 HOT = (1.0, 0.85, 0.1)
 

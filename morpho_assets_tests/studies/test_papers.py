@@ -11,11 +11,16 @@ import yaml
 
 from morpho_assets.runs import Run
 from morpho_assets.simulator import write_gallery
+from morpho_assets.simulator.design import GalleryDesign
 from morpho_assets.studies.model import SHIPPED
 from morpho_assets.workspace import Workspace
-from morpho_assets_tests.outputs import DESIGN
 from morpho_assets_tests.project import make_project
 
+DESIGN = GalleryDesign(
+    batches=1, plates_per_batch=2, rows=3, columns=6, pixels=96, scale=0.4, cells_per_site=8, negative_controls=6,
+    positive_controls=0, mechanisms=("aurora_inhibitor", "er_stress", "actin_disruptor"), inactive_compounds=2,
+    series_compounds=0,
+)  # fmt: skip
 STUDIES = ("zhang", "wang", "moshkov")
 WANTED = {
     "zhang": {("named", "balanced_accuracy"), ("apart", "silhouette"), ("ranked", "mAP"),
@@ -58,6 +63,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:A large number of your vertices")  # so few wells: maps of nothing
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_of_a_publication_runs_to_its_report(workspace: Workspace, name: str) -> None:
     while tasks := [task for task in workspace.plan(studies=[name]) if not task.waits]:
@@ -73,5 +79,6 @@ def test_a_study_of_a_publication_runs_to_its_report(workspace: Workspace, name:
     assert WANTED[name] <= found, sorted(found)
     learned = tables.read("encoders", name)
     assert learned.filter(pl.col("untrained"))["encoder"].n_unique() >= 2
-    saw = metrics.filter(pl.col("encoder_saw").is_not_null())["encoder_saw"].unique().to_list()
-    assert not any("wells" in each.split(", ") for each in saw if name != "moshkov"), saw
+    if name != "moshkov":  # whose frozen network is not cross-fitted; a twin's draw is chosen on the wells of one fold
+        own = metrics.filter(~pl.col("variant").str.contains("_untrained")).drop_nulls("encoder_saw")
+        assert not own["encoder_saw"].str.contains("wells").any()
