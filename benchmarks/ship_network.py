@@ -122,6 +122,13 @@ def _whole_numbers(weight: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArr
     return np.round(weight / scale[:, None, None, None]).astype(np.int8), scale
 
 
+def write(path: Path, tensors: dict[str, NDArray], kind: str, widths: tuple[int, ...], steps: int) -> None:
+    """The weights file: the tensors, and in its header what network they are of."""
+    shape = {"planes": PLANES[kind], "levels": len(widths), "reach": REACH}
+    header = {"format": FORMAT, "network": json.dumps(shape), "objects": kind, "steps": str(steps)}
+    save_file(tensors, path, header)
+
+
 def note_on_card(card: Path, kind: str, cells: list[object]) -> None:
     """Put the row of a network into the card's table."""
     row = f"| {kind} | {' | '.join(map(str, cells))} |"
@@ -144,12 +151,10 @@ def main() -> None:
         draw_crop(rng, data[pool][int(rng.integers(len(data[pool])))], options.kind).planes
         for pool in rng.choice(len(data), CALIBRATION, p=SHARES[options.kind])
     ]
-    shape = {"planes": PLANES[options.kind], "levels": len(WIDTHS[options.kind]), "reach": REACH}
     path = options.to or SHIPPED[options.kind]
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = {"format": FORMAT, "network": json.dumps(shape), "objects": options.kind, "steps": str(state["step"])}
     tensors = exported(network, torch.from_numpy(np.stack(crops)))
-    save_file(tensors, path, header)
+    write(path, tensors, options.kind, WIDTHS[options.kind], state["step"])
     if options.to is None:
         number = sum(tensor.size for tensor in tensors.values())
         note_on_card(

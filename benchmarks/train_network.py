@@ -205,8 +205,11 @@ def loss_of(output: torch.Tensor, crops: list[Crop]) -> torch.Tensor:
     return entropy + 0.5 * (error * offset_weight).sum() / offset_weight.sum().clamp(min=1)
 
 
-def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path) -> Path:
-    """Train to `steps`, or on from the checkpoint in `folder`; returns the checkpoint's path."""
+def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path, stop: int | None = None) -> Path:
+    """Train to `steps`, or on from the checkpoint in `folder`; returns the checkpoint's path.
+
+    With `stop` it ends at that step already, as if it had been stopped there.
+    """
     torch.manual_seed(SEED)
     network = UNet(PLANES[kind], WIDTHS[kind]).to(memory_format=torch.channels_last)
     averaged = UNet(PLANES[kind], WIDTHS[kind])
@@ -220,7 +223,8 @@ def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path) -> Pa
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
     saved, losses = time.monotonic(), []
-    while step < steps:
+    stop = steps if stop is None else stop
+    while step < stop:
         rng = np.random.default_rng([SEED, step])
         chosen = rng.choice(len(data), BATCH, p=SHARES[kind])
         fields = [data[pool][int(rng.integers(len(data[pool])))] for pool in chosen]
@@ -243,7 +247,7 @@ def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path) -> Pa
                 else:
                     mean.copy_(now)
         losses.append(loss.item())
-        if time.monotonic() - saved > 120 or step == steps:
+        if time.monotonic() - saved > 120 or step == stop:
             print(f"{kind} step {step} loss {np.mean(losses):.4f} rate {rate:.5f}", flush=True)
             state = {"network": network.state_dict(), "averaged": averaged.state_dict(), "step": step}
             torch.save(state | {"optimiser": optimiser.state_dict()}, path.with_suffix(".new"))

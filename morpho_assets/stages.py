@@ -419,7 +419,7 @@ _STAGES = (
         ("masks", "objects", "site_failures"),
         (_SITES, _IMAGES, Input("illumination", ("illumination_functions",))),
         settings=lambda target: target.settings.segmentation, named="segmentation", code_version="5",
-        before={"corrected": None}, sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
+        sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
     ),
     Stage(
         "single_cells", "plate", "cells", measure_plate,

@@ -15,7 +15,12 @@ from morpho_assets.imaging.illumination import IlluminationConfig
 from morpho_assets.imaging.images import read_labels, write_labels
 from morpho_assets.imaging.plate import grade_plate, illuminate_plate, segment_plate
 from morpho_assets.imaging.segmentation import CellposeConfig, ExternalConfig, WatershedConfig
-from morpho_assets.imaging.segmentation.config import CellposeNetworkConfig, CellsConfig, ThresholdConfig
+from morpho_assets.imaging.segmentation.config import (
+    CellposeNetworkConfig,
+    CellsConfig,
+    CorrectedConfig,
+    ThresholdConfig,
+)
 from morpho_assets.imaging.sites import SiteReader, complete_sites, plate_reader
 from morpho_assets_tests.factories import (
     changed,
@@ -252,6 +257,30 @@ def test_other_label_images_under_the_same_names_make_the_masks_anew(workspace, 
     assert after.notes["sites worked on"] == 1
     assert (after.content, after.recipe) != (before.content, before.recipe)
     assert not masks_are_stale()
+
+
+def test_masks_that_a_person_corrected_take_the_place_of_their_site_s_and_the_commit_says_so(workspace, tmp_path):
+    workspace = changed(workspace, segmentation=WatershedConfig(), illumination=UNCORRECTED)
+    _, before = make_stages(workspace, PLATE, ["illumination", "masks"])
+    corrected = CorrectedConfig(nuclei="{well}_nuclei.tif", cells="{well}_cells.tif", folder=tmp_path)
+    workspace = changed(workspace, segmentation=WatershedConfig(corrected=corrected))
+    assert "masks" not in {task.stage for task in workspace.plan([PLATE])}
+    labels = np.zeros((160, 160), np.int32)
+    labels[20:60, 20:60] = 1
+    for kind in ("nuclei", "cells"):
+        (tmp_path / f"A02_{kind}.tif").write_bytes(write_labels(labels))
+    reasons = {task.stage: task.reasons for task in workspace.plan([PLATE])}
+    assert reasons["masks"] == ("corrected is new",)
+    [after] = make_stages(workspace, PLATE, ["masks"])
+    assert after.notes["sites worked on"] == 1
+    assert after.notes["corrected"] == f"1 of {len(wells_of(workspace))} sites by hand: A02-1"
+    assert "corrected" not in before.notes
+    masks = read(workspace, "masks", "masks")
+    assert masks.filter(Metadata_Well="A02")["Count_Cells"].to_list() == [1]
+    (tmp_path / "A02_nuclei.tif").unlink()
+    (tmp_path / "A02_cells.tif").unlink()
+    [again] = make_stages(workspace, PLATE, ["masks"])
+    assert again.outputs["objects"] == before.outputs["objects"]
 
 
 def test_a_run_that_goes_on_takes_up_no_site_of_other_label_images(workspace, tmp_path, monkeypatch):

@@ -133,7 +133,9 @@ def _files(
 ) -> dict[str, str]:
     if isinstance(config, ExternalConfig):
         return {"label images": name(config, sites)}
-    corrected = {} if config.corrected is None else {"corrected": name(config.corrected, sites)}
+    corrected = {}
+    if config.corrected is not None and corrected_sites(config, sites):
+        corrected = {"corrected": name(config.corrected, sites)}
     if isinstance(config, CellposeConfig):
         from morpho_assets.imaging.segmentation.cellpose_network import CellposeSegmenter
 

@@ -115,7 +115,6 @@ class CorrectedConfig(_Model):
     cells: str | None = Field(default=None, description="path of a site's cells, likewise")
     folder: Path | None = Field(
         default=None,
-        exclude=True,  # where files lie changes no mask: what is in them is among the sources
         description="folder that relative paths start from, itself relative to the settings file; none: that file's",
     )
 
@@ -131,7 +130,8 @@ class WatershedConfig(_Model):
 
     method: Literal["watershed"] = "watershed"
     augment: bool = Field(default=False, description=AUGMENT)
-    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
+    # What is in the files is among the sources, so that a site without one is made of the same with and without this.
+    corrected: CorrectedConfig | None = Field(default=None, exclude=True, description=CORRECTED)
     nuclei: NucleiConfig = Field(default=NucleiConfig(), description="how nuclei are found")
     cells: CellsConfig = Field(default=CellsConfig(), description="how cells are grown from them")
 
@@ -159,7 +159,8 @@ class CellposeConfig(_Model):
 
     method: Literal["cellpose"] = "cellpose"
     augment: bool = Field(default=False, description=AUGMENT)
-    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
+    # What is in the files is among the sources, so that a site without one is made of the same with and without this.
+    corrected: CorrectedConfig | None = Field(default=None, exclude=True, description=CORRECTED)
     nuclei: CellposeNetworkConfig = Field(
         default=CellposeNetworkConfig(model="nuclei", channels=("DNA",), diameter="estimate", border="discard"),
         description="network for nuclei",
@@ -214,7 +215,8 @@ class NetworkConfig(_Model):
 
     method: Literal["network"] = "network"
     augment: bool = Field(default=False, description=AUGMENT)
-    corrected: CorrectedConfig | None = Field(default=None, description=CORRECTED)
+    # What is in the files is among the sources, so that a site without one is made of the same with and without this.
+    corrected: CorrectedConfig | None = Field(default=None, exclude=True, description=CORRECTED)
     nuclei: NetworkNucleiConfig = Field(default=NetworkNucleiConfig(), description="network for nuclei")
     cells: NetworkCellsConfig | CellsConfig = Field(
         default=NetworkCellsConfig(),

@@ -98,7 +98,8 @@ class UNet:
         from torch.nn import functional
 
         weight = self.tensors[f"{name}.weight"]
-        x = functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        # A library that convolves by transforms (Winograd's, on some GPUs) misses the whole number by a little.
+        x = functional.conv2d(x, weight, padding=weight.shape[-1] // 2).round_()
         # Two steps: one that multiplies and adds at once would round otherwise on some machines.
         return x.mul_(self.tensors[f"{name}.factor"]).add_(self.tensors[f"{name}.shift"])
 

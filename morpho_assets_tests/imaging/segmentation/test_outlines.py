@@ -169,8 +169,11 @@ def test_corrections_are_among_the_sources_by_their_content(tmp_path: Path) -> N
     config = corrected(tmp_path, nuclei="{well}-{site}.tif")
     none, stamp = made_with(config, [SITE]), file_stamps(config, [SITE])
     (tmp_path / "A01-1.tif").write_bytes(write_labels(np.ones((5, 5), np.int32)))
-    assert set(none) == {"corrected"}
-    assert made_with(config, [SITE]) != none
+    assert none == stamp == {}  # as without corrections: such a site stays as it is
+    assert set(made_with(config, [SITE])) == {"corrected"}
+    before = made_with(config, [SITE])
+    (tmp_path / "A01-1.tif").write_bytes(write_labels(np.zeros((5, 5), np.int32)))
+    assert made_with(config, [SITE]) != before
     assert file_stamps(config, [SITE]) != stamp
     assert made_with(WatershedConfig(), [SITE]) == {}
 
