@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ import pytest
 from morpho_assets.simulator import write_gallery
 from morpho_assets.stages import STAGES
 from morpho_assets_tests.killed import project_over
-from morpho_assets_tests.project import Project
+from morpho_assets_tests.project import ROOT, Project
 from morpho_assets_tests.report.test_browser import chromium
 from morpho_assets_tests.simulator.conftest import SMALL
 
@@ -40,19 +41,23 @@ def started(project: Project) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = project.start("ui", "--port", str(port))
-    group = process.pid
+    places = {"DAGSTER_HOME": str(project.folder), "MORPHO_STATE_DIR": str(project.folder / "data/dagster"),
+              "MORPHO_SETTINGS": str(project.folder / "morpho.yaml"), "PYTHONPATH": str(ROOT)}  # fmt: skip
     address = f"http://127.0.0.1:{port}"
+    with (project.folder / "ui.log").open("wb") as log:  # a pipe that nobody reads fills up, and then runs wait
+        process = subprocess.Popen([sys.executable, "-m", "morpho_assets.cli", "ui", "--port", str(port)],
+                                   cwd=project.folder, env={**os.environ, **places}, stdout=log, stderr=log,
+                                   start_new_session=True)  # fmt: skip
     try:
         until(lambda: answers(f"{address}/server_info"), "the webserver answers")
         yield address
     finally:
-        os.killpg(group, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         try:
-            process.communicate(timeout=30)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            os.killpg(group, signal.SIGKILL)
-            process.communicate()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def answers(address: str) -> bool:
@@ -177,8 +182,9 @@ def test_a_day(person: Person, project: Project) -> None:
     switch = person.page.locator("[data-index]", has_text="backfill_plates").last.locator("input[type=checkbox]").last
     switch.wait_for(state="attached")
     assert not switch.is_checked()
+    person.page.wait_for_timeout(5000)  # the page has not heard yet whether the schedule may be switched
     switch.evaluate("each => each.click()")
-    until(switch.is_checked, "the schedule is on", 30)
+    until(switch.is_checked, "the schedule is on", 120)
     person.keeps("ui-schedule")
     person.go("/automation")
     until(switch.is_checked, "the schedule is still on", 60)
