@@ -182,9 +182,14 @@ def test_a_day(person: Person, project: Project) -> None:
     switch = person.page.locator("[data-index]", has_text="backfill_plates").last.locator("input[type=checkbox]").last
     switch.wait_for(state="attached")
     assert not switch.is_checked()
-    person.page.wait_for_timeout(5000)  # the page has not heard yet whether the schedule may be switched
-    switch.evaluate("each => each.click()")
-    until(switch.is_checked, "the schedule is on", 120)
+
+    def switched_on() -> bool:
+        """A click before the page has heard whether the schedule may be switched does nothing."""
+        switch.evaluate("each => each.click()")
+        person.page.wait_for_timeout(5000)
+        return bool(switch.is_checked())
+
+    until(switched_on, "the schedule is on", 120)
     person.keeps("ui-schedule")
     person.go("/automation")
     until(switch.is_checked, "the schedule is still on", 60)
