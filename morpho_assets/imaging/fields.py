@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft, ndimage, sparse
 
-from morpho_assets.imaging.quality_kernels import block_sums
-
 Pattern = NDArray[np.float64]
 
 FIELD_FLAGS = ("flag_shifted", "flag_other_field", "flag_repeated")
@@ -169,6 +167,8 @@ def _standard(pattern: Pattern) -> Pattern:
 
 
 def _block_means(plane: NDArray[np.floating], side: int) -> Pattern:
+    from morpho_assets.imaging.quality_kernels import block_sums
+
     rows, columns = (np.append(np.unique(np.arange(side) * extent // side), extent) for extent in plane.shape)
     sums, squares = np.zeros((2, len(rows) - 1, len(columns) - 1))
     block_sums(plane, rows, columns, sums, squares)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from morpho_assets.imaging.quality_kernels import count_levels
-
 INTENSITIES = (np.arange(65536) / 65535).astype(np.float32)
 """Those of 16 bits; the levels of 8 bits are among them."""
 
@@ -29,6 +27,8 @@ class GreyLevels:
     @classmethod
     def of(cls, plane: NDArray[np.float32]) -> GreyLevels:
         """The grey levels of (H, W), at least one pixel."""
+        from morpho_assets.imaging.quality_kernels import count_levels
+
         codes, counts = np.empty(plane.shape, np.uint16), np.zeros(len(INTENSITIES), np.int64)
         if count_levels(plane, INTENSITIES, codes, counts):
             return cls(INTENSITIES, counts, codes)

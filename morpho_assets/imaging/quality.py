@@ -18,7 +18,6 @@ from scipy import fft
 
 from morpho_assets.imaging.fields import FieldConfig
 from morpho_assets.imaging.grey_levels import GreyLevels, median_of
-from morpho_assets.imaging.quality_kernels import block_sums, pair_sums
 
 GREY_LEVELS = 8  # of the Haralick correlation, as in CellProfiler
 MAD_TO_SD = 1.4826
@@ -165,6 +164,8 @@ def local_focus_score(plane: NDArray[np.float32], scale: int) -> float:
     The image is cut into ceil(H / scale) x ceil(W / scale) nearly equal blocks. Blocks with mean 0 do not count;
     0 where none is left or the median is 0.
     """
+    from morpho_assets.imaging.quality_kernels import block_sums
+
     rows, columns = (_block_edges(extent, scale) for extent in plane.shape)
     totals, squares = np.zeros((2, len(rows) - 1, len(columns) - 1))
     block_sums(plane, rows, columns, totals, squares)
@@ -224,6 +225,8 @@ def _eight_levels(levels: GreyLevels) -> NDArray[np.uint8]:
 
 def _haralick_correlation(levels: NDArray[np.uint8], scale: int) -> float:
     """Haralick's correlation of grey levels `scale` columns apart; NaN where one side is constant."""
+    from morpho_assets.imaging.quality_kernels import pair_sums
+
     pairs = levels.shape[0] * (levels.shape[1] - scale)
     if levels.shape[1] <= scale:
         return float("nan")

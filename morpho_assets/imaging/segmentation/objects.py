@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from morpho_assets.imaging.segmentation.label_kernels import count_pixels, renumber
-
 Labels = NDArray[np.int32]
 
 EIGHT = np.ones((3, 3), dtype=bool)
@@ -70,6 +68,8 @@ def cytoplasm_of(nuclei: Labels, cells: Labels) -> Labels:
 
 def relabelled(labels: NDArray[np.integer], keep: NDArray[np.bool_]) -> Labels:
     """Objects whose entry in `keep` (indexed by label; entry 0 is ignored) is true, numbered 1..n in their order."""
+    from morpho_assets.imaging.segmentation.label_kernels import renumber
+
     keep = keep.copy()
     keep[0] = False
     result = np.empty(labels.shape, np.int32)
@@ -79,6 +79,8 @@ def relabelled(labels: NDArray[np.integer], keep: NDArray[np.bool_]) -> Labels:
 
 def areas(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """Pixels per label, entry 0 (background) set to 0."""
+    from morpho_assets.imaging.segmentation.label_kernels import count_pixels
+
     area = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
     count_pixels(labels.ravel(), area)
     area[0] = 0

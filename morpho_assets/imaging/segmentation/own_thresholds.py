@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
-from morpho_assets.imaging.segmentation.label_kernels import last_pixels, moments, paint
 from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled, relabelled
 
 LEVELS = 24
@@ -161,6 +160,8 @@ def roundness(labels: Labels, count: int) -> tuple[Values, Values]:
     Roundness is the area over that of the ellipse with the same second moments: 1 for any ellipse, less for
     everything concave. A pixel counts as a unit square.
     """
+    from morpho_assets.imaging.segmentation.label_kernels import moments
+
     area, _, _, row_square, column_square, mixed = moments(labels, count)
     safe = np.maximum(area, 1)
     row_var, column_var, covariance = row_square / safe + 1 / 12, column_square / safe + 1 / 12, mixed / safe
@@ -170,6 +171,8 @@ def roundness(labels: Labels, count: int) -> tuple[Values, Values]:
 
 def roundest_pieces(light: Plane, levels: Values) -> Labels:
     """The disjoint pieces of the level tree of `light` with the highest area-weighted roundness, numbered 1..n."""
+    from morpho_assets.imaging.segmentation.label_kernels import paint
+
     layers, parents, area, score = _level_tree(light, levels)
     best: list[Values] = [np.empty(0)] * len(layers)
     stop: list[NDArray[np.bool_]] = [np.empty(0, dtype=bool)] * len(layers)
@@ -200,6 +203,8 @@ def _level_tree(
     light: Plane, levels: Values
 ) -> tuple[list[Labels], list[NDArray[np.intp]], list[Values], list[Values]]:
     """Per level: its pieces (labels), each one's parent in the level below (0-based), area and roundness."""
+    from morpho_assets.imaging.segmentation.label_kernels import last_pixels
+
     layers: list[Labels] = []
     parents, area, score = [], [], []
     for level in levels:
