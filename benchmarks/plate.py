@@ -68,7 +68,7 @@ def run(folder: Path, plate: str) -> tuple[Watched, dict[str, float]]:
         raise SystemExit(f"morpho run --plate {plate} ended with {process.returncode}")
     stages, before = {}, 0.0
     for stage in PLATE_STAGES:
-        [commit] = (folder / "data/lake/ledger/commits").glob(f"{stage}/**/*.json")
+        [commit] = (folder / "data/lake/ledger/commits").glob(f"*/{stage}.*.json")
         now = found.cpu_at(commit.stat().st_mtime)
         stages[stage], before = now - before, now
     stages["catalog, start and end"] = found.cpu - before
