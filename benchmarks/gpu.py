@@ -60,7 +60,7 @@ def windows(n: int) -> tuple[Cells, list[str], list[str]]:
 def rates(name: str, device: str, n: int, small: bool) -> tuple[float, float]:
     """Windows a second of training (0 for an encoder that is not trained) and of encoding."""
     settings = {
-        "crop_size": SIDE, "scaling": "training", "components": None, "max_cells": n, "device": device,
+        "crop_size": SIDE, "shrink": 1, "scaling": "training", "components": None, "max_cells": n, "device": device,
         "epochs": 1, "min_epochs": 1, **ASKED[name],
     }  # fmt: skip
     if name == "imagenet":

@@ -33,7 +33,8 @@ def test_every_table_of_the_lake_is_in_the_catalog_with_rows(demo):
     empty = {"site_failures", "measured_sites", "site_profiles", "potencies", "dose_responses", "clusters",
              "treatment_scores", "tile_embeddings", "labels", "models", "predictions", "phenotype_profiles",
              "enrichments", "phenotype_calls", "feature_shifts", "cluster_descriptions", "rejected_sites", "assays",
-             "assay_matches", "assay_compounds", "assay_scores", "assay_overlaps", "assay_predictions"}  # fmt: skip
+             "assay_matches", "assay_compounds", "assay_scores", "assay_overlaps", "assay_predictions",
+                 "set_profiles", "attributions"}  # fmt: skip
     assert {name for name, count in rows.items() if not count} == empty
 
 

@@ -197,4 +197,3 @@ def test_a_day(person: Person, project: Project) -> None:
     query = "SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1"
     until(lambda: all(plate in project.run("sql", query) for plate in (GOOD, *OTHERS)), "SQL has the new plates")
     assert BAD not in project.run("sql", query)
-    until(lambda: person.shows("/assets/catalog", "Materialized"), "the catalog was refreshed")

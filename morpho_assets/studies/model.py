@@ -97,7 +97,8 @@ class Study(_Model):
 
         What is there under the name of a twin stays as it is.
         """
-        if not isinstance(value, dict) or not all(isinstance(value.get(of, {}), dict) for of in ("encoders", "sets")):
+        parts = ("encoders", "sets", "spaces")
+        if not isinstance(value, dict) or not all(isinstance(value.get(part, {}), dict) for part in parts):
             return value  # the fields' own validators say what is wrong
         sets: dict[str, Any] = {}
         for name, each in value.get("sets", {}).items():
@@ -112,7 +113,7 @@ class Study(_Model):
             for ending, twin in twins_of(plain).items():
                 encoders[f"{name}{ending}"] = value["encoders"].get(f"{name}{ending}", twin)
         spaces: dict[str, Any] = {}
-        for name, space in (value.get("spaces") or {}).items():
+        for name, space in value.get("spaces", {}).items():
             plain = dict(space) if isinstance(space, BaseModel | dict) else {}
             spaces[name] = _of_unit(name, space, encoders)
             for ending in (UNTRAINED, STARTED):
@@ -124,7 +125,8 @@ class Study(_Model):
                 twin_of = f"{plain.get('set') or name}{ending}"
                 if plain.get("of") == "set" and twin_of in sets:
                     spaces[f"{name}{ending}"] = value["spaces"].get(f"{name}{ending}", {**plain, "set": twin_of})
-        return {**value, "encoders": encoders, "sets": sets, "spaces": spaces}
+        found = {**value, "encoders": encoders, "sets": sets}
+        return {**found, "spaces": spaces} if "spaces" in value else found
 
     @field_validator("evaluators")
     @classmethod

@@ -88,7 +88,8 @@ def test_every_table_is_there_and_cells_embeddings_and_fingerprints_are_views(la
     views = {name for name, kind in kinds.items() if kind == "VIEW"}
     assert kinds.keys() == {*TABLES, "partitions", "plate_checks", "verdicts"}
     assert views == {
-        "single_cells", "embeddings", "tile_embeddings", "predictions", "field_fingerprints", "montages"
+        "single_cells", "embeddings", "tile_embeddings", "predictions", "field_fingerprints", "montages",
+        "set_profiles", "attributions",
     }  # fmt: skip
     assert ask(catalog, f"SELECT sum({AREA}) FROM single_cells") == [(3.0,)]
     assert ask(catalog, "SELECT count(*) FROM metrics") == [(0,)]
