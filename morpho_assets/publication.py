@@ -77,8 +77,12 @@ def _copy(workspace: Workspace) -> None:
     assert workspace.settings.catalog_copy is not None
     files, name = _place_of_copy(workspace.settings.catalog_copy, workspace)
     aside = files.aside(name)
-    shutil.copyfile(os.path.realpath(workspace.settings.catalog), aside)
-    files.put(name, aside)
+    try:
+        shutil.copyfile(os.path.realpath(workspace.settings.catalog), aside)
+        files.put(name, aside)
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)
 
 
 def _place_of_copy(copy: str, workspace: Workspace) -> tuple[Files, str]:
