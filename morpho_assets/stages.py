@@ -670,7 +670,7 @@ _STAGES = (
             Input("masks", ("masks", "objects", "site_failures"), "plates"),
             Input("single_cells", ("site_failures",), "plates"),
         ),
-        code_version="4",
+        code_version="5",
         settings=lambda target: target.study,
         before={"phenotypes": {}, "activity": None, "attributions": {}, "sets": {}},
         options=lambda target: SimpleNamespace(

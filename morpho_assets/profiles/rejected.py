@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import polars as pl
 
 from morpho_assets.lake.lake import Snapshot
-from morpho_assets.lake.tables import PLATE, SITE, WELL, table
+from morpho_assets.lake.tables import table
+from morpho_assets.profiles.space import KEYS
 
-PLACE = [PLATE.name, WELL.name, SITE.name]
+PLACE = KEYS["site"]
 
 
 def rejected_sites(inputs: Snapshot, plates: Iterable[str]) -> pl.DataFrame:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from morpho_assets.errors import InputError
-from morpho_assets.lake.lake import Lake
+from morpho_assets.lake.lake import Lake, Snapshot
 from morpho_assets.learn.networks.pooled import SetHead, pooled
 from morpho_assets.learn.set_study import learn_sets
 from morpho_assets.learn.sets import Lesson, SetConfig, fit_set, in_units_of, sets_of, twins_of_set
@@ -175,19 +177,24 @@ def measured(lake: Lake, key: str, embedded: pl.DataFrame) -> None:
     commit_tables(lake, "single_cells", plate(key), {"single_cells": frame})
 
 
+def learned(lake: Lake, of: Study, sources: Mapping[str, Any]) -> Snapshot:
+    """The tables of the stage `sets`, after an encoder, its embeddings and the cells of every plate."""
+    train(lake, of, "net", sources)
+    embedded = embed(lake, of, "net", sources)
+    for key in sources:
+        measured(lake, key, embedded)
+    work = study_work(lake, "sets", of, sources)
+    learn_sets(work)
+    commit_work(work)
+    return lake.latest(["sets"], [study("s")])
+
+
 def test_a_study_sums_up_wells_by_sets_and_their_twins(tmp_path: Path):
     lake, keys = Lake(str(tmp_path / "lake")), ("P1", "P2")
     sources, of = write_plates(tmp_path, lake, keys), asked()
     assert list(of.sets) == ["set", "set_untrained", "set_started", "set_median"]
     assert list(of.spaces) == list(of.sets)
-    train(lake, of, "net", sources)
-    embedded = embed(lake, of, "net", sources)
-    for key in keys:
-        measured(lake, key, embedded)
-    work = study_work(lake, "sets", of, sources)
-    learn_sets(work)
-    commit_work(work)
-    tables = lake.latest(["sets"], [study("s")])
+    tables = learned(lake, of, sources)
     profiles, encoders = tables.read("set_profiles", "s"), tables.read("encoders", "s")
     wells = set(WELLS) - {EMPTY}
     assert set(profiles["Metadata_Well"]) == wells
@@ -209,14 +216,7 @@ def test_a_study_sums_up_wells_by_sets_and_their_twins(tmp_path: Path):
 def test_cross_fitted_plates_are_summed_up_by_folds_that_have_not_seen_them(tmp_path: Path):
     lake, keys = Lake(str(tmp_path / "lake")), ("P1", "P2", "P3")
     sources, of = write_plates(tmp_path, lake, keys), asked(cross_fit=3, ladder="mean", components=2)
-    train(lake, of, "net", sources)
-    embedded = embed(lake, of, "net", sources)
-    for key in keys:
-        measured(lake, key, embedded)
-    work = study_work(lake, "sets", of, sources)
-    learn_sets(work)
-    commit_work(work)
-    tables = lake.latest(["sets"], [study("s")])
+    tables = learned(lake, of, sources)
     encoders = tables.read("encoders", "s").sort("fold")
     assert encoders["plates"].to_list() == [["P1"], ["P2"], ["P3"]]
     for row in encoders.iter_rows(named=True):
