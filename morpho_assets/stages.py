@@ -462,7 +462,7 @@ _STAGES = (
             Input("illumination", ("illumination_functions",), "seen"), Input("masks", ("masks", "objects"), "seen"),
             Input("well_profiles", ("rejected_sites",), "seen"),
         ),
-        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="6",
+        settings=_encoder, named="encoders", parts=lambda study: list(study.encoders), pool="gpu", code_version="7",
         before={"trains_on.without": ()}, sources=_weights_now, kinds=frozenset({"torch"}),
     ),
     Stage(

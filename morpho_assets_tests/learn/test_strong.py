@@ -13,7 +13,7 @@ def screen(strong: int, weak: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     """Windows of 40 control wells and of four wells a treatment: vectors, treatments, wells, controls."""
     rng = np.random.default_rng(seed)
     names = ["DMSO"] * 40 + [f"strong {n}" for n in range(strong)] * 4 + [f"weak {n}" for n in range(weak)] * 4
-    shifts = {name: 8 * rng.normal(size=12) / np.sqrt(12) for name in set(names) if name.startswith("strong")}
+    shifts = {f"strong {n}": 8 * rng.normal(size=12) / np.sqrt(12) for n in range(strong)}
     vectors, treatments, wells = [], [], []
     for well, name in enumerate(names):
         vectors.append(rng.normal(size=(6, 12)) + rng.normal(size=12) + shifts.get(name, 0))
@@ -28,7 +28,7 @@ def test_what_was_planted_is_found(rule: Strength):
     found = strong_treatments(*screen(strong=6, weak=20), rule)
     assert "DMSO" in found
     assert len([name for name in found if name.startswith("strong")]) >= 5
-    assert len([name for name in found if name.startswith("weak")]) <= 4
+    assert len([name for name in found if name.startswith("weak")]) <= 4  # a twentieth of twenty, and chance
 
 
 @pytest.mark.parametrize("rule", ["pca", "replicates"])
