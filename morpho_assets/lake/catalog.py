@@ -19,12 +19,13 @@ import polars as pl
 from morpho_assets.errors import InputError, LakeError
 from morpho_assets.lake.database import Draft, copy_file, discard, lend_files, quoted
 from morpho_assets.lake.digests import digest
+from morpho_assets.lake.features import FEATURES
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Commit, Output, Partition, State
 from morpho_assets.lake.tables import PLATE, TABLES, Column, Table
 from morpho_assets.refusals import refusal
 
-FORM = "5"
+FORM = "6"
 """Raised when the database is laid out in another way: an older one is then made anew."""
 BLOATED = 1.4
 """Times its size when it was dense from which on the database is written anew, without what is dead and free in it."""
@@ -229,7 +230,8 @@ def _draft(
         draft.replace(PARTITIONS.name, _partitions(commits))
         draft.replace(CHECKS.name, _checks([each.commit for each in commits if each.left_out is None], state))
         draft.replace(VERDICTS.name, _verdicts(state))
-        draft.comment((*TABLES.values(), PARTITIONS, CHECKS, VERDICTS))
+        draft.replace(FEATURES.name, draft.features())
+        draft.comment((*TABLES.values(), PARTITIONS, CHECKS, VERDICTS, FEATURES))
         copied = sum(file.bytes for name, found in outputs.items() if TABLES[name].native
                      for each in found.values() for output in each for file in output.files) or 1  # fmt: skip
         made, expansion = aside, draft.bytes(aside) / copied

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import duckdb
 import polars as pl
 
+from morpho_assets.lake.features import family_of, feature_table
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.ledger import Output
 from morpho_assets.lake.macros import macros
-from morpho_assets.lake.tables import TABLES, Table, has_prefix
+from morpho_assets.lake.tables import ANNOTATION, TABLES, Table
 
 STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
 _PIECE = 8 * 2**20  # bytes that are copied at once
@@ -86,28 +87,27 @@ class Draft:
         self.connection.unregister("given")
 
     def comment(self, tables: Iterable[Table]) -> None:
-        """Say of every table and column what it means, where that is not said yet: a statement each is slow."""
+        """Say of every table and column what it means, where that is not said yet. Features are told of in a table of
+        their own: a comment takes the longer the more columns a table has, and thousands of them a minute."""
         kinds = {name: (kind, said) for name, kind, said in self.connection.execute(
             "SELECT table_name, 'TABLE', comment FROM duckdb_tables() WHERE database_name = 'catalog' "
             "UNION ALL SELECT view_name, 'VIEW', comment FROM duckdb_views() WHERE database_name = 'catalog'"
         ).fetchall()}  # fmt: skip
-        columns = self.connection.execute(
-            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = 'catalog' "
-            "AND schema_name = 'main'"
-        ).fetchall()
-        of_table: dict[str, dict[str, str | None]] = {}
-        for name, column, said in columns:
-            of_table.setdefault(name, {})[column] = said
+        of_table = self._commented()
         for table in tables:
             kind, said = kinds[table.name]
             families = "".join(f" {family.prefix}*: {family.meaning}." for family in table.families)
             if said != table.about + families:
                 self.connection.execute(f'COMMENT ON {kind} "{table.name}" IS {quoted(table.about + families)}')
             for column, said in of_table[table.name].items():
-                meaning = _meaning(table, column)
-                if said != meaning:
+                if family_of(table, column) is None and said != (meaning := _meaning(table, column)):
                     where = f'"{table.name}".{_identifier(column)}'
                     self.connection.execute(f"COMMENT ON COLUMN {where} IS {quoted(meaning)}")
+
+    def features(self) -> pl.DataFrame:
+        """What is a feature in any table, as rows of `features`."""
+        stains = [channel for (channel,) in self.connection.execute("SELECT DISTINCT channel FROM sites").fetchall()]
+        return feature_table(self._commented(), list(TABLES.values()), set(stains))
 
     def define_macros(self) -> None:
         """Have the macros, with what they give as comments."""
@@ -138,6 +138,17 @@ class Draft:
         self.connection.execute("USE catalog")
 
     # Below: how
+
+    def _commented(self) -> dict[str, dict[str, str | None]]:
+        """Table to its columns, each with its comment."""
+        columns = self.connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = 'catalog' "
+            "AND schema_name = 'main' ORDER BY table_name, column_index"
+        ).fetchall()
+        of_table: dict[str, dict[str, str | None]] = {}
+        for name, column, said in columns:
+            of_table.setdefault(name, {})[column] = said
+        return of_table
 
     def _exchange(self, table: Table, columns: Mapping[str, str] | None, new: Wanted, old: Sequence[str]) -> None:
         """Take the rows of plates or studies out of a table of rows, and those of files in; with `columns`, the table
@@ -271,7 +282,7 @@ def _meaning(table: Table, column: str) -> str:
     found = next((each for each in table.columns if each.name == column), None)
     if found is not None:
         return found.meaning + (f" ({found.unit})" if found.unit else "")
-    return next((family.meaning for family in table.families if has_prefix(column, [family.prefix])), "")
+    return ANNOTATION.meaning
 
 
 def _listed(texts: Iterable[str]) -> str:

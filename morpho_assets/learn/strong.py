@@ -81,10 +81,11 @@ def _alike(wells: NDArray[np.floating[Any]], of: NDArray[np.str_], treated: list
     likeness = rows @ rows.T
     rng = np.random.default_rng(seed)
     groups = {name: np.flatnonzero(of == name) for name in treated}
-    limits = {
-        size: np.quantile([_among(likeness, rng.choice(len(wells), size, replace=False)) for _ in range(DRAWS)], QUANTILE)
-        for size in sorted({len(group) for group in groups.values()} - {1})
+    sizes = sorted({len(group) for group in groups.values()} - {1})
+    chance = {
+        size: [_among(likeness, rng.choice(len(wells), size, replace=False)) for _ in range(DRAWS)] for size in sizes
     }
+    limits = {size: np.quantile(drawn, QUANTILE) for size, drawn in chance.items()}
     return {name for name, group in groups.items() if len(group) > 1 and _among(likeness, group) > limits[len(group)]}
 
 

@@ -86,7 +86,7 @@ def test_every_table_is_there_and_cells_embeddings_and_fingerprints_are_views(la
     tables = "information_schema.tables WHERE table_schema = 'main'"
     kinds = dict(ask(catalog, f"SELECT table_name, table_type FROM {tables}"))
     views = {name for name, kind in kinds.items() if kind == "VIEW"}
-    assert kinds.keys() == {*TABLES, "partitions", "plate_checks", "verdicts"}
+    assert kinds.keys() == {*TABLES, "partitions", "plate_checks", "verdicts", "features"}
     assert views == {
         "single_cells", "embeddings", "tile_embeddings", "predictions", "field_fingerprints", "montages",
         "set_profiles", "attributions",
@@ -95,51 +95,41 @@ def test_every_table_is_there_and_cells_embeddings_and_fingerprints_are_views(la
     assert ask(catalog, "SELECT count(*) FROM metrics") == [(0,)]
 
 
-def test_every_table_and_column_says_what_it_means_those_of_feature_families_too(lake, catalog):
+def test_every_table_and_column_says_what_it_means_features_in_a_table_of_their_own(lake, catalog):
     publish(lake, catalog)
     assert ask(catalog, "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' AND comment IS NULL") == []
     assert ask(catalog, "SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL") == []
     said = dict(ask(catalog, "SELECT table_name || '.' || column_name, comment FROM duckdb_columns() "
                              "WHERE NOT internal AND schema_name = 'main'"))  # fmt: skip
-    assert {name for name, comment in said.items() if not comment} == set()
+    features = {
+        (name, table) for name, tables in ask(catalog, "SELECT feature, tables FROM features") for table in tables
+    }
+    assert {name for name, comment in said.items() if not comment} == {f"{table}.{name}" for name, table in features}
     assert said["single_cells.Metadata_Plate"] == "plate barcode, unique in the registry"
-    for table in ("single_cells", "normalized_profiles"):
-        assert said[f"{table}.{AREA}"] == "CellProfiler measurement of the nuclei; docs/measurements.md"
+    assert {(AREA, "single_cells"), (AREA, "normalized_profiles")} <= features
+    assert ask(catalog, f"SELECT compartment, module, measurement, meaning FROM features WHERE feature = '{AREA}'") == [
+        ("Nuclei", "AreaShape", "Area", "CellProfiler measurement of the nuclei; docs/measurements.md")
+    ]
 
 
-def test_comments_stay_when_a_plate_is_added_and_are_written_for_new_columns_only(lake, catalog, monkeypatch):
+def test_a_feature_that_a_new_plate_brings_is_told(lake, catalog):
     publish(lake, catalog)
     measure(lake, "P2")
     profile(lake, "P2", **{GOLGI: 1.0})
-    statements = []
-    execute = duckdb.DuckDBPyConnection.execute
-
-    class Noting:
-        def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-            self.connection = connection
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.connection.close()
-
-        def execute(self, sql, *parameters):
-            statements.append(sql)
-            return execute(self.connection, sql, *parameters)
-
-        def __getattr__(self, name):
-            return getattr(self.connection, name)
-
-    connect = duckdb.connect
-    monkeypatch.setattr(duckdb, "connect", lambda *arguments, **options: Noting(connect(*arguments, **options)))
     publish(lake, catalog)
-    monkeypatch.undo()
-    features = [sql for sql in statements if sql.startswith("COMMENT ON COLUMN") and "CellProfiler measurement" in sql]
-    assert [sql.split(" IS ")[0] for sql in features] == [f'COMMENT ON COLUMN "normalized_profiles"."{GOLGI}"']
-    assert ask(catalog, f"SELECT DISTINCT comment FROM duckdb_columns() WHERE column_name = '{AREA}'") == [
-        ("CellProfiler measurement of the nuclei; docs/measurements.md",)
-    ]
+    assert ask(catalog, f"SELECT tables FROM features WHERE feature = '{GOLGI}'") == [(["normalized_profiles"],)]
+    assert len(ask(catalog, "SELECT feature FROM features")) == len(
+        ask(catalog, "SELECT DISTINCT feature FROM features")
+    )
+
+
+def test_comments_stay_when_a_plate_is_added(lake, catalog):
+    publish(lake, catalog)
+    commented = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL ORDER BY ALL"
+    before = ask(catalog, commented)
+    measure(lake, "P2")
+    publish(lake, catalog)
+    assert ask(catalog, commented) == before
 
 
 def test_it_opens_from_any_directory_and_cannot_be_written(lake, catalog, tmp_path, monkeypatch):
@@ -313,7 +303,7 @@ def test_a_database_that_has_grown_too_large_is_written_anew_and_keeps_its_comme
     assert ask(catalog, f"SELECT {AREA} FROM normalized_profiles") == [(9.0,)]
     assert ask(catalog, "SELECT count(*) FROM single_cells") == [(2,)]
     uncommented = "FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' AND comment IS NULL"
-    assert ask(catalog, uncommented) == []
+    assert ask(catalog, f"{uncommented} AND column_name NOT IN (SELECT feature FROM features)") == []
     assert os.listdir(os.path.dirname(catalog)).count("morpho.duckdb") == 1
     assert not [name for name in os.listdir(os.path.dirname(catalog)) if "aside" in name]
 

@@ -24,11 +24,15 @@ def screen(strong: int, weak: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("rule", ["pca", pytest.param("umap", marks=pytest.mark.slow), "replicates"])
-def test_what_was_planted_is_found(rule: Strength):
-    found = strong_treatments(*screen(strong=6, weak=20), rule)
-    assert "DMSO" in found
-    assert len([name for name in found if name.startswith("strong")]) >= 5
-    assert len([name for name in found if name.startswith("weak")]) <= 4  # a twentieth of twenty, and chance
+def test_what_was_planted_is_found_and_of_the_others_hardly_more_than_a_twentieth(rule: Strength):
+    strong = weak = 0
+    for seed in range(4):
+        found = strong_treatments(*screen(strong=6, weak=20, seed=seed), rule)
+        assert "DMSO" in found
+        strong += len([name for name in found if name.startswith("strong")])
+        weak += len([name for name in found if name.startswith("weak")])
+    assert strong >= 20  # of 24
+    assert weak <= 10  # of 80
 
 
 @pytest.mark.parametrize("rule", ["pca", "replicates"])
