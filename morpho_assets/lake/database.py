@@ -24,7 +24,9 @@ from morpho_assets.lake.ledger import Output
 from morpho_assets.lake.macros import macros
 from morpho_assets.lake.tables import ANNOTATION, TABLES, Table
 
-STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes'"  # DuckDB 2's own default cannot be read by 1.x
+# DuckDB 2's own version cannot be read by 1.x. A column that is written takes a block: of the default's 256 kB, 3,500
+# features take a gigabyte.
+STORAGE = "STORAGE_VERSION 'v1.5.0', RECOVERY_MODE 'no_wal_writes', BLOCK_SIZE 16384"
 _PIECE = 8 * 2**20  # bytes that are copied at once
 _IN_PATH = re.compile(r"([^/=]+)=[^/]+")
 
