@@ -22,20 +22,18 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-import torch
 import yaml
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from benchmarks.figures import Figures
+from benchmarks.training_heat import Plates, heat_figures
 from morpho_assets.evaluate.average_precision import RetrievalConfig
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.evaluate.retrieval import treatment_scores
 from morpho_assets.lake.lake import Snapshot
 from morpho_assets.learn.cells import Cells, joined
-from morpho_assets.learn.crops import Scaling
 from morpho_assets.learn.encoders import Trained, fit_encoder
-from morpho_assets.learn.heat import Method, heat_maps, scored_by
 from morpho_assets.learn.kinds import STARTED, UNTRAINED, EncoderConfig, twins_of
 from morpho_assets.learn.set_study import PlatesCells
 from morpho_assets.learn.set_study import wells_by as set_profiles
@@ -74,10 +72,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
 DEEP = {"kind": "imagenet", **CROP, "size": 32}
 """The embedding of cells that `set` reads beside their measurements."""
 SET = {"encoder": "deep", "max_cells": 20_000}
-PLANTED = {
-    "nucleus": ("nucleolar_stress",), "cytoplasm": ("er_stress", "golgi_transport", "mito_uncoupler"),
-}  # fmt: skip
-"""Mechanisms whose effect lies in one compartment."""
 NAMING = {**CROP, **ENCODERS["small"]}
 """The encoder by which a training is killed, and plates and cells are held out: the fastest."""
 ABOUT = (
@@ -87,33 +81,6 @@ ABOUT = (
     "reads a frozen network's embedding and measurements, the plain mean of the same numbers); for treatments "
     "whose compound it was told, and for compounds that it never saw."
 )
-
-
-@dataclass(frozen=True)
-class Plates:
-    """Plates of a seed: their windows, and annotation of wells."""
-
-    windows: dict[str, PlateWindows]
-    wells: pl.DataFrame
-    scalings: dict[str, Scaling | None]
-    tables: Snapshot
-
-    @property
-    def trained_on(self) -> list[str]:
-        names = sorted(self.windows)
-        return names[: len(names) // 2]
-
-    @property
-    def held_out(self) -> list[str]:
-        names = sorted(self.windows)
-        return names[len(names) // 2 :]
-
-    @property
-    def unknown(self) -> list[str]:
-        """Compounds that no encoder is told: every third of those that are no controls, of each mechanism as many."""
-        treated = self.wells.filter(pl.col("Metadata_control_type").is_null())
-        samples = treated["Metadata_broad_sample"].unique().sort().to_list()
-        return samples[::3]
 
 
 @cache
@@ -234,58 +201,6 @@ def set_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, floa
         numbers = [pl.col("embedding").list.get(at).alias(f"Embedding_{at}") for at in range(fitted.card.numbers)]
         found[ending] = scores_of(plates, profiles.select(*WELL, *numbers))
     return found
-
-
-def attention_figures(figures: Figures, plates: Plates, found: dict[str, Any], method: Method) -> None:
-    """Heat of the class score of treatments that change one compartment, in that compartment over its share of the
-    window; on plates held out, of treatments that were told, beside the untrained twin's."""
-    for compartment, mechanisms in PLANTED.items():
-        if not plates.wells["Metadata_moa"].is_in(list(mechanisms)).any():
-            continue  # of the small form
-        each = [heat_density(plates, found[f"encoder{ending}"], mechanisms, compartment, method)
-                for ending in ("", UNTRAINED)]  # fmt: skip
-        low, high = mean_interval(each[0], seed=0) or (float("nan"), float("nan"))
-        note = (
-            f"{method}, {', '.join(mechanisms)}: {each[0].size} treatments, 95 % [{low:.2f}, {high:.2f}]; of the "
-            f"untrained twin {each[1].mean():.2f}; 1 is chance"
-        )
-        figures.add(f"small_{method}_in_{compartment}", float(each[0].mean()), "", note, at_least=1.0)
-
-
-def heat_density(
-    plates: Plates, encoder: Trained, mechanisms: Sequence[str], compartment: str, method: Method
-) -> NDArray[np.float64]:
-    """Of each treatment the share of heat in the compartment over its share of the window, mean over windows."""
-    told = plates.wells.filter(
-        pl.col("Metadata_Plate").is_in(plates.held_out), pl.col("Metadata_broad_sample").is_in(plates.unknown).not_()
-    )
-    asked = told.filter(pl.col("Metadata_moa").is_in(list(mechanisms)))["Metadata_Perturbation"].unique().to_list()
-    vectors, names, parts, whose, masks = [], [], [], [], []
-    for name in plates.held_out:
-        plate = plates.windows[name]
-        rows = drawn(plate.rows(told), 6 * told.height, 0, told)
-        for keys, cells in plate.stream(rows):
-            of = keys.join(told, on=WELL, how="left", maintain_order="left")["Metadata_Perturbation"]
-            vectors.append(encoder.encode(cells, plates.scalings[name]))
-            names += of.to_list()
-            chosen = np.flatnonzero(of.is_in(asked).to_numpy())
-            if len(chosen):
-                parts.append(encoder.scaled(cells[chosen], plates.scalings[name]).crops)
-                whose += of[chosen.tolist()].to_list()
-                for inside, nuclei in plate.compartments(keys[chosen.tolist()]):
-                    masks.append(nuclei if compartment == "nucleus" else inside & ~nuclei)
-    classes = sorted(set(names))
-    means = np.stack([np.concatenate(vectors)[np.array(names) == each].mean(axis=0) for each in classes])
-    device = torch.device("cpu")
-    scored, by_head = scored_by(encoder, means.astype(np.float32), device)
-    known = list(encoder.card.classes) if by_head else classes
-    numbers = np.array([known.index(each) for each in whose])
-    heat = heat_maps(scored, np.concatenate(parts), None, numbers, method, None, device)
-    mask = np.concatenate(masks)
-    share, total = mask.mean(axis=(1, 2)), heat.sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        density = (heat * mask).sum(axis=(1, 2)) / total / share
-    return np.array([np.nanmean(density[np.array(whose) == each]) for each in asked])
 
 
 @dataclass(frozen=True)
@@ -414,11 +329,9 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
         what = "a head over cells" if name == "set" else card.architecture
         note = f"{what}; {card.verdict}; seconds of one core {seconds[name]:.0f}"
         figures.add(f"{name}_windows_per_second", windows / max(seconds[name], 1e-9), "windows/s", note)
-        if name == "small":
+        if name == "weakly_supervised":
             for method in ("integrated_gradients", "occlusion"):
-                attention_figures(
-                    figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], asked), each[0], method
-                )
+                heat_figures(figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], asked), each[0], method)
         if name != "set" and card.scores:
             note = ", ".join(f"{key} {value:.3f}" for key, value in card.scores.items())
             figures.add(f"{name}_balanced_accuracy", card.scores["balanced_accuracy"], "", f"of the first seed: {note}")

@@ -490,7 +490,7 @@ _STAGES = (
             Input("plate_manifest", ("wells", "sites"), "plates", needed=_with_sets),
             Input("well_profiles", ("rejected_sites",), "plates", needed=_with_sets),
         ),
-        settings=_study("sets"), kinds=frozenset({"torch", "parquet"}),
+        settings=_study("sets"), code_version="2", kinds=frozenset({"torch", "parquet"}),
     ),
     Stage(
         "attributions", "study", "learned", partial(attribute_study, scored=attention_metrics),

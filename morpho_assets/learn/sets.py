@@ -55,7 +55,9 @@ class SetConfig(TrainingConfig):
     )
     components: int = Field(64, ge=2, description="principal components kept of the embedding, and of the features")
     hidden: int = Field(256, ge=1, description="hidden units of the head")
-    cells: int = Field(32, ge=1, description="cells drawn of a well each time that it is shown")
+    cells: int = Field(
+        32, ge=1, description="cells drawn of a well each time that it is shown; a third of them at most"
+    )
     max_cells: int = Field(40_000, ge=2, description="cells it learns from at most, drawn evenly from its wells")
     temperature: float = Field(0.2, gt=0, description="how sharply the likest pairs count")
     validation: float = Field(0.2, gt=0, lt=1, description="share of treatments held out whole, to stop")
@@ -268,10 +270,11 @@ def sets_of(
     rows: NDArray[np.int64], rng: np.random.Generator, targets: NDArray[np.int64], cells: int, batch: int
 ) -> list[NDArray[np.int64]]:
     """An epoch's batches of cells: PASSES times as many wells as there are, in pairs of one treatment, on other plates
-    where there are such, each with at most so many of its cells, drawn anew."""
+    where there are such, each with at most so many of its cells, drawn anew: a third of them at most, for a well that
+    is shown whole each time is learned by heart."""
     wells, first, member = np.unique(targets[rows, WELL], return_index=True, return_inverse=True)
     of_well = [rows[member == number] for number in range(len(wells))]
     of = targets[rows[first]]
     pairs = [each for _ in range(PASSES) for each in paired(np.arange(len(wells)), rng, of, batch)]
-    draw = lambda own: rng.choice(own, min(cells, len(own)), replace=False)  # noqa: E731
+    draw = lambda own: rng.choice(own, min(cells, -(-len(own) // 3)), replace=False)  # noqa: E731
     return [np.concatenate([draw(of_well[well]) for well in np.unique(chosen)]) for chosen in pairs]

@@ -117,7 +117,7 @@ def test_wells_are_means_over_their_cells():
 
 
 def test_batches_are_of_wells_with_partners_on_other_plates():
-    of = lesson(2, 0, treatments=3, cells=5)
+    of = lesson(2, 0, treatments=3, cells=12)
     numbers = (np.unique(names, return_inverse=True)[1] for names in (of.treatments, of.wells, of.plates))
     targets = np.stack(list(numbers), axis=1)
     batch, *_ = sets_of(np.arange(len(targets)), np.random.default_rng(0), targets, cells=4, batch=64)
@@ -127,6 +127,14 @@ def test_batches_are_of_wells_with_partners_on_other_plates():
     for treatment in range(3):
         assert len(np.unique(targets[batch][targets[batch, 0] == treatment, 2])) != 1
     assert len(wells) > 3
+
+
+@pytest.mark.parametrize(("cells", "shown"), [(1, 1), (2, 1), (3, 1), (10, 4), (300, 32)])
+def test_a_third_of_a_well_is_shown_at_most(cells, shown):
+    wells = np.repeat(np.arange(4), cells)
+    targets = np.stack([wells // 2, wells, wells % 2], axis=1)
+    for batch in sets_of(np.arange(len(targets)), np.random.default_rng(0), targets, cells=32, batch=4):
+        assert set(np.unique(targets[batch, 1], return_counts=True)[1]) == {shown}
 
 
 def test_numbers_are_in_units_of_controls():
