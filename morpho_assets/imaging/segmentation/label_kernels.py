@@ -28,25 +28,109 @@ def renumber(labels, numbers, result):
 
 
 @kernel
-def paint(canvas, labels, numbers):
-    """Every pixel of `canvas` gets the number of its label where that is higher than its own."""
-    height, width = labels.shape
-    for row in range(height):
-        for column in range(width):
-            number = numbers[labels[row, column]]
-            if number > canvas[row, column]:
-                canvas[row, column] = number
+def paint(canvas, labels, places, numbers):
+    """Of the pixels at `places`, each gets the number of its label where that is higher than its own; all flat."""
+    for place in places:
+        number = numbers[labels[place]]
+        if number > canvas[place]:
+            canvas[place] = number
 
 
 @kernel
-def last_pixels(labels, found):
-    """found[label]: its last pixel, as a place in the flat image."""
-    height, width = labels.shape
-    for row in range(height):
-        for column in range(width):
-            label = labels[row, column]
-            if label > 0:
-                found[label] = row * width + column
+def _root(parents, number):
+    while parents[number] != number:
+        number = parents[number]
+    return number
+
+
+@kernel
+def _joined(parents, one, other):
+    """The lower of the roots of two numbers, which become one."""
+    one, other = _root(parents, one), _root(parents, other)
+    low, high = min(one, other), max(one, other)
+    parents[high] = low
+    return low
+
+
+@kernel
+def pieces_above(light, level, among, width, least, labels):
+    """Pieces, joined at sides and corners, of the pixels `among` (ascending places in the flat image, `width` pixels a
+    row) where `light` is above the level. `labels` (all 0) gets those of `least` pixels and more, numbered by their
+    first pixels. Returns the places of these."""
+    parents = np.zeros(len(among) + 1, np.int32)
+    lit = np.empty(len(among), np.int32)
+    count = found = 0
+    for place in among:
+        if not light[place] > level:
+            continue
+        column = place % width
+        number = 0
+        for down, across in ((0, -1), (-1, -1), (-1, 0), (-1, 1)):
+            other = place + down * width + across
+            if other < 0 or column + across < 0 or column + across >= width:
+                continue
+            beside = labels[other]
+            if beside > 0 and beside != number:
+                number = beside if number == 0 else _joined(parents, number, beside)
+        if number == 0:
+            count += 1
+            number = count
+            parents[number] = number
+        labels[place] = number
+        lit[found] = place
+        found += 1
+    area = np.zeros(count + 1, np.int64)
+    for number in range(1, count + 1):
+        parents[number] = parents[parents[number]]  # a parent is the lower number, and has its root already
+    for at in range(found):
+        area[parents[labels[lit[at]]]] += 1
+    numbers = np.zeros(count + 1, np.int32)
+    kept = 0
+    for number in range(1, count + 1):
+        if parents[number] == number and area[number] >= least:
+            kept += 1
+            numbers[number] = kept
+    left = 0
+    for at in range(found):
+        place = lit[at]
+        labels[place] = numbers[parents[labels[place]]]
+        if labels[place] > 0:
+            lit[left] = place
+            left += 1
+    return lit[:left].copy()
+
+
+@kernel
+def moments_at(labels, places, width, count):
+    """`moments` of the objects 1..count whose pixels are at `places` of the flat `labels`, and (count,) the last pixel
+    of each."""
+    result, last = np.zeros((6, count)), np.zeros(count, np.int64)
+    for place in places:
+        index = labels[place] - 1
+        result[0, index] += 1
+        result[1, index] += place // width
+        result[2, index] += place % width
+        last[index] = place
+    _centred(result)
+    for place in places:
+        _spread(result, labels[place] - 1, place // width, place % width)
+    return result, last
+
+
+@kernel
+def _centred(result):
+    for index in range(result.shape[1]):
+        area = max(result[0, index], 1.0)
+        result[1, index] /= area
+        result[2, index] /= area
+
+
+@kernel
+def _spread(result, index, row, column):
+    down, right = row - result[1, index], column - result[2, index]
+    result[3, index] += down * down
+    result[4, index] += right * right
+    result[5, index] += down * right
 
 
 @kernel
@@ -64,16 +148,10 @@ def moments(labels, count):
                 result[0, label - 1] += 1
                 result[1, label - 1] += row
                 result[2, label - 1] += column
-    for index in range(count):
-        area = max(result[0, index], 1.0)
-        result[1, index] /= area
-        result[2, index] /= area
+    _centred(result)
     for row in range(height):
         for column in range(width):
             label = labels[row, column]
             if label > 0:
-                down, right = row - result[1, label - 1], column - result[2, label - 1]
-                result[3, label - 1] += down * down
-                result[4, label - 1] += right * right
-                result[5, label - 1] += down * right
+                _spread(result, label - 1, row, column)
     return result

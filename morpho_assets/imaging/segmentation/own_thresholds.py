@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
-from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, areas, filled, relabelled
+from morpho_assets.imaging.segmentation.objects import Labels, areas, filled, relabelled
 
 LEVELS = 24
 LEAST_AREA = 20  # pixels: below, moments of a pixelated shape say nothing about it
@@ -121,12 +121,24 @@ def _middle(light: Plane) -> float:
     `OUTSHONE` times the pixels, and stands clear of the noise of the rest, it is the one between background and
     nuclei. Elsewhere nothing changes.
     """
-    from skimage.filters import threshold_otsu
-
-    plain = float(threshold_otsu(light))
-    root = float(threshold_otsu(np.sqrt(np.maximum(light, 0))) ** 2)
+    plain = _otsu(light)
+    root = float(np.float32(_otsu(np.sqrt(np.maximum(light, 0)))) ** 2)
     outshone = np.count_nonzero(light > root) > OUTSHONE * np.count_nonzero(light > plain)
     return root if outshone and _clearance(light, plain, root) > CLEAR_OF_NOISE else plain
+
+
+def _otsu(plane: Plane) -> float:
+    """scikit-image's `threshold_otsu`, whose histogram takes most of its time."""
+    from skimage.filters import threshold_otsu
+
+    from morpho_assets.imaging.segmentation.plane_kernels import binned
+
+    extremes = np.array([plane.min(), plane.max()], plane.dtype)
+    if extremes[0] == extremes[1]:
+        return float(extremes[0])
+    edges, counts = np.histogram_bin_edges(extremes, 256), np.zeros(256, np.int64)
+    binned(plane.reshape(-1), edges, counts)
+    return float(threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2)))
 
 
 def _clearance(light: Plane, background: float, level: float) -> float:
@@ -139,15 +151,19 @@ def _clearance(light: Plane, background: float, level: float) -> float:
 
 def _background(plane: Plane, window: float) -> Plane:
     """A smoothed opening of `plane` over `window` pixels, computed at a twentieth of that window."""
+    from morpho_assets.imaging.segmentation.plane_kernels import interpolated
+
     step = max(1, int(window / 20))
     small = ndimage.uniform_filter(plane, step)[step // 2 :: step, step // 2 :: step]
     side = int(window / step) | 1
     small = ndimage.gaussian_filter(ndimage.grey_opening(small, (side, side)), side / 3)
-    at = [
+    rows, columns = (
         ((np.arange(extent) - step // 2) / step).clip(0, size - 1)
         for extent, size in zip(plane.shape, small.shape, strict=True)
-    ]
-    return ndimage.map_coordinates(small, np.meshgrid(*at, indexing="ij"), order=1)
+    )
+    result = np.empty(plane.shape, np.float32)
+    interpolated(small, rows, columns, result)
+    return result
 
 
 def _levels(light: Plane, middle: float, count: int) -> Values:
@@ -162,7 +178,11 @@ def roundness(labels: Labels, count: int) -> tuple[Values, Values]:
     """
     from morpho_assets.imaging.segmentation.label_kernels import moments
 
-    area, _, _, row_square, column_square, mixed = moments(labels, count)
+    return _roundness(moments(labels, count))
+
+
+def _roundness(moments: Values) -> tuple[Values, Values]:
+    area, _, _, row_square, column_square, mixed = moments
     safe = np.maximum(area, 1)
     row_var, column_var, covariance = row_square / safe + 1 / 12, column_square / safe + 1 / 12, mixed / safe
     ellipse = 4 * np.pi * np.sqrt(np.maximum(row_var * column_var - covariance**2, 1 / 144))
@@ -173,7 +193,7 @@ def roundest_pieces(light: Plane, levels: Values) -> Labels:
     """The disjoint pieces of the level tree of `light` with the highest area-weighted roundness, numbered 1..n."""
     from morpho_assets.imaging.segmentation.label_kernels import paint
 
-    layers, parents, area, score = _level_tree(light, levels)
+    layers, places, parents, area, score = _level_tree(light, levels)
     best: list[Values] = [np.empty(0)] * len(layers)
     stop: list[NDArray[np.bool_]] = [np.empty(0, dtype=bool)] * len(layers)
     for level in reversed(range(len(layers))):
@@ -192,7 +212,7 @@ def roundest_pieces(light: Plane, levels: Values) -> Labels:
     for level, layer in enumerate(layers):
         taken = alive & stop[level]
         number = np.concatenate([[0], np.where(taken, count + np.cumsum(taken), 0)]).astype(np.int32)
-        paint(chosen, layer, number)
+        paint(chosen.reshape(-1), layer, places[level], number)
         count += int(taken.sum())
         if level + 1 < len(layers):
             alive = (alive & ~stop[level])[parents[level + 1]]
@@ -201,26 +221,28 @@ def roundest_pieces(light: Plane, levels: Values) -> Labels:
 
 def _level_tree(
     light: Plane, levels: Values
-) -> tuple[list[Labels], list[NDArray[np.intp]], list[Values], list[Values]]:
-    """Per level: its pieces (labels), each one's parent in the level below (0-based), area and roundness."""
-    from morpho_assets.imaging.segmentation.label_kernels import last_pixels
+) -> tuple[list[Labels], list[NDArray[np.int32]], list[NDArray[np.intp]], list[Values], list[Values]]:
+    """Per level: its pieces (labels of the flat image) and the places of their pixels, each one's parent in the level
+    below (0-based), area and roundness. A level is looked for within the pieces of the one below it."""
+    from morpho_assets.imaging.segmentation.label_kernels import moments_at, pieces_above
 
+    flat, width = light.reshape(-1), light.shape[1]
     layers: list[Labels] = []
-    parents, area, score = [], [], []
+    places, parents, area, score = [], [], [], []
+    within = np.arange(flat.size, dtype=np.int32)
     for level in levels:
-        pieces, _ = ndimage.label(light > level, structure=EIGHT)
-        pieces = relabelled(pieces, areas(pieces) >= LEAST_AREA)
-        count = int(pieces.max(initial=0))
-        if count == 0:
+        pieces = np.zeros(flat.size, dtype=np.int32)
+        within = pieces_above(flat, level, within, width, LEAST_AREA, pieces)
+        if within.size == 0:
             break
-        size, round_ = roundness(pieces, count)
-        some_pixel = np.zeros(count + 1, dtype=np.intp)
-        last_pixels(pieces, some_pixel)
-        parents.append(layers[-1].flat[some_pixel[1:]] - 1 if layers else np.full(count, -1))
+        found, last = moments_at(pieces, within, width, int(pieces[within].max()))
+        size, round_ = _roundness(found)
+        parents.append(layers[-1][last] - 1 if layers else np.full(last.size, -1))
         layers.append(pieces)
+        places.append(within)
         area.append(size)
         score.append(round_)
-    return layers, parents, area, score
+    return layers, places, parents, area, score
 
 
 def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labels:
