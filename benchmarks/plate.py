@@ -18,6 +18,7 @@ import yaml
 
 from benchmarks.figures import Figures
 from benchmarks.measure import CHANNELS, cp_measure_seconds, site_seconds
+from benchmarks.plate_limits import limits
 from benchmarks.process_tree import Watched, watch
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation import cytoplasm_of
@@ -75,6 +76,11 @@ def run(folder: Path, plate: str) -> tuple[Watched, dict[str, float]]:
     return found, stages
 
 
+def limits_of(folder: Path, plate: str, sites: int, stages: dict[str, float]) -> str:
+    lake = Workspace.open(folder / "morpho.yaml").lake
+    return limits(lake.latest(list(PLATE_STAGES), [Partition("plate", plate)]), plate, sites, stages)
+
+
 def against_cp_measure(folder: Path, plate: str) -> tuple[float, float]:
     """Processor seconds of two sites of a plate that was run: cp_measure's, and ours of the same features."""
     workspace = Workspace.open(folder / "morpho.yaml")
@@ -124,6 +130,7 @@ def main() -> None:
         figures.add("plate384_minutes", many.wall / sites * 384 * 9 / 60, "min", "384 wells x 9 sites at this rate")
         figures.add("ratio_vs_jump_pipeline", JUMP_SECONDS * sites / many.cpu, "x", f"CellProfiler's production "
                     f"pipeline takes about {JUMP_SECONDS:.0f} s of a processor a site, elsewhere")  # fmt: skip
+        text = limits_of(large, plates[large], sites, stages)
         theirs, ours = against_cp_measure(large, plates[large])
         figures.add("ratio_vs_cp_measure", theirs / ours, "x", f"measuring two of these sites, the {len(CHANNELS)} "
                     f"channels and features that both have: {theirs:.0f} s and {ours:.1f} s")  # fmt: skip
@@ -133,7 +140,7 @@ def main() -> None:
             for plate in Workspace.open(real / "morpho.yaml").plates():
                 found, _ = run(real, plate)
                 figures.add("real_site_cpu_seconds", found.cpu / 4, "s", f"the four real fields of {plate}")
-    figures.publish()
+    figures.publish(text)
 
 
 if __name__ == "__main__":
