@@ -1,4 +1,4 @@
-"""What bounds each stage of a plate: the bytes it touches, and what of its work cannot be spared; for the bench `plate`."""
+"""What bounds each stage of a plate: its bytes, and what of its work cannot be spared; for `benchmarks.plate`."""
 
 from __future__ import annotations
 
