@@ -1,7 +1,7 @@
 """Runs that wait for their turn of a pool: they sleep meanwhile, which Dagster 1.13 means to do and does not.
 
-`InstanceConcurrencyContext.interval_to_next_pending_claim_check` gives the least of nought and the seconds that are left,
-so that a run that waits asks without pause, and takes a core from the run that it waits for.
+`InstanceConcurrencyContext.interval_to_next_pending_claim_check` gives the least of nought and the seconds that are
+left, so that a run that waits asks without pause, and takes a core from the run that it waits for.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import time
 
 import dagster as dg
 import pytest
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
 from morpho_assets.assets.pools import sleep_while_waiting
 
@@ -35,11 +36,16 @@ def test_a_run_that_waits_takes_no_processor(tmp_path):
     assert spent < waited / 2
 
 
-@pytest.mark.parametrize(("timeouts", "least", "most"), [({}, 0, 0), ({"a": 5}, 4, 5), ({"a": 9, "b": 2}, 1, 2), ({"a": -3}, 0, 0)],
-                         ids=["nobody waits", "one", "the first of two", "one that may ask"])  # fmt: skip
-def test_seconds_until_the_first_may_ask(timeouts, least, most):
-    from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
+CASES = {
+    "nobody waits": ({}, 0, 0),
+    "one": ({"a": 50}, 40, 50),
+    "the first of two": ({"a": 900, "b": 50}, 40, 50),
+    "one that may ask": ({"a": -3}, 0, 0),
+}
 
+
+@pytest.mark.parametrize(("timeouts", "least", "most"), CASES.values(), ids=CASES)
+def test_seconds_until_the_first_may_ask(timeouts, least, most):
     sleep_while_waiting()
     waiting = InstanceConcurrencyContext.__new__(InstanceConcurrencyContext)
     now = time.time()
