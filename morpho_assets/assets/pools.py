@@ -14,7 +14,7 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 def sleep_while_waiting() -> None:
     """Let runs of this process sleep until they may ask again. Does nothing where Dagster has no such method."""
     if hasattr(InstanceConcurrencyContext, "interval_to_next_pending_claim_check"):
-        InstanceConcurrencyContext.interval_to_next_pending_claim_check = _seconds  # type: ignore[method-assign]
+        InstanceConcurrencyContext.interval_to_next_pending_claim_check = _seconds  # type: ignore[method-assign, assignment]
 
 
 def _seconds(waiting: InstanceConcurrencyContext) -> float:
