@@ -30,12 +30,12 @@ KILLS, EACH, PLATES, READERS, MINUTES, LATE, LONGEST = 50, 8, 4, 8, 5.0, 10.0, 2
 ABOUT = (
     f"{PLATES} plates of eight wells, small images, every stage and the catalog, by `morpho run` in processes of its "
     "own. Kills: two runs over the plates in opposite order, in turns or computing side by side; SIGKILL when a random "
-    "number of commits is there, and up to 1.5 s later or at a random number of sites, to both or to one and later the "
-    f"other; at most {EACH} kills a back-fill; what is left is looked at after each, and compared with an undisturbed "
-    "run at the end. Network, at the same time: images and lake in moto's object store, of whose answers "
-    f"{STORM['refused']:.0%} are errors, {STORM['truncated']:.0%} end early, {STORM['reset']:.0%} are broken "
-    f"connections and {STORM['late']:.0%} come {LATE:g} s late. Then the crowd: {READERS} processes query the catalog "
-    f"for {MINUTES:g} minutes while a run writes each plate again and again."
+    "number of commits is there, and then up to 1.5 s later, in the next stage or at a random number of its sites, to "
+    f"both or to one and later the other; at most {EACH} kills a back-fill; what is left is looked at after each, and "
+    "compared with an undisturbed run at the end. Network, at the same time: images and lake in moto's object store, "
+    f"of whose answers {STORM['refused']:.0%} are errors, {STORM['truncated']:.0%} end early, {STORM['reset']:.0%} are "
+    f"broken connections and {STORM['late']:.0%} come {LATE:g} s late. Then the crowd: {READERS} processes query the "
+    f"catalog for {MINUTES:g} minutes while a run writes each plate again and again."
 )
 
 
@@ -43,7 +43,7 @@ def kills(figures: Figures, folder: Path, share: float, seed: int) -> list[str]:
     gallery, plates = small_gallery(folder)
     found = kill(folder, gallery, plates, max(2, round(KILLS * share)), EACH, seed)
     at_work = ", ".join(f"{stage} {count}" for stage, count in found.at_work.most_common())
-    figures.add("kills", found.kills, "kills", f"in {found.backfills} back-fills, at work: {at_work}")
+    figures.add("kills", found.kills, "kills", f"in {found.backfills} back-fills, while at work: {at_work}")
     figures.add("mismatches", len(found.problems), "", "rows that differ, half-written things, sites measured again, "
                 "runs that failed", at_most=0)  # fmt: skip
     figures.add("resumed", found.resumed, "stages", "went on from sites that a killed run had finished")

@@ -1,8 +1,8 @@
 """A back-fill that is killed: two real runs over the same plates, struck down at moments spread over all that they do.
 
 The runs are `morpho run` in processes of their own, over the plates in opposite order, so that they meet. A moment is a
-number of commits and then a pause, or a number of sites: moments by the clock would mostly fall on Python loading its
-libraries.
+number of commits and then a pause, a moment of the next stage, or a number of its sites: moments by the clock
+would mostly fall on Python loading its libraries.
 """
 
 from __future__ import annotations
@@ -113,11 +113,17 @@ class Backfill:
         ]
 
     def _struck(self, commits: int, both: bool) -> None:
-        """Two runs at once until there are so many commits and, every other time, some sites; then both are killed, or
-        one, and somewhat later, when it may have taken over what that had begun, the other."""
+        """Two runs at once until there are so many commits, and then a pause is over, a stage is at work or has some
+        sites. Then both are killed, or one, and somewhat later, when it may have taken over what that had begun, the
+        other."""
         runs = [self.project.start("run", *named(plates)) for plates in (self.plates, list(reversed(self.plates)))]
         self._wait(runs, LONGEST, lambda: self._commits() >= commits)
-        if self.rng.random() < 0.5:
+        chosen = self.rng.random()
+        if chosen < 0.5:
+            time.sleep(0.2)  # the stage that has committed gives up its lease
+            self._wait(runs, 15, lambda: bool(self._at_work(runs)))
+            time.sleep(self.rng.uniform(0, 0.6))
+        elif chosen < 0.8:
             files = self.rng.randint(2, 14)
             self._wait(runs, 10, lambda: self._kept_files() >= files)
         else:
@@ -127,7 +133,7 @@ class Backfill:
             struck = [run for run in group if run.poll() is None]
             if struck:
                 self.killing.kills += 1
-                self.killing.at_work.update(self._at_work(struck) or ["between stages"])
+                self.killing.at_work.update(self._at_work(struck) or ["starting, waiting or publishing"])
             for run in struck:
                 os.killpg(run.pid, signal.SIGKILL)
         for run in runs:
