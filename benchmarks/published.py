@@ -49,9 +49,10 @@ def settings_of(page: str) -> dict[str, object]:
 
 def measure(figures: Figures, project: Project, plates: list[str]) -> None:
     names = [part for plate in plates for part in ("--plate", plate)]
-    figures.add("plates_seconds", seconds_of(partial(project.run, "run", *names)), "s", f"{len(plates)} plates")
+    seconds = seconds_of(partial(project.run, "run", *names))
+    figures.add("plates_seconds", seconds, "s", f"{len(plates)} plates; {_load()}")
     seconds = seconds_of(partial(project.run, "run", "--study", STUDY))
-    figures.add("study_seconds", seconds, "s", "spaces to report, and the catalog")
+    figures.add("study_seconds", seconds, "s", f"spaces to report, and the catalog; {_load()}")
     catalog = project.workspace.settings.catalog
     figures.add("catalog_mb", os.path.getsize(catalog) / 1e6, "MB")
     with duckdb.connect(catalog, read_only=True) as connection:
@@ -65,6 +66,10 @@ def measure(figures: Figures, project: Project, plates: list[str]) -> None:
             if variant in ("phenotypes", "cell_count", "phenotypes, shuffled treatments"):
                 name = re.sub(r"\W+", "_", f"{variant} {metric}")
                 figures.add(name, value, "", "" if chance is None else f"chance {chance:.3f}")
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores"
 
 
 def main() -> None:
