@@ -1,7 +1,7 @@
 """The user's day in a real browser: a plate turns green, a bad one is found, the schedule is on, SQL has the new ones.
 
 Dagster's own UI is started by `morpho ui`, and everything is clicked. With MORPHO_SCREENSHOTS=docs/images the
-pictures of the README are made anew.
+README's picture of a plate is made anew.
 """
 
 from __future__ import annotations
@@ -173,12 +173,7 @@ def test_a_day(person: Person, project: Project) -> None:
     person.page.get_by_role("tab", name="Events").or_(person.page.get_by_role("link", name="Events")).first.click()
     person.sees(BAD).click()
     person.sees("Rename the column of the wells, or name it in the source")
-    person.keeps("bad_plate")
     until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (3)"), "the others are green")
-    person.go("/asset-groups")
-    person.sees("well_profiles")
-    person.page.wait_for_timeout(3000)  # the graph is laid out, and then its states come
-    person.keeps("assets")
     # The schedule is off until somebody switches it on.
     person.go("/automation")
     switch = person.page.locator("[data-index]", has_text="backfill_plates").last.locator("input[type=checkbox]").last
