@@ -73,7 +73,7 @@ docs: $(VENV)/dev  ## the reference pages, from the code and its tests
 	$(BIN)/python -m morpho_assets.reference
 	$(BIN)/python -m morpho_assets_tests.gallery.kinds
 
-bench-%: $(VENV)/dev ## one benchmark: activity, calibration, export, first_run, gpu, inputs, ledger, measure, memory, plate, predict, profiles, reliability, report, representations, segmentation, simulator, training or truth
+bench-%: $(VENV)/dev ## one benchmark: activity, calibration, export, first_run, gpu, inputs, ledger, measure, memory, plate, predict, profiles, published, reliability, report, representations, segmentation, simulator, training or truth
 	$(BIN)/python -m benchmarks.$*
 
 remove: clean    ## also the environment: what is left is the clone

@@ -9,9 +9,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.figures import Figures
@@ -22,15 +26,16 @@ from morpho_assets_tests.object_store import serve
 from morpho_assets_tests.simulator.conftest import SMALL
 from morpho_assets_tests.stormy import STORM, pass_through, project_in, put_gallery
 
-KILLS, EACH, PLATES, READERS, MINUTES, LATE = 50, 6, 4, 8, 5.0, 10.0
+KILLS, EACH, PLATES, READERS, MINUTES, LATE, LONGEST = 50, 8, 4, 8, 5.0, 10.0, 25
 ABOUT = (
     f"{PLATES} plates of eight wells, small images, every stage and the catalog, by `morpho run` in processes of its "
-    f"own. Kills: two runs over the plates in opposite order; SIGKILL to one or both when a random number of commits "
-    f"is there and up to 1.5 s later; at most {EACH} kills a back-fill; what is left is looked at after each, and "
-    "compared with an undisturbed run at the end of each. Network: images and lake in moto's object store, of whose "
-    f"answers {STORM['refused']:.0%} are errors, {STORM['truncated']:.0%} end early, {STORM['reset']:.0%} are broken "
-    f"connections and {STORM['late']:.0%} come {LATE:g} s late. Crowd: {READERS} processes query the catalog for "
-    f"{MINUTES:g} minutes while a run writes each plate again and again."
+    "own. Kills: two runs over the plates in opposite order, in turns or computing side by side; SIGKILL when a random "
+    "number of commits is there, and then up to 1.5 s later, in the next stage or at a random number of its sites, to "
+    f"both or to one and later the other; at most {EACH} kills a back-fill; what is left is looked at after each, and "
+    "compared with an undisturbed run at the end. Network, at the same time: images and lake in moto's object store, "
+    f"of whose answers {STORM['refused']:.0%} are errors, {STORM['truncated']:.0%} end early, {STORM['reset']:.0%} are "
+    f"broken connections and {STORM['late']:.0%} come {LATE:g} s late. Then the crowd: {READERS} processes query the "
+    f"catalog for {MINUTES:g} minutes while a run writes each plate again and again."
 )
 
 
@@ -38,7 +43,7 @@ def kills(figures: Figures, folder: Path, share: float, seed: int) -> list[str]:
     gallery, plates = small_gallery(folder)
     found = kill(folder, gallery, plates, max(2, round(KILLS * share)), EACH, seed)
     at_work = ", ".join(f"{stage} {count}" for stage, count in found.at_work.most_common())
-    figures.add("kills", found.kills, "kills", f"in {found.backfills} back-fills, at work: {at_work}")
+    figures.add("kills", found.kills, "kills", f"in {found.backfills} back-fills, while at work: {at_work}")
     figures.add("mismatches", len(found.problems), "", "rows that differ, half-written things, sites measured again, "
                 "runs that failed", at_most=0)  # fmt: skip
     figures.add("resumed", found.resumed, "stages", "went on from sites that a killed run had finished")
@@ -88,6 +93,16 @@ PARTS: dict[str, Callable[[Figures, Path, float, int], list[str]]] = {
     "network": network,
     "crowd": crowd,
 }
+TOGETHER = (("kills", "network"), ("crowd",))  # the bad network is mostly waited for
+
+
+def part(name: str, share: float, seed: int) -> tuple[Figures, list[str]]:
+    """The figures of a part, and what was wrong in words."""
+    figures, began = Figures("reliability", ABOUT), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"reliability-{name}-") as folder:
+        problems = PARTS[name](figures, Path(folder), share, seed)
+    figures.add(f"{name}_minutes", (time.monotonic() - began) / 60, "min")
+    return figures, problems
 
 
 def main() -> int:
@@ -96,13 +111,18 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, help="one part; nothing is published")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    figures, problems = Figures("reliability", ABOUT), []
-    for name, part in PARTS.items():
-        if arguments.only in (None, name):
-            with tempfile.TemporaryDirectory(prefix=f"reliability-{name}-") as folder:
-                problems += part(figures, Path(folder), arguments.share, arguments.seed)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server tells of every request
+    figures, problems, began, load = Figures("reliability", ABOUT), [], time.monotonic(), os.getloadavg()[0]
+    with ThreadPoolExecutor() as threads:
+        for names in TOGETHER:
+            wanted = [name for name in names if arguments.only in (None, name)]
+            for found, wrong in threads.map(lambda name: part(name, arguments.share, arguments.seed), wanted):
+                figures.rows += found.rows
+                problems += wrong
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
+    figures.add("minutes", (time.monotonic() - began) / 60, "min", f"load {load:.1f} on {os.cpu_count()} cores when it "
+                "began", at_most=LONGEST)  # fmt: skip
     if arguments.only is None and arguments.share == 1:
         figures.publish("What limits: starting Python and loading its libraries, some five seconds for each run.")
     return 1 if problems else 0

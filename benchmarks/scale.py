@@ -25,7 +25,10 @@ RUN_SECONDS = 3.0
 LAKE_MB = 1.7
 """MB of results a site, not packed: 95 cells x 3,600 measurements of four bytes, two label images, the small tables."""
 ORCHESTRATOR = 10.0
-"""Seconds of a run beside its stages: a process that loads its libraries, Dagster's bookkeeping, the catalog."""
+"""Seconds of a run beside its stages, where that was not measured yet: a process that loads its libraries, Dagster's
+bookkeeping, the catalog."""
+SHARE = "plate.orchestrator_share"
+"""Share of a run's processor seconds in the process that plans, publishes and starts the workers."""
 WHOLE, PARTS = "plate.site_cpu_seconds", ("segmentation.cellpainting_seconds", "measure.seconds_per_site")
 """Processor seconds of a site through every stage; where that was not measured yet, of its two largest parts."""
 
@@ -40,7 +43,7 @@ def figure(page: str, name: str) -> float:
 
 @dataclass(frozen=True)
 class Screen:
-    """A screen and what was measured of one plate."""
+    """A screen and what was measured of one plate; `orchestrator` is the share of a run beside its stages."""
 
     plates: int
     sites: int
@@ -54,8 +57,9 @@ class Screen:
     def jump(cls, page: str) -> Screen:
         """JUMP by the figures of a page."""
         processor = figure(page, WHOLE) if WHOLE in page else sum(figure(page, part) for part in PARTS)
-        publish = figure(page, "ledger.publish_one_seconds")
-        return cls(PLATES, WELLS * SITES_A_WELL, TERABYTES, processor, LAKE_MB, ORCHESTRATOR, publish)
+        publish, sites = figure(page, "ledger.publish_one_seconds"), WELLS * SITES_A_WELL
+        orchestrator = figure(page, SHARE) if SHARE in page else ORCHESTRATOR / (sites * processor / CORES)
+        return cls(PLATES, sites, TERABYTES, processor, LAKE_MB, orchestrator, publish)
 
     @property
     def core_hours(self) -> float:
@@ -84,13 +88,21 @@ class Screen:
 def section(page: str) -> str:
     """The tables of docs/scale.md from the figures of docs/benchmarks.md."""
     screen = Screen.jump(page)
-    share = screen.orchestrator / (screen.sites * screen.processor / CORES)
     what = "every stage" if WHOLE in page else "segmentation and measurement alone"
+    if SHARE in page:
+        measured, assumed = f", {screen.orchestrator:.1%} of a run in the process that plans, publishes and starts", ""
+    else:
+        measured, assumed = (
+            "",
+            (
+                f", {ORCHESTRATOR:g} s of a run beside its stages, which is {screen.orchestrator:.1%} of a plate of "
+                f"{screen.sites:,} sites on {CORES} cores"
+            ),
+        )
     lines = [
         f"**Measured**: {screen.processor:.2f} processor seconds a site of 1,080 x 1,080 x 5 ({what}), "
-        f"{screen.publish:.1f} s to publish one plate among 200. **Assumed**: {screen.lake_mb:g} MB of results a site, "
-        f"{screen.orchestrator:g} s of a run beside its stages, which is {share:.1%} of a plate of {screen.sites:,} "
-        f"sites on {CORES} cores. **Computed**: {screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of "
+        f"{screen.publish:.1f} s to publish one plate among 200{measured}. **Assumed**: {screen.lake_mb:g} MB of "
+        f"results a site{assumed}. **Computed**: {screen.core_hours:,.0f} core hours, {screen.lake_tb:.1f} TB of "
         "results.",
         "",
         "| machines | hours | what limits | hours of the cores | of the network | of the requests | of starting runs | "

@@ -19,6 +19,7 @@ from morpho_assets.assets.automation import (
 from morpho_assets.assets.exports import EXPORTS
 from morpho_assets.assets.judging import VERDICT_JOB
 from morpho_assets.assets.made import ASSETS
+from morpho_assets.assets.pools import sleep_while_waiting
 from morpho_assets.assets.resources import LoggedProgress, ProgressTeller, WorkspaceResource, settings_file
 from morpho_assets.settings import Settings, load_settings
 
@@ -28,6 +29,7 @@ def build_defs(file: Path | None = None, progress: ProgressTeller | None = None)
 
     Without a settings file the defaults stand, and the graph can be looked at. Raises InputError for a wrong file.
     """
+    sleep_while_waiting()
     file = file or settings_file()
     settings = load_settings(file) if file.exists() else Settings()
     return dg.Definitions(

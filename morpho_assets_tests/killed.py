@@ -1,7 +1,8 @@
 """A back-fill that is killed: two real runs over the same plates, struck down at moments spread over all that they do.
 
 The runs are `morpho run` in processes of their own, over the plates in opposite order, so that they meet. A moment is a
-number of commits and a pause after it: moments by the clock would mostly fall on Python loading its libraries.
+number of commits and then a pause, a moment of the next stage, or a number of its sites: moments by the clock
+would mostly fall on Python loading its libraries.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -88,14 +89,15 @@ class Backfill:
     _before: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def until_done(self, most: int) -> None:
-        """Kill at most so many times, then let it come to its end, and compare."""
+        """Kill at most so many times, at moments that lie anywhere in the back-fill, then let it come to its end, and
+        compare."""
         self.killing.backfills += 1
-        all_of_them = len(self.plates) * len(PLATE_STAGES)
-        for _ in range(most):
+        end, last = self.killing.kills + most, len(self.plates) * len(PLATE_STAGES)
+        for commits in sorted(self.rng.sample(range(1, last + 1), most)):
             done = self._commits()
-            if done == all_of_them:
-                break
-            self._struck(self.rng.randint(done, all_of_them), self.rng.uniform(0, 1.5))
+            if self.killing.kills < end and done < last:
+                both = self.rng.random() < 0.5 or self.killing.kills == end - 1
+                self._struck(max(commits, done + 1), both)
         process = self.project.start("run", *named(self.plates))
         output, _ = process.communicate(timeout=LONGEST)
         if process.returncode:
@@ -110,20 +112,30 @@ class Backfill:
             if not found[key].equals(self.expected[key])
         ]
 
-    def _struck(self, commits: int, pause: float) -> None:
-        """Two runs at once until there are so many commits; then one of them or both are killed."""
+    def _struck(self, commits: int, both: bool) -> None:
+        """Two runs at once until there are so many commits, and then a pause is over, a stage is at work or has some
+        sites. Then both are killed, or one, and somewhat later, when it may have taken over what that had begun, the
+        other."""
         runs = [self.project.start("run", *named(plates)) for plates in (self.plates, list(reversed(self.plates)))]
-        deadline = time.monotonic() + LONGEST
-        while self._commits() < commits and any(run.poll() is None for run in runs) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(pause)
-        running = [run for run in runs if run.poll() is None]
-        struck = running if self.rng.random() < 0.7 else running[:1]
-        if struck:
-            self.killing.kills += 1
-            self.killing.at_work.update(self._at_work(struck) or ["between stages"])
-        for run in struck:
-            os.killpg(run.pid, signal.SIGKILL)
+        self._wait(runs, LONGEST, lambda: self._commits() >= commits)
+        chosen = self.rng.random()
+        if chosen < 0.5:
+            time.sleep(0.2)  # the stage that has committed gives up its lease
+            self._wait(runs, 15, lambda: bool(self._at_work(runs)))
+            time.sleep(self.rng.uniform(0, 0.6))
+        elif chosen < 0.8:
+            files = self.rng.randint(2, 14)
+            self._wait(runs, 10, lambda: self._kept_files() >= files)
+        else:
+            time.sleep(self.rng.uniform(0, 1.5))
+        for group in [runs] if both else [runs[:1], runs[1:]]:
+            time.sleep(0 if group[0] is runs[0] else self.rng.uniform(0, 6))
+            struck = [run for run in group if run.poll() is None]
+            if struck:
+                self.killing.kills += 1
+                self.killing.at_work.update(self._at_work(struck) or ["starting, waiting or publishing"])
+            for run in struck:
+                os.killpg(run.pid, signal.SIGKILL)
         for run in runs:
             output, _ = run.communicate(timeout=LONGEST)
             if run.returncode not in (0, -signal.SIGKILL) and not _met_the_other(output):
@@ -161,6 +173,16 @@ class Backfill:
                     f"{stage} of {own}: {worked} sites were worked on, and {kept} of {commit.sites.total} were finished"
                 )
 
+    def _wait(self, runs: Sequence[subprocess.Popen[str]], seconds: float, until: Callable[[], bool]) -> None:
+        """Until it holds, no run is at work any more, or so many seconds are over."""
+        deadline = time.monotonic() + seconds
+        while not until() and any(run.poll() is None for run in runs) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _kept_files(self) -> int:
+        """How many files of finished sites are there; a site of most stages has two."""
+        return sum(1 for _ in (self.project.folder / "data/lake/.work").glob("*/*/*/*.arrow"))
+
     def _commits(self) -> int:
         folder = self.project.folder / "data/lake/ledger/commits"
         return sum(1 for _ in folder.glob("*/*.json")) if folder.is_dir() else 0
@@ -195,11 +217,22 @@ def _met_the_other(output: str) -> bool:
     return bool(told) and all(any(word in line for word in words) for line in told)
 
 
+def _side_by_side(project: Project) -> None:
+    """Let two runs compute at the same time, which take turns by the settings that are shipped."""
+    file = project.folder / "dagster.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("default_limit: 1,", "default_limit: 2,"))
+    assert file.read_text() != before
+
+
 def kill(folder: Path, gallery: Path, plates: Sequence[str], kills: int, each: int, seed: int) -> Killing:
-    """Kill back-fills until so many kills have been made, at most `each` times a back-fill."""
+    """Kill back-fills until so many kills have been made, at most `each` times a back-fill. In every other back-fill
+    the two runs compute at the same time."""
     rng, killing = random.Random(seed), Killing()
     expected = undisturbed(folder / "undisturbed", gallery, plates)
     while killing.kills < kills:
         project = project_over(folder / f"backfill-{killing.backfills}", gallery)
+        if killing.backfills % 2:
+            _side_by_side(project)
         Backfill(project, plates, expected, rng, killing).until_done(min(each, kills - killing.kills))
     return killing

@@ -63,7 +63,7 @@ def test_no_file_holds_a_password() -> None:
 
 def test_the_image_runs_as_nobody_of_rights_with_pinned_packages() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
-    assert lines[-1] == "USER morpho"
+    assert re.fullmatch("USER [1-9][0-9]+", lines[-1])  # Kubernetes refuses a name where nobody may be root
     pins = (ROOT / "constraints-dev.txt").read_text()
     [names] = re.findall(r"'\^\((.*)\)=='", "\n".join(lines))
     for name in names.split("|"):
@@ -122,6 +122,38 @@ def test_the_settings_are_settings(file: str) -> None:
     assert "secret" not in settings.lake_options
 
 
+CHART = {
+    "": {"dagsterWebserver", "dagster-user-deployments", "runLauncher", "dagsterDaemon", "telemetry", "postgresql",
+         "generatePostgresqlPasswordSecret"},
+    "dagsterWebserver": {"enableReadOnly", "service"},
+    "dagster-user-deployments": {"enabled", "enableSubchart", "imagePullSecrets", "deployments"},
+    "deployment": {"name", "image", "dagsterApiGrpcArgs", "codeServerArgs", "includeConfigInLaunchedRuns", "port",
+                   "env", "envConfigMaps", "envSecrets", "annotations", "nodeSelector", "affinity", "tolerations",
+                   "podSecurityContext", "securityContext", "resources", "labels", "volumeMounts", "volumes"},
+    "k8sRunLauncher": {"image", "imagePullPolicy", "jobNamespace", "loadInclusterConfig", "kubeconfigFile",
+                       "envConfigMaps", "envSecrets", "envVars", "volumeMounts", "volumes", "labels",
+                       "failPodOnRunFailure", "resources", "schedulerName", "securityContext", "runK8sConfig"},
+    "runK8sConfig": {"containerConfig", "podSpecConfig", "podTemplateSpecMetadata", "jobSpecConfig", "jobMetadata"},
+    "dagsterDaemon": {"runCoordinator", "runMonitoring", "runRetries"},
+    "queuedRunCoordinator": {"maxConcurrentRuns", "tagConcurrencyLimits", "dequeueIntervalSeconds",
+                             "dequeueNumWorkers", "dequeueUseThreads"},
+    "postgresql": {"enabled", "postgresqlHost", "postgresqlUsername", "postgresqlPassword", "postgresqlDatabase",
+                   "postgresqlParams", "postgresqlScheme", "service"},
+}  # fmt: skip
+"""Keys that Dagster's chart knows, by section; it refuses others in most of them."""
+
+
+def test_the_values_of_kubernetes_are_of_keys_that_the_chart_knows() -> None:
+    values = yaml.safe_load((DEPLOY / "kubernetes/values.yaml").read_text())
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    [code] = values["dagster-user-deployments"]["deployments"]
+    coordinator = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    found = {"": values, "deployment": code, "k8sRunLauncher": launcher, "queuedRunCoordinator": coordinator,
+             "runK8sConfig": launcher["runK8sConfig"], **values}  # fmt: skip
+    for section, known in CHART.items():
+        assert set(found[section]) <= known, section
+
+
 def test_the_values_of_kubernetes_start_what_the_image_has() -> None:
     values = yaml.safe_load((DEPLOY / "kubernetes/values.yaml").read_text())
     [code] = values["dagster-user-deployments"]["deployments"]
@@ -130,6 +162,23 @@ def test_the_values_of_kubernetes_start_what_the_image_has() -> None:
     coordinator = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
     one = yaml.safe_load((ROOT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
     assert coordinator["tagConcurrencyLimits"] == one
+    account = (DEPLOY / "Dockerfile").read_text().splitlines()[-1].removeprefix("USER ")
+    assert str(code["podSecurityContext"]["fsGroup"]) == account
+
+
+def test_on_kubernetes_what_is_written_lies_where_it_can_be_and_the_catalog_where_all_see_it() -> None:
+    values = yaml.safe_load((DEPLOY / "kubernetes/values.yaml").read_text())
+    [code] = values["dagster-user-deployments"]["deployments"]
+    [file] = [each["value"] for each in code["env"] if each["name"] == "MORPHO_SETTINGS"]
+    mounts = {each["mountPath"]: each for each in code["volumeMounts"]}
+    assert "subPath" in mounts[file]  # a folder of settings is read-only, and what they name lies beside them
+    settings = yaml.safe_load((DEPLOY / "morpho.yaml").read_text())
+    folder = str((Path(file).parent / settings["catalog"]).parent)
+    claims = {each["name"]: each["persistentVolumeClaim"]["claimName"] for each in code["volumes"]
+              if "persistentVolumeClaim" in each}  # fmt: skip
+    claim = yaml.safe_load((DEPLOY / "kubernetes/catalog.yaml").read_text())
+    assert claims[mounts[folder]["name"]] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 # Run for real

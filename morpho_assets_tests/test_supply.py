@@ -78,19 +78,32 @@ def test_the_bill_of_materials_is_that_of_the_pins_and_weights() -> None:
 def test_an_audit_that_cannot_ask_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: None)
     assert audit.main() == 0
-    assert "the audit is left out: pip-audit is not installed" in capsys.readouterr().out
+    assert "left out of the audit: everything, for pip-audit is not installed" in capsys.readouterr().out
 
 
-def test_an_audit_tells_what_advisories_say(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+BAD = {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}
+GOOD = {"name": "b", "version": "1", "vulns": []}
+UNKNOWN = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
+ANSWERS = {
+    "an advisory": ([BAD, GOOD], 1, "a 1: CVE-1, mended in 2\n"),
+    "none": ([GOOD], 0, ""),
+    "a mirror without advisories": (
+        [UNKNOWN], 0, "left out of the audit: everything, for the index has packages and no advisories\n"),
+    "a package that the index does not know": (
+        [GOOD, UNKNOWN], 0, "left out of the audit: 1 of 2 pins, such as c, of which the index knows nothing\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_audit_tells_what_advisories_say_and_of_what_they_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
 ) -> None:
-    told = {"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]},
-                             {"name": "b", "version": "1", "vulns": []}]}  # fmt: skip
-    answer = subprocess.CompletedProcess([], 1, json.dumps(told), "")
+    packages, status, told = ANSWERS[answer]
+    given = subprocess.CompletedProcess([], 1, json.dumps({"dependencies": packages}), "")
     monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
-    assert audit.main() == 1
-    assert capsys.readouterr().out == "a 1: CVE-1, mended in 2\n"
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: given)
+    assert audit.main() == status
+    assert capsys.readouterr().out == told
 
 
 READ = """

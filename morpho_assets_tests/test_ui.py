@@ -1,7 +1,7 @@
 """The user's day in a real browser: a plate turns green, a bad one is found, the schedule is on, SQL has the new ones.
 
-Dagster's own UI is started by `morpho ui`, and everything is clicked. With MORPHO_SCREENSHOTS set to a folder the
-pictures of the README are written there.
+Dagster's own UI is started by `morpho ui`, and everything is clicked. With MORPHO_SCREENSHOTS=docs/images the
+README's picture of a plate is made anew.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Person:
         self.sees("Launched run" if len(plates) == 1 else "Created backfill")
 
     def keeps(self, name: str) -> None:
-        """A picture for the README, where pictures are wanted."""
+        """A picture of the README, by the name of its file, where pictures are wanted."""
         if folder := os.environ.get("MORPHO_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.page.screenshot(path=f"{folder}/{name}.png")
@@ -156,13 +156,11 @@ def test_a_day(person: Person, project: Project) -> None:
     # One plate, until it is green.
     assert not person.shows("/assets/well_profiles?view=partitions", "Materialized (1)")
     person.materialises(GOOD)
-    person.go("/asset-groups")
-    person.keeps("ui-graph")
     until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (1)"), "the plate is green")
     # Its thumbnail and checks.
     person.go(f"/assets/masks?view=partitions&partition={GOOD}")
     person.sees("outlines in")
-    person.keeps("ui-plate")
+    person.keeps("plate")
     person.page.get_by_text("Show Markdown").last.click()
     picture = person.page.get_by_role("dialog").locator("img").first
     picture.wait_for()
@@ -175,7 +173,6 @@ def test_a_day(person: Person, project: Project) -> None:
     person.page.get_by_role("tab", name="Events").or_(person.page.get_by_role("link", name="Events")).first.click()
     person.sees(BAD).click()
     person.sees("Rename the column of the wells, or name it in the source")
-    person.keeps("ui-bad-plate")
     until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (3)"), "the others are green")
     # The schedule is off until somebody switches it on.
     person.go("/automation")
@@ -190,7 +187,6 @@ def test_a_day(person: Person, project: Project) -> None:
         return bool(switch.is_checked())
 
     until(switched_on, "the schedule is on", 120)
-    person.keeps("ui-schedule")
     person.go("/automation")
     until(switch.is_checked, "the schedule is still on", 60)
     # The catalog follows by itself, and SQL has the new plates.

@@ -1,12 +1,15 @@
 """Runs whose process was killed: Dagster does not know, and would keep what they hold, such as a pool's slot, for ever.
 
-A run says which process it is in a tag. Whoever starts a run, and a sensor, ends those whose process is gone.
+A run says which process it is in a tag. Whoever starts a run, and goes on with it, and a sensor end those whose
+process is gone.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import dagster as dg
 
@@ -36,6 +39,27 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
+
+
+@contextmanager
+def dead_runs_ended(instance: dg.DagsterInstance, every: float = 10.0) -> Iterator[None]:
+    """End dead runs now, and every so many seconds while the block runs: what it waits for may be held by one that is
+    killed only later, and on a machine without a daemon nobody else would look."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(every):
+            with suppress(Exception):  # a database that is busy is asked again at the next turn
+                end_dead_runs(instance)
+
+    end_dead_runs(instance)
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _began(process: int) -> str:

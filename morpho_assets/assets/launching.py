@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from morpho_assets.assets.dead_runs import PROCESS, end_dead_runs, this_process
+from morpho_assets.assets.dead_runs import PROCESS, dead_runs_ended, this_process
 from morpho_assets.assets.resources import ProgressTeller, settings_file
 from morpho_assets.definitions import build_defs
 
@@ -39,13 +39,13 @@ def launch(
     """
     job = build_defs(settings_file(), progress).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
-    end_dead_runs(instance)  # or this one waits for what they hold
     try:
-        outcome = job.execute_in_process(
-            asset_selection=[dg.AssetKey(name) for name in stages],
-            run_config=_QUIET, instance=instance, partition_key=partition, raise_on_error=False, run_id=run_id,
-            tags={"morpho/from": "command line", PROCESS: this_process(), **(tags or {})},
-        )  # fmt: skip
+        with dead_runs_ended(instance):  # or this one waits for what they hold
+            outcome = job.execute_in_process(
+                asset_selection=[dg.AssetKey(name) for name in stages],
+                run_config=_QUIET, instance=instance, partition_key=partition, raise_on_error=False, run_id=run_id,
+                tags={"morpho/from": "command line", PROCESS: this_process(), **(tags or {})},
+            )  # fmt: skip
     except KeyboardInterrupt:
         _cancelled(instance, run_id)
         raise

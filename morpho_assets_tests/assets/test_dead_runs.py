@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import time
 
 import dagster as dg
 import pytest
 
-from morpho_assets.assets.dead_runs import PROCESS, end_dead_runs, this_process
+from morpho_assets.assets.dead_runs import PROCESS, dead_runs_ended, end_dead_runs, this_process
 
 
 @pytest.fixture
@@ -69,3 +70,22 @@ def test_a_number_that_another_process_has_now_is_no_life(instance):
     machine, number, _ = this_process().split()
     run_id = started(instance, f"{machine} {number} 1.00")
     assert end_dead_runs(instance) == [run_id]
+
+
+def test_who_waits_for_a_run_that_is_killed_only_then_has_its_slot(instance):
+    tag = this_process().rsplit(" ", 1)[0]
+    storage = instance.event_log_storage
+    with dead_runs_ended(instance, every=0.05):
+        run_id = started(instance, f"{tag} 1.00")  # another process had this number
+        assert storage.claim_concurrency_slot("cpu", run_id, "masks").is_claimed
+        deadline = time.monotonic() + 30
+        while not storage.claim_concurrency_slot("cpu", "another", "masks").is_claimed:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert status(instance, run_id) == dg.DagsterRunStatus.FAILURE
+
+
+def test_dead_runs_are_ended_before_the_block(instance, gone):
+    run_id = started(instance, gone)
+    with dead_runs_ended(instance):
+        assert status(instance, run_id) == dg.DagsterRunStatus.FAILURE

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import yaml
 
+from benchmarks.published import settings_of
 from morpho_assets.runs import Run
 from morpho_assets.studies.model import SHIPPED
 from morpho_assets_tests.project import make_project
@@ -16,16 +17,10 @@ STAGES = ("feature_space", "corrected_profiles", "evaluation", "models", "predic
 U2OS_24_HOURS = ("BR00116995", "BR00117024", "BR00117026")
 
 
-def settings_in(page: str) -> dict[str, object]:
-    """The settings that the page gives for the table."""
-    block = next(part for part in page.split("```yaml\n")[1:] if "jump_phenotype_profiles" in part)
-    return yaml.safe_load(block.split("```")[0])
-
-
 @pytest.mark.slow
 def test_published_phenotype_profiles_are_a_study(tmp_path, reference_data):
     """Three plates of the 26, with the settings of the page."""
-    settings = settings_in((ROOT / "docs/phenotypes.md").read_text())
+    settings = settings_of((ROOT / "docs/phenotypes.md").read_text())
     settings["sources"][0]["files"] = str(reference_data / "phenotypic_profiling/jump_phenotype_profiles.tsv.gz")
     project = make_project(tmp_path / "project", **settings)
     study = yaml.safe_load((SHIPPED / f"{NAME}.yaml").read_text())
