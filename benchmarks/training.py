@@ -22,7 +22,9 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import torch
 import yaml
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -158,8 +160,25 @@ def scores_of(plates: Plates, profiles: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def seed_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, float], name: str) -> dict[str, Any]:
-    """The scores of an encoder and its twins on one seed's plates; its card under `card`."""
+def scores_of_seed(name: str, place: Path, design: GalleryDesign, seed: int, small: bool) -> dict[str, Any]:
+    """The scores of an encoder, or a set, and its twins on one seed's plates, on one thread; its card under `card`, the
+    seconds that it trained under `seconds`, the windows that it saw under `cells`."""
+    torch.set_num_threads(1)
+    settings = settings_of(name, small)
+    asked = TypeAdapter(EncoderConfig).validate_python(DEEP if name == "set" else settings)
+    plates = plates_of(place, design, seed, asked, name == "set")
+    return set_scores(plates, settings, small) if name == "set" else encoder_scores(plates, settings)
+
+
+def settings_of(name: str, small: bool) -> dict[str, Any]:
+    settings = {**CROP, **ENCODERS[name], **({"epochs": 2, "max_cells": 300} if small else {})}
+    if name == "set":
+        settings = {key: value for key, value in settings.items() if key in SetConfig.model_fields}
+        settings = {**settings, "max_cells": SET["max_cells"]}
+    return settings
+
+
+def encoder_scores(plates: Plates, settings: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     read = TypeAdapter(EncoderConfig).validate_python
     for ending, own in {"": settings, **twins_of(settings)}.items():
@@ -169,15 +188,15 @@ def seed_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, flo
         encoder = fit_encoder(config, cells, told["labels"], told["groups"], None, plates.scalings,
                               controls=told["controls"])  # fmt: skip
         if not ending:
-            seconds[name] = seconds.get(name, 0.0) + (time.process_time() - began)
+            found["seconds"] = time.process_time() - began
             found["card"], found["cells"] = encoder.card, len(cells) * len(encoder.card.losses.train)
         found[f"encoder{ending}"] = encoder
         found[ending] = scores_of(plates, profiles_of(plates, encoder))
     return found
 
 
-def set_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, float], small: bool) -> dict[str, Any]:
-    """The same of a set and its twins. It reads the embeddings of an encoder that was fitted on the training plates."""
+def set_scores(plates: Plates, settings: dict[str, Any], small: bool) -> dict[str, Any]:
+    """Of a set. It reads the embeddings of an encoder that was fitted on the training plates."""
     deep = TypeAdapter(EncoderConfig).validate_python({**DEEP, **({"block": 3} if small else {})})
     cells, told = lesson_of(plates, deep)
     encoder = fit_encoder(deep, cells, None, told["groups"], None, plates.scalings)
@@ -194,7 +213,7 @@ def set_scores(plates: Plates, settings: dict[str, Any], seconds: dict[str, floa
         began = time.process_time()
         fitted = fit_set(config, lesson)
         if not ending:
-            seconds["set"] = seconds.get("set", 0.0) + (time.process_time() - began)
+            found["seconds"] = time.process_time() - began
             found["card"], found["cells"] = fitted.card, len(lesson.wells) * len(fitted.card.losses.train)
         rows = [set_profiles("training", "set", fitted, keys, blocks) for keys, blocks in of.wells()]
         profiles = pl.concat(rows).filter(pl.col("Metadata_Plate").is_in(plates.held_out))
@@ -311,27 +330,20 @@ def run(figures: Figures, folder: Path, seeds: list[int], names: list[str], smal
     if "small" in names:
         batch_figures(figures, folder, seeds[0], small)
     best, best_name = -1.0, ""
+    looked_at = "weakly_supervised" if "weakly_supervised" in names else names[0]
     for name in names:
-        settings = {**CROP, **ENCODERS[name], **({"epochs": 2, "max_cells": 300} if small else {})}
-        seconds: dict[str, float] = {}
-        scored = partial(set_scores, small=small) if name == "set" else partial(seed_scores, name=name)
-        asked = read(DEEP if name == "set" else settings)
-        if name == "set":
-            settings = {key: value for key, value in settings.items() if key in SetConfig.model_fields}
-            settings = {**settings, "max_cells": SET["max_cells"]}
         places = {seed: folder / f"seed-{seed}" for seed in seeds}
-        each = [
-            scored(plates_of(place, design, seed, asked, name == "set"), settings, seconds)
-            for seed, place in places.items()
-        ]
-        windows = sum(found["cells"] for found in each)
+        tasks = (delayed(scores_of_seed)(name, place, design, seed, small) for seed, place in places.items())
+        each = Parallel(n_jobs=min(len(seeds), os.cpu_count() or 1))(tasks)
+        windows, seconds = (sum(found[what] for found in each) for what in ("cells", "seconds"))
         card = each[0]["card"]
         what = "a head over cells" if name == "set" else card.architecture
-        note = f"{what}; {card.verdict}; seconds of one core {seconds[name]:.0f}"
-        figures.add(f"{name}_windows_per_second", windows / max(seconds[name], 1e-9), "windows/s", note)
-        if name == "weakly_supervised":
+        note = f"{what}; {card.verdict}; seconds of one core {seconds:.0f}"
+        figures.add(f"{name}_windows_per_second", windows / max(seconds, 1e-9), "windows/s", note)
+        if name == looked_at:
+            plates = plates_of(places[seeds[0]], design, seeds[0], read(settings_of(name, small)))
             for method in ("integrated_gradients", "occlusion"):
-                heat_figures(figures, plates_of(folder / f"seed-{seeds[0]}", design, seeds[0], asked), each[0], method)
+                heat_figures(figures, name, plates, each[0], method)
         if name != "set" and card.scores:
             note = ", ".join(f"{key} {value:.3f}" for key, value in card.scores.items())
             figures.add(f"{name}_balanced_accuracy", card.scores["balanced_accuracy"], "", f"of the first seed: {note}")

@@ -53,7 +53,7 @@ class Plates:
         return samples[::3]
 
 
-def heat_figures(figures: Figures, plates: Plates, found: dict[str, Any], method: Method) -> None:
+def heat_figures(figures: Figures, name: str, plates: Plates, found: dict[str, Any], method: Method) -> None:
     """Heat of the class score of treatments that change one compartment, in that compartment over its share of the
     window; on plates held out, of treatments that were told, beside the untrained twin's."""
     for compartment, mechanisms in PLANTED.items():
@@ -66,7 +66,7 @@ def heat_figures(figures: Figures, plates: Plates, found: dict[str, Any], method
             f"{method}, {', '.join(mechanisms)}: {each[0].size} treatments, 95 % [{low:.2f}, {high:.2f}]; of the "
             f"untrained twin {each[1].mean():.2f}; 1 is chance"
         )
-        figures.add(f"weakly_supervised_{method}_in_{compartment}", float(each[0].mean()), "", note, at_least=1.0)
+        figures.add(f"{name}_{method}_in_{compartment}", float(each[0].mean()), "", note, at_least=1.0)
 
 
 def heat_density(
