@@ -33,7 +33,7 @@ def strong_treatments(
     - `umap`: the same by the distance to the controls' mean in a UMAP of two dimensions.
     - `replicates`: the median correlation among a treatment's wells lies above the 95th percentile of that among as
       many wells drawn at random, 1,000 times; a treatment with one well is not strong. (The paper's code draws ten
-      wells for every treatment: of treatments with four wells that do nothing it takes a fifth for strong.)
+      wells for every treatment: of treatments with four wells that do nothing it takes a fourth for strong.)
 
     Raises InputError where fewer than three wells are controls.
     """
