@@ -268,7 +268,7 @@ def _catalog(options: argparse.Namespace) -> int:
     from morpho_assets.terminal import TerminalProgress
 
     with _instance() as instance, TerminalProgress() as progress:
-        return _publish(_workspace(), instance, progress)
+        return _publish(instance, progress)
 
 
 def _clean(options: argparse.Namespace) -> None:
@@ -325,7 +325,7 @@ def _make(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], h
                 if problem:
                     failed.append(key)
                     print(f"morpho: {kind} {key}: {problem}", file=sys.stderr)
-        published = _publish(workspace, instance, progress)
+        published = _publish(instance, progress)
     if len(failed) > 1:
         print(f"morpho: not made: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else published
@@ -355,11 +355,10 @@ def _make_one(
     return next(gates, problem)
 
 
-def _publish(workspace: Workspace, instance: dg.DagsterInstance, progress: Any) -> int:
+def _publish(instance: dg.DagsterInstance, progress: Any) -> int:
     from morpho_assets.assets.launching import launch
 
-    first = not os.path.exists(workspace.settings.catalog)
-    progress.title("catalog" + (": the first time every column is described, which takes about a minute" * first))
+    progress.title("catalog")
     problem = launch(instance, progress, ["catalog"], None)
     if problem:
         print(f"morpho: {problem}", file=sys.stderr)
