@@ -35,7 +35,8 @@ def tables_page() -> str:
         "# Tables",
         "",
         "Every table of `data/morpho.duckdb` and of the lake. Keys are **bold**. Made by `make docs` from the registry",
-        "`morpho_assets/lake/tables.py`; the database carries the same text as comments, and of features in a table, `features`.",
+        "`morpho_assets/lake/tables.py`; the database carries the same text as comments, and of features in a table, "
+        "`features`.",
     ]
     return "\n".join(head) + "\n" + "".join(_table(table) for table in TABLES.values())
 
