@@ -22,7 +22,7 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from benchmarks.figures import Figures
-from benchmarks.training import CROP, DESIGN, ENCODERS, SMALL, gains, plates_of, seed_scores
+from benchmarks.training import CROP, DESIGN, ENCODERS, SMALL, encoder_scores, gains, plates_of
 from morpho_assets.evaluate.intervals import mean_interval
 from morpho_assets.learn.cells import Cells
 from morpho_assets.learn.encoders import Trained, fit_encoder
@@ -142,7 +142,7 @@ def longer(figures: Figures, folder: Path, device: str, small: bool) -> None:
         settings |= {"epochs": 1, "max_cells": 200, "block": 3, "batch": 32}
     plates = plates_of(folder, design, 31, TypeAdapter(EncoderConfig).validate_python(settings))
     began = time.perf_counter()
-    found = seed_scores(plates, settings, {}, "contrastive")
+    found = encoder_scores(plates, settings)
     seconds = time.perf_counter() - began
     for told, what in ((True, "plates"), (False, "compounds")):
         gain = gains(found[""], found[STARTED], told)
