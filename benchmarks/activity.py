@@ -112,8 +112,8 @@ def run(figures: Figures, share: float) -> None:
     scores = {name: score_assays(data.labels, each.score, data.fold) for name, each in held.items()}
     figures.add("seconds", time.perf_counter() - began, "s", f"all of it, with scores; {shape}, 5 folds, 3 modalities",
                 at_most=1200 if share == 1 else None)  # fmt: skip
-    for name, each in scores.items():
-        figures.add(f"{name}_auroc", float(np.nanmean(each.auroc)), "", "mean over assays of the median over folds")
+    for name, scored in scores.items():
+        figures.add(f"{name}_auroc", float(np.nanmean(scored.auroc)), "", "mean over assays of the median over folds")
     null = predict_held_out(model, prepared["morphology"], data.modalities["morphology"].known,
                             shuffled_labels(data.labels), data.fold, nested=False)  # fmt: skip
     value = score_assays(shuffled_labels(data.labels), null.score, data.fold).auroc

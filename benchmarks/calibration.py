@@ -217,7 +217,7 @@ def gains(design: Design, seed: int) -> Numbers:
     def score(*steps: Step) -> float:
         profiles, features, refit = processed(frame, (scale, *steps), None, seed)
         refit = replace(refit, together=True)
-        return float(treatment_scores(profiles, features, RetrievalConfig(), seed, refit)["mAP"].mean())  # type: ignore[arg-type]
+        return float(treatment_scores(profiles, features, RetrievalConfig(), seed, refit)["mAP"].mean())
 
     before = score()
     steps = {

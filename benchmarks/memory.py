@@ -40,7 +40,7 @@ def main() -> None:
     figures.publish("The bound is 1,200 MB a worker; `compute.workers` times the figure is what a machine needs.")
 
 
-def _work(gallery: Path, folder: str, stages: tuple[str, ...], queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _work(gallery: Path, folder: str, stages: tuple[str, ...], queue: multiprocessing.Queue) -> None:
     """Run the stages in this process, and tell its peak (MB) and the seconds a site of the last stage took."""
     from morpho_assets.compute import ComputeConfig
     from morpho_assets.gallery.sources import GallerySource

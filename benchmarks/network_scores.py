@@ -53,7 +53,7 @@ def scores_of(pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]], seco
         split_up, merged = parted(table)
         rows.append((f1_of(table, 0.5), f1_of(table, 0.7), map_dsb_of(table), (predicted - true) / max(true, 1),
                      split_up / max(true, 1), merged / max(true, 1)))  # fmt: skip
-    return Scores(*np.array(rows, float).T, seconds)
+    return Scores(*[*np.array(rows, float).T, seconds])
 
 
 def parted(table: Overlap) -> tuple[int, int]:

@@ -298,7 +298,7 @@ def null_called(draws: int, plates: int = 4, cells: int = 150, correlation: floa
             values = np.repeat(own, cells, axis=0) + rng.normal(0, np.sqrt(1 - correlation), (96 * cells, 3))
             frame = enrich_plate(list(np.repeat(wells, cells)), 1 / (1 + np.exp(-values)), names, controls)
             frames.append(frame.with_columns(Metadata_Plate=pl.lit(f"P{plate}"), treatment=pl.col("Metadata_Well")))
-        found.append(float((call_treatments(pl.concat(frames))["q_value"] < 0.05).mean()))  # type: ignore[arg-type]
+        found.append(float((call_treatments(pl.concat(frames))["q_value"] < 0.05).mean()))
     return float(np.mean(found))
 
 
@@ -366,7 +366,7 @@ def _apply(folder: str, file: tuple[str, bytes, bytes], wells: int, queue: Any) 
     path, card, weights = file
     lake = Lake(f"{folder}/lake")
     model = load_model(card, weights)
-    reader = CellReader(_Cells(lake, path, wells), "bench", "P", CellFeaturesConfig())  # type: ignore[arg-type]
+    reader = CellReader(_Cells(lake, path, wells), "bench", "P", CellFeaturesConfig())
     began = time.perf_counter()
     cells = 0
 

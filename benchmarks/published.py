@@ -80,12 +80,12 @@ def main() -> None:
     if options.reference is None:
         parser.error("set MORPHO_REFERENCE_DATA or give --reference")
     settings = settings_of((PAGE.parent / "phenotypes.md").read_text())
-    settings["sources"][0]["files"] = str(Path(options.reference).resolve() / TABLE)  # type: ignore[index]
+    settings["sources"][0]["files"] = str(Path(options.reference).resolve() / TABLE)
     study = yaml.safe_load((SHIPPED / f"{STUDY}.yaml").read_text())
     study["plates"] = study["plates"][: options.plates]
     figures = Figures("published", ABOUT)
     with tempfile.TemporaryDirectory(prefix="published-") as folder:
-        project = make_project(Path(folder) / "project", **settings)  # type: ignore[arg-type]
+        project = make_project(Path(folder) / "project", **settings)
         (project.folder / f"studies/{STUDY}.yaml").write_text(yaml.safe_dump(study))
         measure(figures, project, study["plates"])
     if options.plates == len(study["plates"]) == 26:
