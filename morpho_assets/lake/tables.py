@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
@@ -88,16 +89,23 @@ class Table:
         missing = [key for key in self.keys if key not in frame.columns]
         if missing:
             raise LakeError(f"table {self.name}: key columns {missing} are missing; found {frame.columns[:20]}")
-        declared = [c.name for c in self.columns]
-        extra = [name for name in frame.columns if name not in set(declared)]
-        types = {name: self.dtype(name) for name in declared + extra}
-        frame = frame.with_columns(pl.lit(None).alias(name) for name in declared if name not in frame.columns)
+        declared, found = self.schema, dict(frame.schema)
+        types = declared | {name: self.dtype(name) for name in found if name not in declared}
+        changed: dict[Dtype, list[str]] = {}
+        for name, dtype in found.items():
+            if types[name] != dtype:
+                changed.setdefault(types[name], []).append(name)
+        absent = [pl.lit(None, dtype).alias(name) for name, dtype in declared.items() if name not in found]
         try:
-            frame = frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+            frame = frame.with_columns(*absent, *(pl.col(names).cast(dtype) for dtype, names in changed.items()))
         except pl.exceptions.PolarsError as error:
             raise LakeError(f"table {self.name}: a value does not fit its declared type: {error}") from error
+        frame = frame.select(pl.col(list(types)))
         floats = [name for name, dtype in types.items() if dtype in (pl.Float32, pl.Float64)]
-        frame = frame.with_columns(pl.when(pl.col(floats).is_finite()).then(pl.col(floats)).name.keep())
+        # looked at in one array: thousands of expressions cost more than what they find
+        finite = np.isfinite(frame.select(pl.col(floats)).to_numpy()).all(axis=0)
+        undefined = [name for name, whole in zip(floats, finite, strict=True) if not whole]
+        frame = frame.with_columns(pl.when(pl.col(undefined).is_finite()).then(pl.col(undefined)).name.keep())
         self._check_keys(frame)
         return frame
 
