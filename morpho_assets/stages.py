@@ -418,7 +418,7 @@ _STAGES = (
         "Label images of nuclei and cells, linked one to one, for every site; they open in Fiji and napari.",
         ("masks", "objects", "site_failures"),
         (_SITES, _IMAGES, Input("illumination", ("illumination_functions",))),
-        settings=lambda target: target.settings.segmentation, named="segmentation", code_version="5",
+        settings=lambda target: target.settings.segmentation, named="segmentation", code_version="6",
         sources=_labels_now, checks=(_FEW_FAILED,), kinds=frozenset({"tiff"}),
     ),
     Stage(

@@ -127,20 +127,22 @@ def apply_illumination(image: Plane, functions: Sequence[Illumination | Plane | 
         raise ValueError(f"{len(functions)} illumination functions for {image.shape[0]} channels")
     corrected = np.empty(image.shape, dtype=np.float32)
     for channel, (plane, function) in enumerate(zip(image, functions, strict=True)):
-        corrected[channel] = _divide(plane, function, channel)
+        if function is None:
+            corrected[channel] = plane
+        else:
+            _divide(plane, function, channel, corrected[channel])
     return corrected
 
 
-def _divide(plane: Plane, function: Illumination | Plane | None, channel: int) -> Plane:
-    if function is None:
-        return plane
+def _divide(plane: Plane, function: Illumination | Plane, channel: int, out: Plane) -> None:
     flat, dark = (function.flat, function.dark) if isinstance(function, Illumination) else (function, None)
     if flat.shape != plane.shape or not flat.min() > 0:
         found = f"shape {flat.shape}, smallest value {flat.min():.6g}"
         expected = f"shape {plane.shape}, positive values"
         raise InputError("illumination function", f"channel {channel}", found, expected, "Estimate it for this plate.")
     light = plane if dark is None else plane - dark
-    return np.clip(light / flat.astype(np.float32, copy=False), 0, 1)
+    np.divide(light, flat.astype(np.float32, copy=False), out=out)
+    np.clip(out, 0, 1, out=out)
 
 
 @dataclass

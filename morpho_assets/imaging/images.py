@@ -93,7 +93,7 @@ def _unit_floats(path: str, plane: NDArray[Any]) -> NDArray[np.float32]:
     if plane.dtype == np.int16 and not (plane < 0).any():  # counts of a camera, which some microscopes call signed
         plane = plane.astype(np.uint16)
     if plane.dtype in (np.uint8, np.uint16):
-        return plane.astype(np.float32) / np.float32(np.iinfo(plane.dtype).max)
+        return np.divide(plane, np.float32(np.iinfo(plane.dtype).max), dtype=np.float32)
     if plane.dtype.kind != "f":
         least, most = plane.min(), plane.max()
         found = f"holds {plane.dtype} values from {least:d} to {most:d}, expected uint8, uint16 or float"

@@ -55,13 +55,13 @@ ONLY = Plane()
 
 def decode(path: str, content: bytes, plane: Plane = ONLY) -> NDArray[Any]:
     """(H, W) pixels of the file's own type. Raises ImageError that says what was found, and what to do."""
-    if content.count(0) == len(content):
-        todo = "it was never written whole: fetch or export it again, or leave its row out"
-        raise ImageError(path, f"holds {len(content)} zero bytes and nothing else; {todo}")
     if content[:4] in _TIFF:
         decoder = _decode_tiff
     elif content[:8] == _PNG:
         decoder = _decode_png
+    elif not content.strip(b"\0"):
+        todo = "it was never written whole: fetch or export it again, or leave its row out"
+        raise ImageError(path, f"holds {len(content)} zero bytes and nothing else; {todo}")
     else:
         kind = next((f", but {name}" for magic, name in _OTHERS.items() if content.startswith(magic)), "")
         begins = f"it begins with {content[:8]!r}"

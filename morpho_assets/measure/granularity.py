@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from morpho_assets.imaging.sorting import sort_items, sort_keys
 from morpho_assets.measure.config import GranularityConfig
 from morpho_assets.measure.inputs import Site
 from morpho_assets.measure.kernels import kernel, sums
 from morpho_assets.measure.objects import Objects
-from morpho_assets.measure.ranks import sort_items, sort_keys
 
 
 def columns(compartment: str, channels: Sequence[str], config: GranularityConfig) -> list[str]:

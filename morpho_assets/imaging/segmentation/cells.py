@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho_assets.imaging.segmentation.config import CellsConfig
-from morpho_assets.imaging.segmentation.objects import EIGHT, Labels, filled
+from morpho_assets.imaging.segmentation.objects import Labels, filled
 from morpho_assets.imaging.segmentation.thresholds import foreground
 
 
@@ -22,7 +22,7 @@ def grow_cells(nuclei: Labels, plane: NDArray[np.float32], config: CellsConfig) 
 
         cells = propagated(plane, nuclei, mask, config.regularisation)
     else:
-        from skimage.segmentation import watershed
+        from morpho_assets.imaging.segmentation.flooding import flooded
 
-        cells = watershed(1 - plane, nuclei, connectivity=EIGHT, mask=mask).astype(np.int32)
+        cells = flooded(1 - plane, nuclei, mask, corners=True)
     return filled(cells) if config.fill_holes else cells

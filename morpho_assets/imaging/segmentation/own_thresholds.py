@@ -250,12 +250,12 @@ def outlined(light: Plane, seeds: Labels, floor: float, boundary: float) -> Labe
 
     Twice, because a seed taken at a high level is brighter than the nucleus that it stands for.
     """
-    from skimage.segmentation import watershed
+    from morpho_assets.imaging.segmentation.flooding import flooded
 
     count = int(seeds.max(initial=0))
     if count == 0:
         return seeds
-    ground = watershed(-light, seeds, mask=(light > floor) | (seeds > 0))
+    ground = flooded(-light, seeds, (light > floor) | (seeds > 0))
     nuclei = seeds
     for _ in range(2):
         inside = nuclei > 0  # the median sorts all that it is given
