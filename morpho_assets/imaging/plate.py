@@ -26,6 +26,7 @@ from morpho_assets.imaging.segmentation import (
     made_with,
     make_segmenter,
 )
+from morpho_assets.imaging.segmentation.objects import areas
 from morpho_assets.imaging.sites import (
     Site,
     SiteReader,
@@ -268,17 +269,16 @@ def _segment(config: SegmentationConfig, reader: SiteReader, folder: str, site: 
 
 def _objects(nuclei: np.ndarray, cells: np.ndarray) -> pl.DataFrame:
     """Where each cell lies, from (H, W) label images; n rows."""
+    from morpho_assets.imaging.segmentation.label_kernels import moments
+
     number = int(nuclei.max(initial=0))
-    area = np.bincount(nuclei.ravel(), minlength=number + 1)[1:]
-    rows, columns = np.nonzero(nuclei)
-    labels = nuclei[rows, columns]
-    centre = [np.bincount(labels, weights=axis, minlength=number + 1)[1:] / area for axis in (columns, rows)]
+    area, rows, columns, *_ = moments(nuclei, number)
     return pl.DataFrame(
         {
             "ObjectNumber": np.arange(1, number + 1, dtype=np.int32),
-            "Nuclei_Center_X": centre[0].astype(np.float32),
-            "Nuclei_Center_Y": centre[1].astype(np.float32),
+            "Nuclei_Center_X": columns.astype(np.float32),
+            "Nuclei_Center_Y": rows.astype(np.float32),
             "Nuclei_Area": area.astype(np.int32),
-            "Cells_Area": np.bincount(cells.ravel(), minlength=number + 1)[1:].astype(np.int32),
+            "Cells_Area": areas(cells)[1:].astype(np.int32),
         }
     )

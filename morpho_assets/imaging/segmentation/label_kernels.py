@@ -28,6 +28,40 @@ def renumber(labels, numbers, result):
 
 
 @kernel
+def hollow(nuclei, cells, result):
+    """result = cells, and 0 where a nucleus's pixel lies off the frame with all eight neighbours of its own nucleus."""
+    height, width = nuclei.shape
+    for row in range(height):
+        for column in range(width):
+            number = nuclei[row, column]
+            inside = number > 0 and 0 < row < height - 1 and 0 < column < width - 1
+            if inside:
+                for other in nuclei[row - 1 : row + 2, column - 1 : column + 2].flat:
+                    if other != number:
+                        inside = False
+                        break
+            result[row, column] = 0 if inside else cells[row, column]
+
+
+@kernel
+def touching_labels(labels, holes, low, high):
+    """Smallest and largest label that each hole (numbered from 1 where `labels` is 0) shares a side with, put into
+    `low` and `high`, which are indexed by hole."""
+    height, width = labels.shape
+    for row in range(height):
+        for column in range(width):
+            hole = holes[row, column]
+            if hole == 0:
+                continue
+            for down, across in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+                if 0 <= row + down < height and 0 <= column + across < width:
+                    label = labels[row + down, column + across]
+                    if label > 0:
+                        low[hole] = min(low[hole], label)
+                        high[hole] = max(high[hole], label)
+
+
+@kernel
 def paint(canvas, labels, places, numbers):
     """Of the pixels at `places`, each gets the number of its label where that is higher than its own; all flat."""
     for place in places:

@@ -61,9 +61,11 @@ def cytoplasm_of(nuclei: Labels, cells: Labels) -> Labels:
 
     The rim is every nucleus pixel with an 8-neighbour of another label, or on the image's edge.
     """
-    low, high = (extreme(nuclei, 3, mode="constant") for extreme in (ndimage.minimum_filter, ndimage.maximum_filter))
-    inside = (nuclei > 0) & (low == high)
-    return np.where(inside, 0, cells).astype(np.int32)
+    from morpho_assets.imaging.segmentation.label_kernels import hollow
+
+    result = np.empty(cells.shape, np.int32)
+    hollow(nuclei, cells, result)
+    return result
 
 
 def relabelled(labels: NDArray[np.integer], keep: NDArray[np.bool_]) -> Labels:
@@ -98,25 +100,16 @@ def touching_border(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 def filled(labels: Labels) -> Labels:
     """Each object without holes: background enclosed by one single object becomes that object's."""
+    from morpho_assets.imaging.segmentation.label_kernels import touching_labels
+
     hole, count = ndimage.label(labels == 0)
     if count < 2:
         return labels
-    low, high = _neighbour_extremes(labels, hole, count)
+    low, high = np.full(count + 1, np.iinfo(np.int32).max, np.int32), np.zeros(count + 1, np.int32)
+    touching_labels(labels, hole, low, high)
     owner = np.where((low == high) & ~touching_border(hole), low, 0)
     owner[0] = 0
     return np.where(labels == 0, owner[hole], labels).astype(np.int32)
-
-
-def _neighbour_extremes(labels: Labels, hole: Labels, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest and largest label that touches each hole by an edge."""
-    low = np.full(count + 1, np.iinfo(np.int64).max)
-    high = np.zeros(count + 1, dtype=np.int64)
-    for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        for inner, outer in ((one, other), (other, one)):
-            edge = (labels[inner] == 0) & (labels[outer] > 0)
-            np.minimum.at(low, hole[inner][edge], labels[outer][edge])
-            np.maximum.at(high, hole[inner][edge], labels[outer][edge])
-    return low, high
 
 
 def linked(nuclei: Labels, cells: Labels, dropped: Mapping[str, int] | None = None) -> Segmentation:
