@@ -92,7 +92,7 @@ class Lake:
         try:
             for group in _row_groups(table.empty(), frames):
                 group = table.cast(group)
-                digests.append(digest_rows(group.sort(table.keys)))
+                digests.append(digest_rows(_sorted(group, table.keys)))
                 columns = columns or digest([[name, str(kind)] for name, kind in group.schema.items()])
                 arrow = group.to_arrow()
                 if writer is None:
@@ -261,15 +261,23 @@ def table_files(table: Table, frame: pl.DataFrame) -> list[str]:
     return sorted({path for name in names for path in frame[name].drop_nulls()})
 
 
+def _sorted(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The rows in the order of their keys: the frame itself, and no copy, where they are."""
+    order = frame.select(pl.arg_sort_by(list(keys)))[:, 0]
+    return frame if order.is_sorted() else frame[order]
+
+
 def _row_groups(empty: pl.DataFrame, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The frames joined to groups of at least GROUP_BYTES; `empty` where there is no frame at all."""
     pending: list[pl.DataFrame] = []
-    none, size = True, 0
+    none, size, row = True, 0, 0
     for frame in frames:
+        row = row or sum(4 if kind == pl.Float32 else 8 for kind in frame.dtypes)  # of one row: all have its columns
         pending.append(frame)
-        size += frame.height * sum(4 if kind == pl.Float32 else 8 for kind in frame.dtypes)
+        size += frame.height * row
         if size >= GROUP_BYTES:
-            yield pl.concat(pending, rechunk=True)
-            pending, none, size = [], False, 0
+            group = pl.concat(pending, rechunk=True)
+            pending, none, size = [], False, 0  # before the group is worked on: its parts are as large as it is
+            yield group
     if pending or none:
         yield pl.concat(pending, rechunk=True) if pending else empty

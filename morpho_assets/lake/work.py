@@ -180,7 +180,7 @@ class Finished:
             pending = []
             path = _site_path(self.work, name, key, recipe)
             try:
-                yield pl.read_ipc(self.work.lake.read_bytes(path))
+                yield pl.read_ipc_stream(self.work.lake.read_bytes(path))
             except (LakeError, pl.exceptions.PolarsError) as error:
                 what = f"{self.work.stage} of {self.work.partition}"
                 raise LakeError(f"{what}: site {key} is done, but {error}") from None
@@ -260,8 +260,8 @@ def _process(
         raise LakeError(f"site {site.key} gave the tables {sorted(found)}, expected {sorted(tables)}")
     for name in tables:
         buffer = io.BytesIO()  # thousands of columns: Parquet's footers would cost more than the data
-        table(name).cast(found[name]).write_ipc(buffer, compression="lz4")
-        lake.files.write(f"{folder}/{name}/{quoted(site.key)}.{recipe}.arrow", buffer.getvalue())
+        table(name).cast(found[name]).write_ipc_stream(buffer, compression="lz4")
+        lake.files.write(f"{folder}/{name}/{quoted(site.key)}.{recipe}.arrows", buffer.getvalue())
 
 
 _SIGHT = "sight"
@@ -285,7 +285,7 @@ def _folder(work: Work) -> str:
 
 
 def _site_path(work: Work, name: str, key: str, recipe: str) -> str:
-    return f"{_folder(work)}/{name}/{quoted(key)}.{recipe}.arrow"
+    return f"{_folder(work)}/{name}/{quoted(key)}.{recipe}.arrows"
 
 
 def _kept(work: Work, recipes: Mapping[str, str], tables: Sequence[str]) -> set[str]:
