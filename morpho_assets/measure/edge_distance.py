@@ -24,6 +24,21 @@ def squared_edge_distance(objects: Objects, frame_is_edge: bool) -> NDArray[np.i
     return run_distances(objects.framed, gaps, objects.rows, objects.cols, height, width, frame_is_edge)
 
 
+def within_frame(objects: Objects, framed_distance: NDArray[np.int32]) -> NDArray[np.int32]:
+    """`squared_edge_distance` where the frame is no edge, from that where it is one: they differ only at the frame."""
+    height, width = objects.shape
+    top, left, bottom, right = objects.boxes.T
+    at_frame = (top == 0) | (left == 0) | (bottom == height) | (right == width)
+    pixels = np.repeat(at_frame, objects.areas)
+    if not pixels.any():
+        return framed_distance
+    squared = framed_distance.copy()
+    gaps = column_gaps(objects.framed, False)
+    rows, cols = objects.rows[pixels], objects.cols[pixels]
+    squared[pixels] = run_distances(objects.framed, gaps, rows, cols, height, width, False)
+    return squared
+
+
 @kernel
 def column_gaps(framed, frame_is_edge):
     """(H + 2, W + 2) distance along the column to a pixel of another label; `far` where there is none."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho_assets.errors import InputError
-from morpho_assets.measure.edge_distance import squared_edge_distance
+from morpho_assets.measure.edge_distance import squared_edge_distance, within_frame
+from morpho_assets.measure.kernels import kernel
 from morpho_assets.measure.objects import Objects, find_objects
 from morpho_assets.measure.ranks import Ranking, rank_values
 
@@ -50,13 +51,24 @@ class Site:
     def edge_distance(self, compartment: str) -> NDArray[np.int32]:
         """(N,) squared distance to the object's edge, where the image's frame is no edge."""
         objects = self.objects[compartment]
-        return self.once(f"edge_distance {compartment}", lambda: squared_edge_distance(objects, frame_is_edge=False))
+        return self.once(
+            f"edge_distance {compartment}", lambda: within_frame(objects, self.framed_distance(compartment))
+        )
 
 
 def gather(image: NDArray[np.float32], objects: Objects) -> NDArray[np.float32]:
     """(C, N) intensities of (C, H, W) at the objects' pixels, in their order."""
-    places = objects.rows.astype(np.int64) * image.shape[2] + objects.cols
-    return np.stack([plane.ravel()[places] for plane in image])
+    values = np.empty((len(image), len(objects.rows)), np.float32)
+    gather_pixels(image, objects.rows, objects.cols, values)
+    return values
+
+
+@kernel
+def gather_pixels(image, rows, cols, values):
+    """Fill values (C, N) from (C, H, W) at (N,) rows and columns."""
+    for channel in range(len(image)):
+        for place in range(len(rows)):
+            values[channel, place] = image[channel, rows[place], cols[place]]
 
 
 def prepare(image: NDArray[Any], labels: Mapping[str, NDArray[np.integer]], channels: Sequence[str]) -> Site:

@@ -9,7 +9,7 @@ from skimage import measure as regions
 from skimage import morphology
 
 from morpho_assets.measure import measure_site
-from morpho_assets.measure.edge_distance import squared_edge_distance
+from morpho_assets.measure.edge_distance import squared_edge_distance, within_frame
 from morpho_assets.measure.granularity import least_in_disc, openings
 from morpho_assets.measure.hulls import hull_statistics
 from morpho_assets.measure.objects import find_objects
@@ -128,6 +128,16 @@ def test_edge_distance_is_that_of_scipy(frame_is_edge: bool) -> None:
         expected = ndimage.distance_transform_edt(np.pad(mask, int(frame_is_edge)))
         expected = expected[1:-1, 1:-1][mask] if frame_is_edge else expected[mask]
         np.testing.assert_allclose(np.sqrt(ours[objects.starts[i] : objects.starts[i + 1]]), expected)
+
+
+@pytest.mark.parametrize("labels", [
+    np.ones((5, 7), np.int32), np.kron(np.arange(12, dtype=np.int32).reshape(3, 4), np.ones((6, 9), np.int32)),
+    np.pad(np.full((4, 4), 3, np.int32), 2), np.zeros((3, 3), np.int32),
+])  # fmt: skip
+def test_only_objects_at_the_frame_have_other_distances_where_it_is_no_edge(labels: np.ndarray) -> None:
+    objects = find_objects(labels, "Cells")
+    found = within_frame(objects, squared_edge_distance(objects, frame_is_edge=True))
+    np.testing.assert_array_equal(found, squared_edge_distance(objects, frame_is_edge=False))
 
 
 def test_convex_area_and_euler_number_are_those_of_scikit_image() -> None:
