@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from benchmarks.figures import Figures
@@ -56,23 +58,27 @@ class Plates:
 def heat_figures(figures: Figures, name: str, plates: Plates, found: dict[str, Any], method: Method) -> None:
     """Heat of the class score of treatments that change one compartment, in that compartment over its share of the
     window; on plates held out, of treatments that were told, beside the untrained twin's."""
-    for compartment, mechanisms in PLANTED.items():
-        if not plates.wells["Metadata_moa"].is_in(list(mechanisms)).any():
-            continue  # of the small form
-        each = [heat_density(plates, found[f"encoder{ending}"], mechanisms, compartment, method)
-                for ending in ("", UNTRAINED)]  # fmt: skip
-        low, high = mean_interval(each[0], seed=0) or (float("nan"), float("nan"))
+    asked = [compartment for compartment, mechanisms in PLANTED.items()
+             if plates.wells["Metadata_moa"].is_in(list(mechanisms)).any()]  # fmt: skip
+    tasks = (
+        delayed(heat_density)(plates, found[f"encoder{ending}"], PLANTED[compartment], compartment, method)
+        for compartment in asked for ending in ("", UNTRAINED)
+    )  # fmt: skip
+    densities = list(Parallel(n_jobs=min(2, os.cpu_count() or 1))(tasks))
+    for compartment, own, twin in zip(asked, densities[::2], densities[1::2], strict=True):
+        low, high = mean_interval(own, seed=0) or (float("nan"), float("nan"))
         note = (
-            f"{method}, {', '.join(mechanisms)}: {each[0].size} treatments, 95 % [{low:.2f}, {high:.2f}]; of the "
-            f"untrained twin {each[1].mean():.2f}; 1 is chance"
+            f"{method}, {', '.join(PLANTED[compartment])}: {own.size} treatments, 95 % [{low:.2f}, {high:.2f}]; of the "
+            f"untrained twin {twin.mean():.2f}; 1 is chance"
         )
-        figures.add(f"{name}_{method}_in_{compartment}", float(each[0].mean()), "", note, at_least=1.0)
+        figures.add(f"{name}_{method}_in_{compartment}", float(own.mean()), "", note, at_least=1.0)
 
 
 def heat_density(
     plates: Plates, encoder: Trained, mechanisms: Sequence[str], compartment: str, method: Method
 ) -> NDArray[np.float64]:
     """Of each treatment the share of heat in the compartment over its share of the window, mean over windows."""
+    torch.set_num_threads(1)
     told = plates.wells.filter(
         pl.col("Metadata_Plate").is_in(plates.held_out), pl.col("Metadata_broad_sample").is_in(plates.unknown).not_()
     )
