@@ -62,7 +62,23 @@ def _taken_apart(
     if family in COMPARTMENTS:
         at = next((at for at, part in enumerate(parts) if at and part in MODULES), 1)
         compartment, parts = "_".join(parts[:at]), parts[at:]
-    module, rest = parts[0], [part for part in parts[1:] if part not in channels]
+    module, (stains, rest) = parts[0], _stains(parts[1:], channels)
     words = next((at for at, part in enumerate(rest) if part[:1].isdigit()), len(rest))
     measurement, parameters = "_".join(rest[:words]), "_".join(rest[words:])
-    return name, compartment, module, measurement or None, [p for p in parts[1:] if p in channels], parameters or None
+    return name, compartment, module, measurement or None, stains, parameters or None
+
+
+def _stains(parts: Sequence[str], channels: Collection[str]) -> tuple[list[str], list[str]]:
+    """The stains among the parts of a name, in their order, and the parts that are of none."""
+    stains: list[str] = []
+    rest: list[str] = []
+    longest_first = sorted((channel.split("_") for channel in channels), key=len, reverse=True)
+    at = 0
+    while at < len(parts):
+        words = next((each for each in longest_first if each == list(parts[at : at + len(each)])), None)
+        if words is None:
+            rest.append(parts[at])
+        else:
+            stains.append("_".join(words))
+        at += 1 if words is None else len(words)
+    return stains, rest

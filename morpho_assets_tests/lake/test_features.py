@@ -7,7 +7,7 @@ import pytest
 from morpho_assets.lake.features import FEATURES, family_of, feature_table
 from morpho_assets.lake.tables import TABLES
 
-CHANNELS = {"DNA", "ER", "RNA", "AGP", "Mito"}
+CHANNELS = {"DNA", "ER", "RNA", "AGP", "Mito", "Lamin_B1", "DNA_far"}
 
 
 def rows(*columns: str, table: str = "treatment_profiles") -> list[dict]:
@@ -28,6 +28,8 @@ def rows(*columns: str, table: str = "treatment_profiles") -> list[dict]:
         ("Nuclei_Location_CenterMassIntensity_X_DNA",
          ("Nuclei", "Location", "CenterMassIntensity_X", ["DNA"], None)),
         ("Large_Nucleoli_AreaShape_Area", ("Large_Nucleoli", "AreaShape", "Area", [], None)),
+        ("Cells_Correlation_RWC_Lamin_B1_DNA", ("Cells", "Correlation", "RWC", ["Lamin_B1", "DNA"], None)),
+        ("Nuclei_Texture_Entropy_DNA_far_5_02_256", ("Nuclei", "Texture", "Entropy", ["DNA_far"], "5_02_256")),
         ("Embedding_17", (None, "Embedding", None, [], "17")),
         ("ImageQuality_FocusScore_DNA", (None, "ImageQuality", "FocusScore", ["DNA"], None)),
         ("Joined_cellprofiler_Nuclei_AreaShape_Area", (None, "Joined", "cellprofiler_Nuclei_AreaShape_Area", [], None)),
