@@ -267,8 +267,9 @@ def _waive(options: argparse.Namespace) -> None:
 def _catalog(options: argparse.Namespace) -> int:
     from morpho_assets.terminal import TerminalProgress
 
+    workspace = _workspace()
     with _instance() as instance, TerminalProgress() as progress:
-        return _publish(instance, progress)
+        return _publish(workspace, instance, progress)
 
 
 def _clean(options: argparse.Namespace) -> None:
@@ -311,6 +312,13 @@ def _make(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], h
     """Make plates, then studies, then the catalog, one after the other whatever fails; the exit status."""
     from morpho_assets.terminal import TerminalProgress
 
+    if not how and _is_current(workspace, plates, studies):  # said without opening Dagster, which takes seconds
+        with TerminalProgress() as progress:
+            for kind, keys in (("plate", plates), ("study", studies)):
+                for key in keys:
+                    progress.title(f"{kind} {key}: up to date")
+            progress.title("catalog: up to date")
+        return 0
     failed = []
     with _instance() as instance, TerminalProgress() as progress:
         instance.add_dynamic_partitions("plate", list(plates))
@@ -325,10 +333,20 @@ def _make(workspace: Workspace, plates: Sequence[str], studies: Sequence[str], h
                 if problem:
                     failed.append(key)
                     print(f"morpho: {kind} {key}: {problem}", file=sys.stderr)
-        published = _publish(instance, progress)
+        published = _publish(workspace, instance, progress)
     if len(failed) > 1:
         print(f"morpho: not made: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else published
+
+
+def _is_current(workspace: Workspace, plates: Sequence[str], studies: Sequence[str]) -> bool:
+    """Whether there is nothing to make and nothing to publish, and Dagster has been here to know these partitions."""
+    from morpho_assets.publication import is_behind
+
+    state = Path(os.environ["MORPHO_STATE_DIR"])
+    if not state.is_dir() or not any(state.iterdir()):
+        return False
+    return not workspace.plan(plates=plates, studies=studies) and not is_behind(workspace)
 
 
 def _make_one(
@@ -355,10 +373,14 @@ def _make_one(
     return next(gates, problem)
 
 
-def _publish(instance: dg.DagsterInstance, progress: Any) -> int:
+def _publish(workspace: Workspace, instance: dg.DagsterInstance, progress: Any) -> int:
     from morpho_assets.assets.launching import launch
+    from morpho_assets.publication import is_behind
 
-    progress.title("catalog")
+    behind = is_behind(workspace)
+    progress.title("catalog" if behind else "catalog: up to date")
+    if not behind:
+        return 0
     problem = launch(instance, progress, ["catalog"], None)
     if problem:
         print(f"morpho: {problem}", file=sys.stderr)

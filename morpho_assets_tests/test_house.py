@@ -133,6 +133,13 @@ def test_loading_the_definitions_loads_nothing_heavy(module: str) -> None:
     assert found.stdout.strip() == ""
 
 
+def test_a_command_that_finds_nothing_to_do_waits_for_no_library_of_those_who_work() -> None:
+    late = {"scipy", "numba", "dagster", "duckdb"}
+    code = f"import morpho_assets.workspace, sys; print(*sorted({late!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
 def test_no_module_of_a_room_uses_another_that_uses_it() -> None:
     """No circles: not between rooms, and not inside one."""
     used = {

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import fft, ndimage, sparse
 
 Pattern = NDArray[np.float64]
 
@@ -124,6 +123,8 @@ def same_fields(fingerprints: pl.DataFrame, threshold: float = 0.8, least_sites:
     `fingerprints` has a row per site with Metadata_Well, Metadata_Site and `fingerprint` (null where there is none),
     in the plate's order. Chains count as one group: it is named by its first site.
     """
+    from scipy import sparse
+
     known = fingerprints.filter(pl.col("fingerprint").is_not_null())
     keys = known.select("Metadata_Well", "Metadata_Site")
     none = keys.clear().with_columns(same_field_as=pl.lit(None, pl.String))
@@ -154,6 +155,8 @@ _FIELD = dict.fromkeys(("Field_Agreement", "Field_Peak", "Field_Shift_X", "Field
 
 def _pattern(plane: NDArray[np.float32], side: int) -> Pattern:
     """(side, side) block means of the logarithm's detail, mean 0 and SD 1; a smaller image stays its size."""
+    from scipy import ndimage
+
     small = _block_means(plane, side)
     light = ndimage.gaussian_filter(np.log(np.maximum(small, 1e-6)), _SMOOTHING)
     detail = light - ndimage.gaussian_filter(light, side / 8)
@@ -187,6 +190,8 @@ def _places(patterns: dict[int, Pattern], trusted: set[int], shape: tuple[int, .
 
 def _place(pattern: Pattern, others: Pattern, shape: tuple[int, ...]) -> dict[str, float]:
     """Where a channel's pattern lies on the others', by their cyclic cross-correlation."""
+    from scipy import fft
+
     height, width = pattern.shape
     surface = fft.irfft2(fft.rfft2(pattern) * np.conj(fft.rfft2(_standard(others))), s=pattern.shape) / pattern.size
     row, column = np.unravel_index(int(surface.argmax()), surface.shape)

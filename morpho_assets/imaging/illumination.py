@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy import ndimage
 
 from morpho_assets.errors import InputError
 
@@ -210,6 +209,8 @@ def _smoothed(average: NDArray[np.float64], config: IlluminationConfig) -> NDArr
     """
     if config.smoothing == "none":
         return average
+    from scipy import ndimage
+
     size = config.smoothing_size or min(average.shape) / 4
     factor = max(1.0, max(average.shape) / config.working_size)
     reduce = size >= 4 * factor

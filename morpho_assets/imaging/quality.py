@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from scipy import fft
 
 from morpho_assets.imaging.fields import FieldConfig
 from morpho_assets.imaging.grey_levels import GreyLevels, median_of
@@ -198,6 +197,8 @@ def power_slope(plane: NDArray[np.float32]) -> float:
 
 def _radial_power(plane: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Radii 2 … and the spectrum's power summed over each; CellProfiler's radius of index k is min(k, N - 1 - k)."""
+    from scipy import fft
+
     height, width = plane.shape
     limit = int(np.floor(min(height, width) / 8))
     radii = np.arange(2, limit, dtype=np.int64)

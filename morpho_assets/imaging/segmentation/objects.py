@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Labels = NDArray[np.int32]
 
@@ -100,6 +99,8 @@ def touching_border(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 def filled(labels: Labels) -> Labels:
     """Each object without holes: background enclosed by one single object becomes that object's."""
+    from scipy import ndimage
+
     from morpho_assets.imaging.segmentation.label_kernels import touching_labels
 
     hole, count = ndimage.label(labels == 0)
