@@ -113,11 +113,11 @@ class Person:
         dialog.get_by_role("button", name="Launch").click()
         self.sees("Launched run" if len(plates) == 1 else "Created backfill")
 
-    def keeps(self, name: str) -> None:
-        """A picture of the README, by the name of its file, where pictures are wanted."""
+    def keeps(self, name: str, **part: Any) -> None:
+        """A picture of the README, by the name of its file, where pictures are wanted; all of the page, or a part."""
         if folder := os.environ.get("MORPHO_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=f"{folder}/{name}.png")
+            self.page.screenshot(path=f"{folder}/{name}.png", **part)
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +193,11 @@ def test_a_day(person: Person, project: Project) -> None:
     query = "SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1"
     until(lambda: all(plate in project.run("sql", query) for plate in (GOOD, *OTHERS)), "SQL has the new plates")
     assert BAD not in project.run("sql", query)
+    # The graph shows what of it is made.
+    person.page.set_viewport_size({"width": 2300, "height": 1200})
+    groups = sorted({stage.group for stage in STAGES.values()} | {"catalog"})
+    expanded = ",".join(f"global%40global%3A{group}" for group in groups)
+    person.go(f"/asset-groups~not%20group%3A%22exports%22?expanded={expanded}")
+    for asset in ("plate_manifest", "well_profiles", "sets", "report"):
+        person.sees(asset)
+    person.keeps("assets", clip={"x": 545, "y": 112, "width": 1755, "height": 1000})
