@@ -23,7 +23,8 @@ from morpho_assets.simulator.design import CHANNEL_NUMBERS
 COLUMNS, SITES, DRAWN_WELLS = 24, 9, 16
 ABOUT = (
     "`morpho run` with two workers takes a plate of {wells} wells and 9 sites (1080 x 1080 pixels, 5 channels) through "
-    "every stage, once. 48 sites are drawn and stand on the plate many times over, as hard links."
+    "every stage, once. 48 sites are drawn and stand on the plate many times over, as hard links: what repeats packs "
+    "better, so the disk is less than that of distinct sites, which is some 1.4 MB each."
 )
 
 
