@@ -117,6 +117,7 @@ class Person:
         """A picture of the README, by the name of its file, where pictures are wanted; all of the page, or a part."""
         if folder := os.environ.get("MORPHO_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.wait_for_timeout(5000)  # colours come after names
             self.page.screenshot(path=f"{folder}/{name}.png", **part)
 
 
@@ -157,6 +158,15 @@ def test_a_day(person: Person, project: Project) -> None:
     assert not person.shows("/assets/well_profiles?view=partitions", "Materialized (1)")
     person.materialises(GOOD)
     until(lambda: person.shows("/assets/well_profiles?view=partitions", "Materialized (1)"), "the plate is green")
+    # The graph of all that can be made.
+    person.page.set_viewport_size({"width": 2300, "height": 1500})
+    groups = sorted({stage.group for stage in STAGES.values()} | {"catalog"})
+    expanded = ",".join(f"global%40global%3A{group}" for group in groups)
+    person.go(f"/asset-groups~not%20group%3A%22exports%22?expanded={expanded}")
+    for asset in ("plate_manifest", "well_profiles", "sets", "report"):
+        person.sees(asset)
+    person.keeps("assets", clip={"x": 545, "y": 150, "width": 1755, "height": 1180})
+    person.page.set_viewport_size({"width": 1280, "height": 900})
     # Its thumbnail and checks.
     person.go(f"/assets/masks?view=partitions&partition={GOOD}")
     person.sees("outlines in")
@@ -193,11 +203,3 @@ def test_a_day(person: Person, project: Project) -> None:
     query = "SELECT DISTINCT Metadata_Plate FROM normalized_profiles ORDER BY 1"
     until(lambda: all(plate in project.run("sql", query) for plate in (GOOD, *OTHERS)), "SQL has the new plates")
     assert BAD not in project.run("sql", query)
-    # The graph shows what of it is made.
-    person.page.set_viewport_size({"width": 2300, "height": 1200})
-    groups = sorted({stage.group for stage in STAGES.values()} | {"catalog"})
-    expanded = ",".join(f"global%40global%3A{group}" for group in groups)
-    person.go(f"/asset-groups~not%20group%3A%22exports%22?expanded={expanded}")
-    for asset in ("plate_manifest", "well_profiles", "sets", "report"):
-        person.sees(asset)
-    person.keeps("assets", clip={"x": 545, "y": 112, "width": 1755, "height": 1000})
