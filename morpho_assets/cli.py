@@ -346,7 +346,10 @@ def _is_current(workspace: Workspace, plates: Sequence[str], studies: Sequence[s
     state = Path(os.environ["MORPHO_STATE_DIR"])
     if not state.is_dir() or not any(state.iterdir()):
         return False
-    return not workspace.plan(plates=plates, studies=studies) and not is_behind(workspace)
+    try:
+        return not workspace.plan(plates=plates, studies=studies) and not is_behind(workspace)
+    except MorphoError:
+        return False  # told where it is made, of the plate that it is of, and the others are made
 
 
 def _make_one(
