@@ -181,7 +181,7 @@ class Backfill:
 
     def _kept_files(self) -> int:
         """How many files of finished sites are there; a site of most stages has two."""
-        return sum(1 for _ in (self.project.folder / "data/lake/.work").glob("*/*/*/*.arrows"))
+        return sum(1 for _ in (self.project.folder / "data/lake/.work").glob("*/*/*/*.arrow"))
 
     def _commits(self) -> int:
         folder = self.project.folder / "data/lake/ledger/commits"
@@ -197,7 +197,7 @@ class Backfill:
         for folder in (self.project.folder / "data/lake/.work").glob("*/*/*"):
             if folder.is_dir():
                 stage, plate = folder.parts[-3], unquote(folder.parts[-2].partition("=")[2])
-                found.setdefault((stage, plate), []).append({file.name for file in folder.glob("*.arrows")})
+                found.setdefault((stage, plate), []).append({file.name for file in folder.glob("*.arrow")})
         tables = {"image_quality": 2, "masks": 2, "single_cells": 2}
         return {
             key: len(set.intersection(*names)) for key, names in found.items() if len(names) == tables.get(key[0], 1)

@@ -122,7 +122,7 @@ def test_workers_that_do_not_see_the_lake_are_told_before_any_work(tmp_path, gal
         run.make(stage, PLATE)
     with pytest.raises(MorphoError, match=r"does not see the lake /proc/self/cwd/lake .* object store"):
         run.make("image_quality", PLATE)
-    assert not list((tmp_path / "lake/.work").rglob("*.arrows"))
+    assert not list((tmp_path / "lake/.work").rglob("*.arrow"))
 
 
 @pytest.mark.slow

@@ -297,7 +297,7 @@ def test_6_a_resumed_run_has_the_same_sites_in_every_table(plate: Plate, monkeyp
         patch.setattr("morpho_assets.lake.work.map_items", _killed_after(4))
         with pytest.raises(KeyboardInterrupt):
             plate.make("masks")
-    work = sorted((plate.project.folder / "data/lake/.work/masks").glob("**/masks/*.arrows"))
+    work = sorted((plate.project.folder / "data/lake/.work/masks").glob("**/masks/*.arrow"))
     work[0].unlink()  # as a process that died between the two files of a site
     plate.make("masks")
     assert plate.commit("masks").notes["sites worked on"] == 5

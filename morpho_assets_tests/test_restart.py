@@ -17,11 +17,11 @@ def test_a_run_killed_while_measuring_does_not_measure_finished_sites_twice(tmp_
     project = make_project(tmp_path / "killed", tiny_gallery, compute={"workers": workers}, measurement="jump")
     work = project.folder / f"data/lake/.work/single_cells/plate={PLATE}"
     run = project.start("run", "--plate", PLATE)
-    while run.poll() is None and len(list(work.rglob("*.arrows"))) < 3:
+    while run.poll() is None and len(list(work.rglob("*.arrow"))) < 3:
         time.sleep(0.02)
     kill(run)
     assert project.commit("single_cells", PLATE) is None
-    finished = list(work.rglob("*.arrows"))
+    finished = list(work.rglob("*.arrow"))
     sites = project.read("masks", PLATE).height
     assert 3 <= len(finished) < sites
 
@@ -31,7 +31,7 @@ def test_a_run_killed_while_measuring_does_not_measure_finished_sites_twice(tmp_
     assert (commit.sites.total, commit.sites.failed) == (sites, {})
     assert commit.notes["sites worked on"] == sites - len(finished)
     assert told[-1] == (sites - len(finished), sites - len(finished))
-    assert not list(work.rglob("*.arrows"))
+    assert not list(work.rglob("*.arrow"))
 
     undisturbed = make_project(tmp_path / "undisturbed", tiny_gallery, measurement="jump")
     undisturbed.run("run", "--plate", PLATE)

@@ -184,8 +184,8 @@ def plate_reader(inputs: Snapshot, store: Store, plate: str) -> SiteReader:
 
 def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
     """A frame of one site with the site's key columns in front."""
-    place = [pl.lit(value).alias(name) for name, value in site.place.items()]
-    return frame.select(*place, pl.all()).with_columns(pl.col("Metadata_Site").cast(pl.Int32))
+    place = {name: [value] * frame.height for name, value in site.place.items()}
+    return pl.DataFrame(place, schema_overrides={"Metadata_Site": pl.Int32}).hstack(frame)
 
 
 @lru_cache(maxsize=16)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+import polars.selectors as selectors
 from polars.datatypes import DataTypeClass
 
 from morpho_assets.errors import LakeError
@@ -80,11 +81,26 @@ class Table:
         )
 
     def cast(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame with declared types and order (declared columns first, families in their given order).
+        """The rows as the lake keeps them: `fit`, and NaN and infinities of floats become null, so that SQL's
+        aggregates pass over what is undefined.
 
-        Missing optional columns become null; a missing or null key, a repeated key, an undeclared column or a value
-        that does not fit its type raises LakeError. NaN and infinities of floats become null: SQL's aggregates
-        then pass over what is undefined.
+        A missing or null key, a repeated key, an undeclared column or a value that does not fit its type raises
+        LakeError.
+        """
+        frame = self.fit(frame)
+        if floats := frame.select(selectors.float()).columns:
+            # looked at in one array: thousands of expressions cost more than what they find
+            finite = np.isfinite(frame[floats].to_numpy()).all(axis=0)
+            undefined = [name for name, whole in zip(floats, finite, strict=True) if not whole]
+            frame = frame.with_columns(pl.when(pl.col(undefined).is_finite()).then(pl.col(undefined)).name.keep())
+        self._check_keys(frame)
+        return frame
+
+    def fit(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with declared types and order: declared columns first, families in their given order.
+
+        Missing optional columns become null; a missing key, an undeclared column or a value that does not fit its
+        type raises LakeError.
         """
         missing = [key for key in self.keys if key not in frame.columns]
         if missing:
@@ -96,18 +112,11 @@ class Table:
             if types[name] != dtype:
                 changed.setdefault(types[name], []).append(name)
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in declared.items() if name not in found]
+        casts = [pl.col(names).cast(dtype) for dtype, names in changed.items()]
         try:
-            frame = frame.with_columns(*absent, *(pl.col(names).cast(dtype) for dtype, names in changed.items()))
+            return (frame.with_columns(*absent, *casts) if absent or casts else frame)[list(types)]
         except pl.exceptions.PolarsError as error:
             raise LakeError(f"table {self.name}: a value does not fit its declared type: {error}") from error
-        frame = frame.select(pl.col(list(types)))
-        floats = [name for name, dtype in types.items() if dtype in (pl.Float32, pl.Float64)]
-        # looked at in one array: thousands of expressions cost more than what they find
-        finite = np.isfinite(frame.select(pl.col(floats)).to_numpy()).all(axis=0)
-        undefined = [name for name, whole in zip(floats, finite, strict=True) if not whole]
-        frame = frame.with_columns(pl.when(pl.col(undefined).is_finite()).then(pl.col(undefined)).name.keep())
-        self._check_keys(frame)
-        return frame
 
     @property
     def schema(self) -> dict[str, Dtype]:

@@ -6,23 +6,25 @@ was; sites whose inputs have not changed since the last commit are taken from it
 
 from __future__ import annotations
 
-import io
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
+import pyarrow as pa
 
 from morpho_assets.cluster import DaskConfig
 from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress, require_reach
 from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.lake.digests import digest
 from morpho_assets.lake.files import quoted
-from morpho_assets.lake.lake import Lake, Snapshot, table_files
+from morpho_assets.lake.lake import GROUP_BYTES, Lake, Snapshot, table_files
 from morpho_assets.lake.ledger import Commit, Output, Partition, Sites
+from morpho_assets.lake.packing import join, pack, unpack
 from morpho_assets.lake.tables import table
 
 SITE = ["Metadata_Well", "Metadata_Site"]
@@ -167,28 +169,32 @@ class Finished:
     taken: frozenset[str]
 
     def frames(self, name: str) -> Iterator[pl.DataFrame]:
-        """The rows of a table, a site at a time. Raises LakeError for a site that is done and whose rows are gone."""
-        pending: list[str] = []
-        for key, (recipe, _) in self.keys.items():
-            if key in self.taken:
-                pending.append(key)
-                if len(pending) == _SITES_AT_ONCE:
-                    yield from self._earlier(name, pending)
-                    pending = []
-                continue
-            yield from self._earlier(name, pending)
-            pending = []
-            path = _site_path(self.work, name, key, recipe)
+        """The rows of a table, some sites at a time. Raises LakeError for a site that is done and whose rows are
+        gone."""
+        for taken, group in groupby(self.keys, key=self.taken.__contains__):
+            keys = list(group)
+            if taken:
+                for start in range(0, len(keys), _SITES_AT_ONCE):
+                    yield from self._earlier(name, keys[start : start + _SITES_AT_ONCE])
+            else:
+                yield from self._put_aside(name, keys)
+
+    def _put_aside(self, name: str, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
+        pending, size = [], 0
+        for key in keys:
+            path = _site_path(self.work, name, key, self.keys[key][0])
             try:
-                yield pl.read_ipc_stream(self.work.lake.read_bytes(path))
-            except (LakeError, pl.exceptions.PolarsError) as error:
+                pending.append(unpack(self.work.lake.read_bytes(path)))
+            except (LakeError, pa.ArrowInvalid) as error:
                 what = f"{self.work.stage} of {self.work.partition}"
                 raise LakeError(f"{what}: site {key} is done, but {error}") from None
-        yield from self._earlier(name, pending)
+            size += pending[-1].nbytes
+            if size >= GROUP_BYTES or key == keys[-1]:
+                frame = join(pending)
+                pending, size = [], 0  # before the rows are worked on: they are as large
+                yield frame
 
     def _earlier(self, name: str, keys: Sequence[str]) -> Iterator[pl.DataFrame]:
-        if not keys:
-            return
         assert self.work.previous is not None
         places = {tuple(self.keys[key][1][column] for column in SITE) for key in keys}
         rows = self.work.lake.snapshot([self.work.previous]).scan(name, [self.work.key])
@@ -253,15 +259,13 @@ def _process(
     function: Callable[[S], dict[str, pl.DataFrame]], tables: tuple[str, ...], lake: Lake, folder: str,
     item: tuple[S, str],
 ) -> None:  # fmt: skip
-    """Do one site and keep its rows, cast to what their tables declare; it is done once all its files are there."""
+    """Do one site and keep its rows, as their tables declare them; it is done once all its files are there."""
     site, recipe = item
     found = function(site)
     if set(found) != set(tables):
         raise LakeError(f"site {site.key} gave the tables {sorted(found)}, expected {sorted(tables)}")
     for name in tables:
-        buffer = io.BytesIO()  # thousands of columns: Parquet's footers would cost more than the data
-        table(name).cast(found[name]).write_ipc_stream(buffer, compression="lz4")
-        lake.files.write(f"{folder}/{name}/{quoted(site.key)}.{recipe}.arrows", buffer.getvalue())
+        lake.files.write(f"{folder}/{name}/{quoted(site.key)}.{recipe}.arrow", pack(table(name).fit(found[name])))
 
 
 _SIGHT = "sight"
@@ -285,7 +289,7 @@ def _folder(work: Work) -> str:
 
 
 def _site_path(work: Work, name: str, key: str, recipe: str) -> str:
-    return f"{_folder(work)}/{name}/{quoted(key)}.{recipe}.arrows"
+    return f"{_folder(work)}/{name}/{quoted(key)}.{recipe}.arrow"
 
 
 def _kept(work: Work, recipes: Mapping[str, str], tables: Sequence[str]) -> set[str]:

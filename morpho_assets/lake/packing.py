@@ -1,0 +1,62 @@
+"""A site's rows as bytes, put aside until its plate is published: thousands of columns of measurements as one.
+
+To read a column costs the same whether it has a hundred rows or a million, and a site has thousands of columns of a
+hundred rows: one by one they would cost more than all else that publishing does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+_VALUES, _COLUMNS = "", b"columns"
+
+
+def pack(frame: pl.DataFrame) -> bytes:
+    """An Arrow file of the rows: all that is Float32 as one list column without a name, beside the others.
+
+    One column at least is no Float32. What is null in a Float32 comes back as NaN: tables of the lake know no other.
+    """
+    packed = [name for name, kind in zip(frame.columns, frame.dtypes, strict=True) if kind == pl.Float32]
+    rows = frame.drop(packed).to_arrow()
+    if packed:
+        values = np.ascontiguousarray(frame[packed].to_numpy())
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), len(packed))
+        rows = rows.append_column(_VALUES, lists)
+    rows = rows.replace_schema_metadata({_COLUMNS: json.dumps(frame.columns)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, rows.schema) as file:
+        file.write_table(rows)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(content: bytes) -> pa.Table:
+    """What `pack` gave, for `join`; nothing is copied. Raises pyarrow.ArrowInvalid for bytes that are none of it."""
+    return pa.ipc.open_file(content).read_all()
+
+
+def join(sites: Sequence[pa.Table]) -> pl.DataFrame:
+    """The rows of one or more sites, one after the other. Raises pyarrow.ArrowInvalid where their columns differ."""
+    described = sites[0].schema.metadata
+    if any(site.schema.metadata != described for site in sites):
+        raise pa.ArrowInvalid("its columns are not those of the sites before it")
+    rows = pa.concat_tables(sites)
+    columns = json.loads(described[_COLUMNS])
+    packed = [name for name in columns if name not in rows.schema.names]
+    if not packed:
+        return pl.DataFrame(rows)
+    values = np.empty((len(packed), rows.num_rows), np.float32)
+    begin = 0
+    for site in rows[_VALUES].chunks:
+        end = begin + len(site)
+        values[:, begin:end] = site.flatten().to_numpy().reshape(len(site), len(packed)).T
+        begin = end
+    if rows.num_rows:
+        measured = pl.from_numpy(values, schema=packed, orient="col")
+    else:  # of which it would make no columns
+        measured = pl.DataFrame(schema=dict.fromkeys(packed, pl.Float32))
+    return pl.DataFrame(rows.drop_columns(_VALUES)).hstack(measured)[columns]

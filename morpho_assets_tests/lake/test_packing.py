@@ -1,0 +1,48 @@
+"""Rows put aside and taken up again: every value, type and column as it was."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from morpho_assets.lake.packing import join, pack, unpack
+
+KEYS = {"Metadata_Well": pl.String, "Metadata_Site": pl.Int32}
+MEASURED = {"Nuclei_AreaShape_Area": pl.Float32, "Location_X": pl.Float64, "Cells_Texture_Entropy": pl.Float32}
+
+
+def site(well: str, *cells: tuple[float | None, ...]) -> pl.DataFrame:
+    return pl.DataFrame([(well, 1, *cell) for cell in cells], schema=KEYS | MEASURED, orient="row")
+
+
+def test_sites_come_back_in_order_with_their_columns_and_types() -> None:
+    sites = [site("A01", (1.5, 0.1, -2.0), (2.5, 0.2, 1e30)), site("A02"), site("A03", (float("inf"), -0.0, 7.0))]
+    found = join([unpack(pack(each)) for each in sites])
+    assert found.equals(pl.concat(sites))
+    assert found.schema == sites[0].schema
+
+
+def test_what_is_null_in_a_measurement_comes_back_as_nan_and_elsewhere_as_null() -> None:
+    found = join([unpack(pack(site("A01", (None, None, float("nan")))))])
+    assert found["Nuclei_AreaShape_Area"].is_nan().all()
+    assert found["Cells_Texture_Entropy"].is_nan().all()
+    assert found["Location_X"].null_count() == 1
+
+
+@pytest.mark.parametrize("frame", [site("A01"), pl.DataFrame({"Metadata_Well": ["A01"], "nuclei": [None]})])
+def test_sites_without_cells_and_tables_without_measurements_come_back(frame: pl.DataFrame) -> None:
+    assert join([unpack(pack(frame))]).equals(frame)
+
+
+def test_sites_of_other_columns_are_not_joined() -> None:
+    other = site("A02", (1.0, 2.0, 3.0)).rename({"Cells_Texture_Entropy": "Cells_Texture_Contrast"})
+    with pytest.raises(pa.ArrowInvalid, match="not those of the sites before it"):
+        join([unpack(pack(each)) for each in (site("A01"), other)])
+
+
+@pytest.mark.parametrize("kept", [0, 7, 0.5, -1])
+def test_a_file_that_lost_its_end_is_none(kept: float) -> None:
+    whole = pack(site("A01", (1.0, 2.0, 3.0)))
+    with pytest.raises(pa.ArrowInvalid):
+        unpack(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
