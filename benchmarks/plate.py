@@ -19,7 +19,7 @@ import yaml
 from benchmarks.figures import Figures
 from benchmarks.measure import CHANNELS, cp_measure_seconds, site_seconds
 from benchmarks.plate_limits import limits
-from benchmarks.process_tree import Watched, watch
+from benchmarks.process_tree import Spent, Watched, watch
 from morpho_assets.imaging.images import read_labels
 from morpho_assets.imaging.segmentation import cytoplasm_of
 from morpho_assets.imaging.sites import complete_sites, plate_reader
@@ -59,7 +59,7 @@ def _settings(folder: Path, source: dict[str, object]) -> None:
     (folder / "morpho.yaml").write_text(yaml.safe_dump(settings))
 
 
-def run(folder: Path, plate: str) -> tuple[Watched, dict[str, float]]:
+def run(folder: Path, plate: str) -> tuple[Watched, dict[str, Spent]]:
     """`morpho run` of a plate that was not run before, and the processor seconds of each of its stages."""
     command = [sys.executable, "-m", "morpho_assets.cli", "run", "--plate", plate]
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
@@ -67,18 +67,19 @@ def run(folder: Path, plate: str) -> tuple[Watched, dict[str, float]]:
     found = watch(process)
     if process.returncode:
         raise SystemExit(f"morpho run --plate {plate} ended with {process.returncode}")
-    stages, before = {}, 0.0
+    stages, before = {}, Spent(0.0, 0.0)
     for stage in PLATE_STAGES:
         [commit] = (folder / "data/lake/ledger/commits").glob(f"*/{stage}.*.json")
-        now = found.cpu_at(commit.stat().st_mtime)
-        stages[stage], before = now - before, now
-    stages["catalog, start and end"] = found.cpu - before
+        now = found.spent_at(commit.stat().st_mtime)
+        stages[stage], before = Spent(now.all - before.all, now.first - before.first), now
+    stages["catalog, start and end"] = Spent(found.cpu - before.all, found.first - before.first)
     return found, stages
 
 
-def limits_of(folder: Path, plate: str, sites: int, stages: dict[str, float]) -> str:
+def limits_of(folder: Path, plate: str, sites: int, stages: dict[str, Spent]) -> str:
     lake = Workspace.open(folder / "morpho.yaml").lake
-    return limits(lake.latest(list(PLATE_STAGES), [Partition("plate", plate)]), plate, sites, stages)
+    return limits(lake.latest(list(PLATE_STAGES), [Partition("plate", plate)]), plate, sites,
+                  {stage: spent.all for stage, spent in stages.items()})  # fmt: skip
 
 
 def against_cp_measure(folder: Path, plate: str) -> tuple[float, float]:
@@ -120,7 +121,7 @@ def main() -> None:
         figures.add("site_cpu_seconds", many.cpu / sites, "s", f"of {sites} sites: of the processor, all "
                     "stages and processes", at_most=SITE_SECONDS)  # fmt: skip
         for stage, spent in stages.items():
-            figures.add(f"{stage.split(',')[0].replace(' ', '_')}_seconds", spent / sites, "s", f"a site; {stage}")
+            figures.add(f"{stage.split(',')[0].replace(' ', '_')}_seconds", spent.all / sites, "s", f"a site; {stage}")
         figures.add("wall_seconds", many.wall / sites, "s", f"a site, by the clock, {WORKERS} workers")
         figures.add("peak_tree_mb", many.peak_mb, "MB", "of all processes, what they share once", at_most=PEAK)
         figures.add("orchestrator_share", many.first / many.cpu, "", "of processor seconds in the process that plans, "

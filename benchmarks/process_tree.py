@@ -5,26 +5,34 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import psutil
 
 EVERY = 0.25  # seconds between looks
 
 
+class Spent(NamedTuple):
+    """Processor seconds of all processes, and of the first alone, which started the others."""
+
+    all: float
+    first: float
+
+
 @dataclass
 class Watched:
     """Seconds by the clock, processor seconds of all processes and of the first alone, and the largest sum of their
-    memory (MB; what processes share counts once). `looks` (clock, processor seconds) as they were."""
+    memory (MB; what processes share counts once). `looks` (clock, of all, of the first) as they were."""
 
     wall: float = 0.0
     cpu: float = 0.0
     first: float = 0.0
     peak_mb: float = 0.0
-    looks: list[tuple[float, float]] = field(default_factory=list)
+    looks: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def cpu_at(self, clock: float) -> float:
-        """Processor seconds spent until then."""
-        return max((cpu for at, cpu in self.looks if at <= clock), default=0.0)
+    def spent_at(self, clock: float) -> Spent:
+        """Processor seconds until then."""
+        return max((Spent(cpu, first) for at, cpu, first in self.looks if at <= clock), default=Spent(0.0, 0.0))
 
 
 def watch(process: psutil.Popen) -> Watched:
@@ -42,7 +50,7 @@ def watch(process: psutil.Popen) -> Watched:
                 seen[each.pid] = own
                 memory += each.memory_full_info().pss
         found.cpu, found.peak_mb = sum(seen.values()), max(found.peak_mb, memory / 1e6)
-        found.looks.append((time.time(), found.cpu))
+        found.looks.append((time.time(), found.cpu, found.first))
         time.sleep(EVERY)
     found.wall = time.time() - began
     return found
