@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from morpho_assets.errors import LakeError
+
 _VALUES, _COLUMNS = "", b"columns"
 
 
@@ -40,13 +42,14 @@ def unpack(content: bytes) -> pa.Table:
 
 
 def join(sites: Sequence[pa.Table]) -> pl.DataFrame:
-    """The rows of one or more sites, one after the other. Raises pyarrow.ArrowInvalid where their columns differ."""
+    """The rows of one or more sites, one after the other. Raises LakeError where they have not the same columns."""
     described = sites[0].schema.metadata
     if any(site.schema.metadata != described for site in sites):
-        raise pa.ArrowInvalid("its columns are not those of the sites before it")
+        raise LakeError("the sites of a table have not all the same columns")
     rows = pa.concat_tables(sites)
     columns = json.loads(described[_COLUMNS])
-    packed = [name for name in columns if name not in rows.schema.names]
+    beside = set(rows.column_names)
+    packed = [name for name in columns if name not in beside]
     if not packed:
         return pl.DataFrame(rows)
     values = np.empty((len(packed), rows.num_rows), np.float32)

@@ -6,6 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from morpho_assets.errors import LakeError
 from morpho_assets.lake.packing import join, pack, unpack
 
 KEYS = {"Metadata_Well": pl.String, "Metadata_Site": pl.Int32}
@@ -37,7 +38,7 @@ def test_sites_without_cells_and_tables_without_measurements_come_back(frame: pl
 
 def test_sites_of_other_columns_are_not_joined() -> None:
     other = site("A02", (1.0, 2.0, 3.0)).rename({"Cells_Texture_Entropy": "Cells_Texture_Contrast"})
-    with pytest.raises(pa.ArrowInvalid, match="not those of the sites before it"):
+    with pytest.raises(LakeError, match="not all the same columns"):
         join([unpack(pack(each)) for each in (site("A01"), other)])
 
 
