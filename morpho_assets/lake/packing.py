@@ -58,8 +58,5 @@ def join(sites: Sequence[pa.Table]) -> pl.DataFrame:
         end = begin + len(site)
         values[:, begin:end] = site.flatten().to_numpy().reshape(len(site), len(packed)).T
         begin = end
-    if rows.num_rows:
-        measured = pl.from_numpy(values, schema=packed, orient="col")
-    else:  # of which it would make no columns
-        measured = pl.DataFrame(schema=dict.fromkeys(packed, pl.Float32))
+    measured = [pl.Series(name, column) for name, column in zip(packed, values, strict=True)]
     return pl.DataFrame(rows.drop_columns(_VALUES)).hstack(measured)[columns]

@@ -169,8 +169,8 @@ class Finished:
     taken: frozenset[str]
 
     def frames(self, name: str) -> Iterator[pl.DataFrame]:
-        """The rows of a table, some sites at a time. Raises LakeError for a site that is done and whose rows are
-        gone."""
+        """The rows of a table as the lake keeps them, some sites at a time. Raises LakeError for a site that is done
+        and whose rows are gone."""
         for taken, group in groupby(self.keys, key=self.taken.__contains__):
             keys = list(group)
             if taken:
@@ -190,7 +190,7 @@ class Finished:
                 raise LakeError(f"{what}: site {key} is done, but {error}") from None
             size += pending[-1].nbytes
             if size >= GROUP_BYTES or key == keys[-1]:
-                frame = join(pending)
+                frame = table(name).cast(join(pending))
                 pending, size = [], 0  # before the rows are worked on: they are as large
                 yield frame
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from morpho_assets.errors import LakeError
 from morpho_assets.lake.packing import join, pack, unpack
@@ -31,9 +33,15 @@ def test_what_is_null_in_a_measurement_comes_back_as_nan_and_elsewhere_as_null()
     assert found["Location_X"].null_count() == 1
 
 
-@pytest.mark.parametrize("frame", [site("A01"), pl.DataFrame({"Metadata_Well": ["A01"], "nuclei": [None]})])
-def test_sites_without_cells_and_tables_without_measurements_come_back(frame: pl.DataFrame) -> None:
-    assert join([unpack(pack(frame))]).equals(frame)
+@given(columns=st.integers(0, 3), heights=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+def test_sites_of_any_number_of_rows_and_measurements_come_back(columns: int, heights: list[int]) -> None:
+    sites = [
+        pl.DataFrame({"Metadata_Well": [f"A{number:02d}"] * height, "nuclei": [None] * height,
+                      **{f"Nuclei_{column}": pl.Series(range(height), dtype=pl.Float32) for column in range(columns)}},
+                     schema_overrides={"Metadata_Well": pl.String, "nuclei": pl.String})
+        for number, height in enumerate(heights)
+    ]  # fmt: skip
+    assert join([unpack(pack(each)) for each in sites]).equals(pl.concat(sites))
 
 
 def test_sites_of_other_columns_are_not_joined() -> None:

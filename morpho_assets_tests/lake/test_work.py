@@ -116,3 +116,22 @@ def test_an_error_of_ours_ends_the_work(tmp_path):
     work = make_work(Lake(str(tmp_path)), "masks", P1, compute=ComputeConfig(workers=1))
     with pytest.raises(ZeroDivisionError):
         process_sites(work, FIELDS, broken, ("masks",), lambda field: field.key)
+
+
+def grade(field):
+    """A stage that could not tell a number of its second site."""
+    value = float("nan") if field.key == "A02-1" else 1.5
+    return {"image_quality": pl.DataFrame([{**field.place, "channel": "DNA", "ImageQuality_FocusScore": value}])}
+
+
+def test_what_is_undefined_is_null_of_sites_that_were_just_done_and_of_earlier_ones(tmp_path):
+    lake = Lake(str(tmp_path / "lake"))
+    for worked_on in (3, 0):
+        work = make_work(lake, "image_quality", P1)
+        done = process_sites(work, FIELDS, grade, ("image_quality",), lambda field: field.key)
+        found = pl.concat(done.frames("image_quality"))
+        assert found["ImageQuality_FocusScore"].to_list() == [1.5, None, 1.5]
+        assert work.notes["sites worked on"] == worked_on
+        work.write("image_quality", found)
+        commit_work(work)
+        work.clear()
