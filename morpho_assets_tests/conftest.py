@@ -114,3 +114,11 @@ def _no_dead_instance() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "set_defs_state_storage", set_defs_state_storage)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test() -> None:
+    """An instance that another test left open, and that was collected by another thread, is still named here."""
+    from dagster._core.storage.defs_state import base
+
+    base._current_storage.set(None)

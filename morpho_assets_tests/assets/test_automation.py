@@ -54,8 +54,9 @@ def tick(instance, workspace, plates=4):
     """What the schedule yields one night: requests, or why there is none."""
     schedule = backfill_schedule(BackfillConfig(plates=plates))
     when = datetime(2026, 1, 2, 2, 0, tzinfo=UTC)
-    with dg.build_schedule_context(instance=instance, scheduled_execution_time=when) as context:
-        return list(schedule(context, workspace=workspace))
+    given = {"instance": instance, "scheduled_execution_time": when, "resources": {"workspace": workspace}}
+    with dg.build_schedule_context(**given) as context:  # resources given to the call would leave an instance open
+        return list(schedule(context))
 
 
 def stages(request):
