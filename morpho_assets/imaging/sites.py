@@ -21,6 +21,7 @@ from morpho_assets.imaging.images import read_image
 from morpho_assets.imaging.movies import WRITTEN, function_of_frame, read_recipe
 from morpho_assets.imaging.planes import ONLY, Plane
 from morpho_assets.lake.lake import Lake, Snapshot
+from morpho_assets.lake.tables import PLATE, SITE, WELL
 
 SHAPE_SITES = 16  # enough for a majority unless a plate is half of one size; read in a second
 
@@ -185,7 +186,7 @@ def plate_reader(inputs: Snapshot, store: Store, plate: str) -> SiteReader:
 def site_rows(site: Site, frame: pl.DataFrame) -> pl.DataFrame:
     """A frame of one site with the site's key columns in front."""
     place = {name: [value] * frame.height for name, value in site.place.items()}
-    return pl.DataFrame(place, schema_overrides={"Metadata_Site": pl.Int32}).hstack(frame)
+    return pl.DataFrame(place, schema={column.name: column.dtype for column in (PLATE, WELL, SITE)}).hstack(frame)
 
 
 @lru_cache(maxsize=16)
