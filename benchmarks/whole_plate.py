@@ -78,7 +78,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the plate is run and kept, on the drawn images' file system")
     parser.add_argument("--rows", type=int, default=16, help="rows of 24 wells")
     options = parser.parse_args()
-    figures = Figures("whole_plate", ABOUT.format(wells=options.rows * COLUMNS))
+    section = "whole_plate" if options.rows == 16 else f"plate_of_{options.rows * COLUMNS}_wells"
+    figures = Figures(section, ABOUT.format(wells=options.rows * COLUMNS))
     with tempfile.TemporaryDirectory() as scratch:
         drawn, folder = options.drawn or Path(scratch) / "drawn", options.folder or Path(scratch) / "plate"
         folder.mkdir()
@@ -87,8 +88,7 @@ def main() -> None:
             simulated(drawn, DRAWN_WELLS)
         plate = whole_plate(drawn, folder, options.rows)
         add_figures(figures, *run(folder, plate), folder, options.rows * COLUMNS * SITES)
-    if options.rows == 16:
-        figures.publish()
+    figures.publish(command="" if options.rows == 16 else f"python -m benchmarks.whole_plate --rows {options.rows}")
 
 
 if __name__ == "__main__":
