@@ -27,7 +27,7 @@ LAKE_MB = 1.7
 ORCHESTRATOR = 10.0
 """Seconds of a run beside its stages, where that was not measured yet: a process that loads its libraries, Dagster's
 bookkeeping, the catalog."""
-SHARE = "whole_plate.orchestrator_share"
+SHARE = "whole_plate.first_process_share"
 """Share of a run's time in the process that plans, publishes and starts the workers."""
 WHOLE, PARTS = "whole_plate.site_cpu_seconds", ("segmentation.cellpainting_seconds", "measure.seconds_per_site")
 """Processor seconds of a site through every stage; where that was not measured yet, of its two largest parts."""
