@@ -7,6 +7,7 @@ hundred rows: one by one they would cost more than all else that publishing does
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,12 @@ import pyarrow as pa
 
 from morpho_assets.errors import LakeError
 
-_VALUES, _COLUMNS = "", b"columns"
+_VALUES, _COLUMNS, _CHECKSUM = "", b"columns", 4
 
 
 def pack(frame: pl.DataFrame) -> bytes:
-    """An Arrow file of the rows: all that is Float32 as one list column without a name, beside the others.
+    """An Arrow file of the rows, and its checksum: all that is Float32 as one list column without a name, beside the
+    others.
 
     One column at least is no Float32. What is null in a Float32 comes back as NaN: tables of the lake know no other.
     """
@@ -33,12 +35,21 @@ def pack(frame: pl.DataFrame) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, rows.schema) as file:
         file.write_table(rows)
-    return sink.getvalue().to_pybytes()
+    content = sink.getvalue().to_pybytes()
+    return content + _checksum(content)
 
 
 def unpack(content: bytes) -> pa.Table:
-    """What `pack` gave, for `join`; nothing is copied. Raises pyarrow.ArrowInvalid for bytes that are none of it."""
-    return pa.ipc.open_file(content).read_all()
+    """What `pack` gave, for `join`; nothing is copied. Raises LakeError for bytes that are not as they were given:
+    Arrow itself reads what is damaged, and what reads that then ends the process."""
+    rows = memoryview(content)[:-_CHECKSUM]
+    if content[-_CHECKSUM:] != _checksum(rows):
+        raise LakeError("what was put aside of it is damaged")
+    return pa.ipc.open_file(rows).read_all()
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM, "little")
 
 
 def join(sites: Sequence[pa.Table]) -> pl.DataFrame:

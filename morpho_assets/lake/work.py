@@ -15,7 +15,6 @@ from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
-import pyarrow as pa
 
 from morpho_assets.cluster import DaskConfig
 from morpho_assets.compute import ComputeConfig, Progress, map_items, no_progress, require_reach
@@ -185,9 +184,10 @@ class Finished:
             path = _site_path(self.work, name, key, self.keys[key][0])
             try:
                 pending.append(unpack(self.work.lake.read_bytes(path)))
-            except (LakeError, pa.ArrowInvalid) as error:
+            except LakeError as error:
                 what = f"{self.work.stage} of {self.work.partition}"
-                raise LakeError(f"{what}: site {key} is done, but {error}") from None
+                place = f"Delete {path} of the lake, if it is there, and run again."
+                raise LakeError(f"{what}: site {key} is done, but {error}. {place}") from None
             size += pending[-1].nbytes
             if size >= GROUP_BYTES or key == keys[-1]:
                 frame = table(name).cast(join(pending))

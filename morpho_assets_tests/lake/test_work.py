@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from morpho_assets.compute import ComputeConfig
-from morpho_assets.errors import ImageError
+from morpho_assets.errors import ImageError, LakeError
 from morpho_assets.lake.lake import Lake
 from morpho_assets.lake.work import process_sites
 from morpho_assets_tests.factories import commit_work, make_work, plate
@@ -135,3 +135,12 @@ def test_what_is_undefined_is_null_of_sites_that_were_just_done_and_of_earlier_o
         work.write("image_quality", found)
         commit_work(work)
         work.clear()
+
+
+def test_a_finished_site_whose_rows_are_spoilt_is_named_with_what_to_do(run):
+    lake, once = run
+    _, done, _ = once(killed=True)
+    path = sorted(path for path in lake.files.find(".work/masks/plate=P1") if "/masks/A02-1" in path)[0]
+    (Path(lake.root) / path).write_bytes(bytes(500))
+    with pytest.raises(LakeError, match=r"site A02-1 is done, but .* is damaged. Delete .*A02-1.*\.arrow of the lake"):
+        list(done.frames("masks"))
