@@ -124,8 +124,8 @@ def main() -> None:
             figures.add(f"{stage.split(',')[0].replace(' ', '_')}_seconds", spent.all / sites, "s", f"a site; {stage}")
         figures.add("wall_seconds", many.wall / sites, "s", f"a site, by the clock, {WORKERS} workers")
         figures.add("peak_tree_mb", many.peak_mb, "MB", "of all processes, what they share once", at_most=PEAK)
-        figures.add("orchestrator_share", many.first / many.cpu, "", "of processor seconds in the process that plans, "
-                    "publishes and starts the workers")  # fmt: skip
+        figures.add("first_process_part", many.first / many.cpu, "", "of processor seconds, in the process that starts "
+                    "the workers")  # fmt: skip
         growth = many.cpu / sites / (few.cpu / (sites // 4))
         figures.add("growth", growth, "x", f"a site among {sites} over a site among {sites // 4}", at_most=GROWTH)
         figures.add("plate384_minutes", many.wall / sites * 384 * 9 / 60, "min", "384 wells x 9 sites at this rate")
