@@ -21,17 +21,20 @@ from morpho_assets.simulator import GalleryDesign, Technique
 from morpho_assets.simulator.layout import plate_wells
 from morpho_assets.simulator.site import simulate_site
 
+SIXTHS = 6
 STAINS = ("ER", "RNA", "AGP")
 _PLACES = {"ER": 1, "RNA": 2, "AGP": 3}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """`planes` (C, H, W) float32, `nuclei` and `cells` (H, W) int32; for nuclei alone `cells` is `nuclei`."""
+    """`planes` (C, H, W) float32, `nuclei` and `cells` (H, W) int32; for nuclei alone `cells` is `nuclei`. `name` is
+    that of a real image, empty for what is made."""
 
     planes: NDArray[np.float32]
     nuclei: NDArray[np.int32]
     cells: NDArray[np.int32]
+    name: str = ""
 
 
 def third_of(name: str) -> int:
@@ -39,14 +42,15 @@ def third_of(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 3
 
 
-def split(fields: list[Field]) -> tuple[list[Field], list[Field], list[Field]]:
-    """Fields to train on, to choose settings on (a seventh of the seen two thirds), and never to look at."""
+def split(fields: list[Field]) -> tuple[list[Field], list[Field]]:
+    """Fields to train on and choose settings on (two thirds), and never to look at."""
     seen = [field for field in fields if third_of(field.name) != 2]
-    chosen = [
-        field for field in seen if int(hashlib.sha256(f"{field.name} validation".encode()).hexdigest(), 16) % 7 == 0
-    ]
-    kept = {field.name for field in chosen}
-    return [f for f in seen if f.name not in kept], chosen, [f for f in fields if third_of(f.name) == 2]
+    return seen, [field for field in fields if third_of(field.name) == 2]
+
+
+def held_out(name: str, member: int) -> bool:
+    """Whether the real image is in the sixth that this member of the network is not trained on."""
+    return bool(name) and int(hashlib.sha256(f"{name} member".encode()).hexdigest(), 16) % SIXTHS == member % SIXTHS
 
 
 def true_diameter(labels: NDArray[np.int32]) -> float:
@@ -56,10 +60,13 @@ def true_diameter(labels: NDArray[np.int32]) -> float:
     return float(2 * np.sqrt(area[np.searchsorted(area.cumsum(), area.sum() / 2)] / np.pi)) if area.size else 20.0
 
 
-def prepared_nuclei(plane: NDArray[np.float32], labels: NDArray[np.int32]) -> Prepared | None:
+def prepared_nuclei(plane: NDArray[np.float32], labels: NDArray[np.int32], name: str = "") -> Prepared | None:
     """One field for the nuclei's network; None where no light is found."""
     light = nuclear_light(plane, true_diameter(labels))
-    return light and Prepared(light.plane[None], *2 * [labels_rescaled(labels, light.step)])
+    if light is None:
+        return None
+    seen = labels_rescaled(labels, light.step)
+    return Prepared(light.plane[None], seen, seen, name)
 
 
 def prepared_cells(image: NDArray[np.float32], nuclei: NDArray[np.int32], cells: NDArray[np.int32]) -> Prepared:
@@ -102,7 +109,7 @@ def simulated(rng: np.random.Generator, seed: int, pixels: int = 420) -> Iterato
 def pools(fields: list[Field], seed: int, simulations: int, drawings: int) -> dict[str, list[list[Prepared]]]:
     """What to draw crops from: for `nuclei` real, simulated and drawn fields, for `cells` simulated ones."""
     rng = np.random.default_rng(seed)
-    real = [prepared_nuclei(field.image, field.labels) for field in fields]
+    real = [prepared_nuclei(field.image, field.labels, field.name) for field in fields]
     nuclei, cells = [], []
     for _, (image, inner, outer) in zip(range(simulations), simulated(rng, seed), strict=False):
         nuclei.append(prepared_nuclei(image[0], inner))

@@ -92,7 +92,7 @@ def main() -> None:
 
     fields = read_fields(reference / "dsb2018_nuclei")
     draw_failures(fields, make_segmenter(DSB2018), "segmentation_failures.jpg")
-    draw_failures(split(fields)[2], make_segmenter(network_scores.DSB2018), "network_failures.jpg")
+    draw_failures(split(fields)[1], make_segmenter(network_scores.DSB2018), "network_failures.jpg")
     draw_network(reference)
     cellprofiler, default_segmenter = (make_segmenter(PRESETS[name]) for name in ("cellprofiler-jump", "default"))
     pictures, over_channels = [], []

@@ -2,8 +2,9 @@
 
     python -m benchmarks.ship_network nuclei --folder PATH [--to FILE]
 
-Weights become whole numbers to 127 per channel (fewer where a sum could otherwise leave float32's exact whole numbers),
-what flows between layers whole numbers to 255, by the largest values on fields that were trained on.
+All members in the folder go into one file, and their maps will be averaged. Weights become whole numbers to 127 per
+channel (fewer where a sum could otherwise leave float32's exact whole numbers), what flows between layers whole numbers
+to 255, by the largest values on fields that were trained on.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.train_network import PLANES, REACH, SEED, SHARES, WIDTHS, UNet, draw_crop
+from benchmarks.train_network import PLANES, REACH, SEED, SHARES, WIDTHS, UNet, checkpoint, draw_crop, shown_to
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.network import SHIPPED
-from morpho_assets.imaging.segmentation.unet import EXACT, FORMAT, TOP
+from morpho_assets.imaging.segmentation.unet import EXACT, FORMAT
+from morpho_assets.imaging.segmentation.unet_floats import TOP
 
 CALIBRATION = 256  # crops
 SHARE = 0.9999  # of a layer's values that are not cut
@@ -122,11 +124,32 @@ def _whole_numbers(weight: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArr
     return np.round(weight / scale[:, None, None, None]).astype(np.int8), scale
 
 
-def write(path: Path, tensors: dict[str, NDArray], kind: str, widths: tuple[int, ...], steps: int) -> None:
-    """The weights file: the tensors, and in its header what network they are of."""
-    shape = {"planes": PLANES[kind], "levels": len(widths), "reach": REACH}
+def write(path: Path, members: list[dict[str, NDArray]], kind: str, widths: tuple[int, ...], steps: int) -> None:
+    """The weights file: the tensors of all members, and in its header what networks they are of."""
+    shape = {"planes": PLANES[kind], "levels": len(widths), "reach": REACH, "members": len(members)}
     header = {"format": FORMAT, "network": json.dumps(shape), "objects": kind, "steps": str(steps)}
+    tensors = {f"{number}.{name}": tensor for number, part in enumerate(members) for name, tensor in part.items()}
     save_file(tensors, path, header)
+
+
+def trained(folder: Path, kind: str) -> tuple[list[dict[str, NDArray]], int]:
+    """The tensors of each member that was trained in `folder`, and their steps of training."""
+    data = pickle.loads((folder / "fields.pickle").read_bytes())[kind]
+    members, steps = [], 0
+    while (path := checkpoint(folder, kind, len(members))).exists():
+        state = torch.load(path, weights_only=True)
+        network = UNet(PLANES[kind], WIDTHS[kind]).eval()
+        network.load_state_dict(state["averaged"])
+        shown, rng = shown_to(data, len(members)), np.random.default_rng(SEED)
+        crops = [
+            draw_crop(rng, shown[pool][int(rng.integers(len(shown[pool])))], kind).planes
+            for pool in rng.choice(len(shown), CALIBRATION, p=SHARES[kind])
+        ]
+        members.append(exported(network, torch.from_numpy(np.stack(crops))))
+        steps = state["step"]
+    if not members:
+        raise SystemExit(f"{path} is not there: train it first, by python -m benchmarks.train_network {kind}")
+    return members, steps
 
 
 def note_on_card(card: Path, kind: str, cells: list[object]) -> None:
@@ -142,25 +165,15 @@ def main() -> None:
     parser.add_argument("--to", type=Path, help="the file to write (default: the shipped one)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    state = torch.load(options.folder / f"{options.kind}.pt", weights_only=True)
-    network = UNet(PLANES[options.kind], WIDTHS[options.kind]).eval()
-    network.load_state_dict(state["averaged"])
-    data = pickle.loads((options.folder / "fields.pickle").read_bytes())[options.kind]
-    rng = np.random.default_rng(SEED)
-    crops = [
-        draw_crop(rng, data[pool][int(rng.integers(len(data[pool])))], options.kind).planes
-        for pool in rng.choice(len(data), CALIBRATION, p=SHARES[options.kind])
-    ]
+    members, steps = trained(options.folder, options.kind)
     path = options.to or SHIPPED[options.kind]
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = exported(network, torch.from_numpy(np.stack(crops)))
-    write(path, tensors, options.kind, WIDTHS[options.kind], state["step"])
+    write(path, members, options.kind, WIDTHS[options.kind], steps)
     if options.to is None:
-        number = sum(tensor.size for tensor in tensors.values())
-        note_on_card(
-            path.parent / "network.md", options.kind, [path.name, f"{number:,}", state["step"], file_sha256(path)]
-        )
-    print(f"{path} {path.stat().st_size} bytes sha256 {file_sha256(path)} after {state['step']} steps")
+        number = sum(tensor.size for part in members for tensor in part.values())
+        cells = [path.name, len(members), f"{number:,}", steps, file_sha256(path)]
+        note_on_card(path.parent / "network.md", options.kind, cells)
+    print(f"{path} {path.stat().st_size} bytes sha256 {file_sha256(path)}, {len(members)} members of {steps} steps")
 
 
 if __name__ == "__main__":

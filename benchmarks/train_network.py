@@ -1,11 +1,12 @@
 """Train the network that is shipped for nuclei, or the one for cells, from scratch on one core.
 
-    python -m benchmarks.train_network nuclei --reference PATH [--steps N] [--folder PATH]
+    python -m benchmarks.train_network nuclei --reference PATH [--member K] [--steps N] [--folder PATH]
     python -m benchmarks.train_network cells --reference PATH [--steps N] [--folder PATH]
 
 Data: the two thirds of dsb2018_nuclei (CC0-1.0) that `network_data.split` lets be seen, simulated fields and drawn
-nuclei, all made here. A checkpoint is written every two minutes; the same command goes on from it.
-`benchmarks.ship_network` makes the shipped file of it.
+nuclei, all made here. Each member of the nuclei's network starts from a seed of its own and leaves a sixth of those
+images aside, on which settings are chosen. A checkpoint is written every two minutes; the same command goes on from
+it. `benchmarks.ship_network` makes the shipped file of all members in the folder.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.dsb2018 import read_fields
-from benchmarks.network_data import Prepared, pools, split
+from benchmarks.network_data import Prepared, held_out, pools, split
 from morpho_assets.imaging.segmentation.network_input import levels_of
 
 WIDTHS = {"nuclei": (16, 32, 64, 128), "cells": (16, 32, 64, 96)}
@@ -205,17 +206,28 @@ def loss_of(output: torch.Tensor, crops: list[Crop]) -> torch.Tensor:
     return entropy + 0.5 * (error * offset_weight).sum() / offset_weight.sum().clamp(min=1)
 
 
-def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path, stop: int | None = None) -> Path:
+def shown_to(data: list[list[Prepared]], member: int) -> list[list[Prepared]]:
+    """What a member is trained on: all but the real images that are held out from it."""
+    return [[field for field in pool if not held_out(field.name, member)] for pool in data]
+
+
+def checkpoint(folder: Path, kind: str, member: int) -> Path:
+    return folder / f"{kind}-{member}.pt"
+
+
+def train(
+    kind: str, data: list[list[Prepared]], steps: int, folder: Path, stop: int | None = None, member: int = 0
+) -> Path:
     """Train to `steps`, or on from the checkpoint in `folder`; returns the checkpoint's path.
 
     With `stop` it ends at that step already, as if it had been stopped there.
     """
-    torch.manual_seed(SEED)
+    torch.manual_seed(SEED + member)
     network = UNet(PLANES[kind], WIDTHS[kind]).to(memory_format=torch.channels_last)
     averaged = UNet(PLANES[kind], WIDTHS[kind])
     averaged.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=DECAY)
-    path, step = folder / f"{kind}.pt", 0
+    path, step = checkpoint(folder, kind, member), 0
     if path.exists():
         state = torch.load(path, weights_only=True)
         network.load_state_dict(state["network"])
@@ -225,7 +237,7 @@ def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path, stop:
     saved, losses = time.monotonic(), []
     stop = steps if stop is None else stop
     while step < stop:
-        rng = np.random.default_rng([SEED, step])
+        rng = np.random.default_rng([SEED + member, step])
         chosen = rng.choice(len(data), BATCH, p=SHARES[kind])
         fields = [data[pool][int(rng.integers(len(data[pool])))] for pool in chosen]
         crops = [draw_crop(rng, field, kind) for field in fields]
@@ -233,7 +245,10 @@ def train(kind: str, data: list[list[Prepared]], steps: int, folder: Path, stop:
         for group in optimiser.param_groups:
             group["lr"] = rate
         planes = torch.from_numpy(np.stack([crop.planes for crop in crops]) / np.float32(255))
-        loss = loss_of(network(planes.contiguous(memory_format=torch.channels_last)), crops)
+        # Half the time where the processor multiplies such numbers; sums are float32 in either case.
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            output = network(planes.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(output.float(), crops)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -263,17 +278,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--folder", type=Path, default=Path("data/train_network"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--member", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.folder.mkdir(parents=True, exist_ok=True)
     prepared = options.folder / "fields.pickle"  # made here, read here: drawing them takes minutes
     if not prepared.exists():
-        seen, _, _ = split(read_fields(options.reference / "dsb2018_nuclei"))
+        seen, _ = split(read_fields(options.reference / "dsb2018_nuclei"))
         made = pools(seen, SEED, SIMULATIONS, DRAWINGS)
         prepared.with_suffix(".new").write_bytes(pickle.dumps(made))
         os.replace(prepared.with_suffix(".new"), prepared)
-    data = pickle.loads(prepared.read_bytes())
-    train(options.kind, data[options.kind], options.steps, options.folder)
+    data = shown_to(pickle.loads(prepared.read_bytes())[options.kind], options.member)
+    train(options.kind, data, options.steps, options.folder, member=options.member)
 
 
 if __name__ == "__main__":

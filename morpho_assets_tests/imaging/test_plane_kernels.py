@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from morpho_assets.imaging.segmentation.own_thresholds import _otsu
-from morpho_assets.imaging.segmentation.plane_kernels import binned, interpolated
+from morpho_assets.imaging.segmentation.plane_kernels import binned, doubled, interpolated
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 5), (31, 12)])
@@ -20,6 +20,16 @@ def test_interpolated_as_scipy_does(shape: tuple[int, int]) -> None:
     interpolated(small, rows, columns, found)
     expected = ndimage.map_coordinates(small, np.meshgrid(rows, columns, indexing="ij"), order=1)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (7, 4)])
+def test_doubled_is_linear_between_pixels_and_level_at_the_edge(shape: tuple[int, int]) -> None:
+    plane = np.random.default_rng(sum(shape)).integers(0, 65536, shape).astype(np.float32)
+    found = np.empty((2 * shape[0], 2 * shape[1]), np.float32)
+    doubled(plane, found)
+    places = [((np.arange(2 * size) - 0.5) / 2).clip(0, size - 1) for size in shape]
+    expected = ndimage.map_coordinates(plane.astype(float), np.meshgrid(*places, indexing="ij"), order=1)
+    np.testing.assert_array_equal(found, expected)  # of whole numbers every step is exact
 
 
 @pytest.mark.parametrize("values", [

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morpho_assets.imaging.segmentation.own_thresholds import diameter_of, flattened
+from morpho_assets.imaging.segmentation.plane_kernels import doubled
 from morpho_assets.imaging.segmentation.thresholds import is_flat
 
 Plane = NDArray[np.float32]
@@ -41,18 +42,10 @@ def rescaled(plane: Plane, step: int) -> Plane:
             blocks = blocks[..., ::2] + blocks[..., 1::2]
         return np.ascontiguousarray(blocks[:, 0, :, 0] / np.float32(side * side))
     for _ in range(step):
-        plane = _doubled(_doubled(plane).T).T
+        larger = np.empty((2 * plane.shape[0], 2 * plane.shape[1]), np.float32)
+        doubled(plane, larger)
+        plane = larger
     return np.ascontiguousarray(plane)
-
-
-def _doubled(plane: Plane) -> Plane:
-    """(H, W) -> (2 H, W): each pixel's two halves lie a quarter of the way to its neighbours."""
-    padded = np.pad(plane, [(1, 1), (0, 0)], mode="edge")
-    result = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
-    near = padded[1:-1] * np.float32(0.75)
-    result[0::2] = near + padded[:-2] * np.float32(0.25)
-    result[1::2] = near + padded[2:] * np.float32(0.25)
-    return result
 
 
 @dataclass(frozen=True)

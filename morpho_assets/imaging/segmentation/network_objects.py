@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from morpho_assets.imaging.segmentation.objects import Labels, filled, relabelled
+from morpho_assets.imaging.segmentation.objects import Labels, areas, filled, relabelled
 from morpho_assets.imaging.segmentation.own_thresholds import whole
+from morpho_assets.imaging.segmentation.vote_kernels import add_by_label, count_votes, lead, take_owners
 
 Maps = NDArray[np.float32]
-Places = NDArray[np.intp]
+Places = NDArray[np.int32]
 
 NEAR = 4  # pixels at the network's scale: of two peaks no further apart along either axis only the higher one counts
 LEAST_VOTES = 15.0  # around a peak, pixels at the network's scale: fewer are a speck or stray votes
@@ -31,8 +32,9 @@ def nuclei_of(maps: Maps, step: int, threshold: float = 0.0, *, fill_holes: bool
     """
     inside = maps[0] > threshold
     grid = _grid_shape(inside.shape, step)
-    at = _led(maps, inside, step, grid)
-    votes = np.bincount(np.ravel_multi_index(at, grid), minlength=grid[0] * grid[1]).reshape(grid)
+    ends = _ends(maps, inside, step, grid)
+    votes = np.zeros(grid, np.int64)
+    count_votes(ends.reshape(-1), votes.reshape(-1))
     peaks = _peaks(votes, LEAST_VOTES / 4.0**step)
     if not peaks.any():
         return np.zeros(inside.shape, np.int32)
@@ -40,15 +42,15 @@ def nuclei_of(maps: Maps, step: int, threshold: float = 0.0, *, fill_holes: bool
     number = np.zeros(grid, np.int32)
     number[peaks] = np.arange(1, np.count_nonzero(peaks) + 1)
     owner = np.where(distance <= STRAY, number[tuple(nearest)], 0)
-    return whole(_sure(_given(owner[at], inside), maps[0]), fill_holes=fill_holes)
+    return whole(_sure(_owned(ends, owner), maps[0]), fill_holes=fill_holes)
 
 
 def _sure(labels: Labels, logit: NDArray[np.float32]) -> Labels:
     """Objects whose mean logit is at least `SURE`."""
-    count = np.bincount(labels.ravel())
-    # Summed in double precision and in one order, so that a mean is the same everywhere.
-    mean = np.bincount(labels.ravel(), logit.ravel()) / np.maximum(count, 1)
-    return relabelled(labels, mean >= SURE)
+    area = areas(labels)
+    total = np.zeros(area.size)
+    add_by_label(labels.reshape(-1), logit.reshape(-1), total)
+    return relabelled(labels, total / np.maximum(area, 1) >= SURE)
 
 
 def cells_of(maps: Maps, nuclei: Labels, step: int, threshold: float = 0.0, *, fill_holes: bool = True) -> Labels:
@@ -61,8 +63,7 @@ def cells_of(maps: Maps, nuclei: Labels, step: int, threshold: float = 0.0, *, f
     inside = (maps[0] > threshold) | (nuclei > 0)
     seeds = labels_rescaled(nuclei, step)
     _, nearest = ndimage.distance_transform_edt(seeds == 0, return_indices=True)
-    at = _led(maps, inside, step, (seeds.shape[0], seeds.shape[1]))
-    cells = _given(seeds[tuple(nearest)][at], inside)
+    cells = _owned(_ends(maps, inside, step, seeds.shape), seeds[tuple(nearest)])
     return _own_pieces(np.where(nuclei > 0, nuclei, cells), nuclei, fill_holes=fill_holes)
 
 
@@ -91,22 +92,11 @@ def _grid_shape(shape: tuple[int, ...], step: int) -> tuple[int, int]:
     return height, width
 
 
-def _led(maps: Maps, inside: NDArray[np.bool_], step: int, grid: tuple[int, int]) -> tuple[Places, Places]:
-    """Where the offsets lead from each pixel inside in two steps: rows and columns of a grid at 2**step."""
-    places: list[Places] = list(np.nonzero(inside))
-    led = [place + np.float32(0.5) + part[tuple(places)] for place, part in zip(places, maps[1:], strict=True)]
-    places = [_held(place, extent) for place, extent in zip(led, inside.shape, strict=True)]
-    going_on = inside[tuple(places)]
-    scale = np.float32(2.0**step)  # a power of two: nothing is rounded
-    ends = []
-    for first, place, part, extent in zip(led, places, maps[1:], grid, strict=True):
-        second = np.where(going_on, place + np.float32(0.5) + part[tuple(places)], first)
-        ends.append(_held(second * scale, extent))
-    return ends[0], ends[1]
-
-
-def _held(place: NDArray[np.floating], extent: int) -> Places:
-    return np.clip(np.floor(place).astype(np.intp), 0, extent - 1)
+def _ends(maps: Maps, inside: NDArray[np.bool_], step: int, grid: tuple[int, ...]) -> Places:
+    """Where the offsets lead from each pixel in two steps: (H, W) flat places on a grid at 2**step."""
+    ends = np.empty(inside.shape, np.int32)
+    lead(inside, maps, 2.0**step, grid[0], grid[1], ends)  # a power of two: nothing is rounded
+    return ends
 
 
 def _peaks(votes: NDArray[np.int64], least: float) -> NDArray[np.bool_]:
@@ -120,7 +110,7 @@ def _peaks(votes: NDArray[np.int64], least: float) -> NDArray[np.bool_]:
     return (rank == highest) & (around >= 9 * least)  # 9: the weight of the pixel itself
 
 
-def _given(numbers: NDArray[np.int32], inside: NDArray[np.bool_]) -> Labels:
-    result = np.zeros(inside.shape, np.int32)
-    result[inside] = numbers
-    return result
+def _owned(ends: Places, owners: Labels) -> Labels:
+    labels = np.empty(ends.shape, np.int32)
+    take_owners(ends.reshape(-1), owners.reshape(-1), labels.reshape(-1))
+    return labels

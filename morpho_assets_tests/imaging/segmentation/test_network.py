@@ -13,13 +13,16 @@ from safetensors.numpy import load_file, save_file
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.segmentation import instance_f1
 from morpho_assets.imaging.augmentation import Augmented
-from morpho_assets.imaging.segmentation import NetworkConfig, made_with, make_segmenter
+from morpho_assets.imaging.segmentation import NetworkConfig, made_with, make_segmenter, unet_integers
 from morpho_assets.imaging.segmentation.config import CellsConfig, NetworkCellsConfig, NetworkNucleiConfig
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.network import SHIPPED
 from morpho_assets.imaging.segmentation.network_input import levels_of, nuclear_light, octave, rescaled
 from morpho_assets.imaging.segmentation.network_objects import _peaks, cells_of, nuclei_of
 from morpho_assets.imaging.segmentation.unet import FORMAT, UNet, load_unet
+from morpho_assets.imaging.segmentation.unet_floats import Floats
+from morpho_assets.imaging.segmentation.unet_integers import Integers, fast
+from morpho_assets.imaging.segmentation.unet_kernels import moved
 from morpho_assets.simulator import SIZES, GalleryDesign, Technique
 from morpho_assets.simulator.layout import plate_wells
 from morpho_assets.simulator.site import simulate_site
@@ -69,8 +72,14 @@ def levels(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (2, *shape)).astype(np.float32)
 
 
-def test_single_and_double_precision_give_the_same_numbers(network: UNet) -> None:
-    double = UNet({name: tensor.double() for name, tensor in network.tensors.items()}, 2, 3, 8.0)
+@pytest.fixture
+def floats() -> Floats:
+    return Floats.of(random_weights(), 3, "cpu")
+
+
+def test_single_and_double_precision_give_the_same_numbers(floats: Floats) -> None:
+    network = floats
+    double = Floats({name: tensor.double() for name, tensor in network.tensors.items()}, 3)
     image = levels((48, 64))
     exact = (
         network._convolved(_tensor(image), "down.0.first"),
@@ -96,7 +105,7 @@ def _tensor(image: np.ndarray):  # type: ignore[no-untyped-def]
     return _torch().from_numpy(image)[None]
 
 
-def _sums(network: UNet, x):  # type: ignore[no-untyped-def]
+def _sums(network: Floats, x):  # type: ignore[no-untyped-def]
     from torch.nn import functional
 
     return functional.conv2d(x, network.tensors["down.0.first.weight"], padding=1)
@@ -111,13 +120,55 @@ def test_tiles_give_the_numbers_of_one_piece(network: UNet, shape: tuple[int, in
         np.testing.assert_array_equal(network.maps(image, tile), whole)
 
 
+@pytest.mark.skipif(not fast(), reason="this processor multiplies no bytes")
+@pytest.mark.parametrize(
+    ("planes", "widths", "shape"), [(2, (4, 6, 8), (8, 12)), (3, (16, 32, 64), (64, 40)), (1, (5,), (3, 1))]
+)
+def test_whole_numbers_and_floating_point_give_the_same_numbers(
+    planes: int, widths: tuple[int, ...], shape: tuple[int, int]
+) -> None:
+    for seed in range(4):
+        arrays = random_weights(planes, widths, seed)
+        x = np.random.default_rng(seed).integers(0, 256, (planes, *shape)).astype(np.float32)
+        found, expected = (
+            kind.forward(x) for kind in (Integers.of(arrays, len(widths)), Floats.of(arrays, len(widths), "cpu"))
+        )
+        assert expected.std() > 0
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_bytes_are_rounded_half_to_even_and_held() -> None:
+    values = np.array([-5, -0.5, 0.5, 1.5, 2.5, 2.51, 254.5, 254.6, 255.5, 1e9], np.float32)
+    found = moved(values.reshape(1, -1, 1), np.ones(1, np.float32), np.zeros(1, np.float32))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found.ravel(), [0, 0, 0, 2, 2, 3, 254, 255, 255, 255])
+
+
+def test_maps_of_members_are_averaged_whatever_the_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, parts = levels((40, 24)), [random_weights(seed=seed) for seed in (3, 4, 5)]
+    tensors = {f"{number}.{name}": tensor for number, part in enumerate(parts) for name, tensor in part.items()}
+    shape = json.dumps({"planes": 2, "levels": 3, "reach": 8.0, "members": 3})
+    together = load_unet(written(tmp_path / "three.safetensors", tensors, network=shape)).maps(image)
+    one, two, three = (
+        load_unet(written(tmp_path / f"{number}.safetensors", part)).maps(image) for number, part in enumerate(parts)
+    )
+    assert not np.array_equal(one, two)
+    np.testing.assert_allclose(together, (one + two + three) / 3, rtol=1e-5, atol=1e-3)
+    monkeypatch.setattr(unet_integers, "fast", lambda: False)
+    again = load_unet(written(tmp_path / "again.safetensors", tensors, network=shape)).maps(image)
+    np.testing.assert_array_equal(again, together)
+    none = json.dumps({"planes": 2, "levels": 3, "reach": 8.0, "members": 0})
+    with pytest.raises(InputError, match="no members"):
+        load_unet(written(tmp_path / "none.safetensors", tensors, network=none))
+
+
 def test_one_convolution_by_hand() -> None:
     torch = _torch()
     kernel = torch.zeros(1, 1, 3, 3)
     kernel[0, 0, 1, 1], kernel[0, 0, 1, 2] = 2, -1
     tensors = {"a.weight": kernel, "a.factor": torch.tensor([0.5])[None, :, None, None],
                "a.shift": torch.tensor([10.0])[None, :, None, None]}  # fmt: skip
-    found = UNet(tensors, 1, 1, 1.0)._convolved(torch.tensor([[[[4.0, 6.0, 8.0]]]]), "a")
+    found = Floats(tensors, 1)._convolved(torch.tensor([[[[4.0, 6.0, 8.0]]]]), "a")
     # (2 * 4 - 6) / 2 + 10, (2 * 6 - 8) / 2 + 10, (2 * 8 - 0) / 2 + 10
     np.testing.assert_array_equal(np.asarray(found).ravel(), [11, 12, 18])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from benchmarks import ship_network, train_network
 from benchmarks.dsb2018 import Field
-from benchmarks.network_data import Prepared, prepared_nuclei, split, third_of, touching
+from benchmarks.network_data import Prepared, held_out, prepared_nuclei, split, third_of, touching
 from benchmarks.network_scores import gain, parted, scores_of
 from morpho_assets.imaging.overlap import overlap
 from morpho_assets.imaging.segmentation.network_input import levels_of
@@ -29,9 +30,14 @@ def test_a_third_is_never_seen_and_chosen_by_the_id_alone() -> None:
     parts = split(fields)
     names = [{field.name for field in part} for part in parts]
     assert sum(map(len, names)) == 300 == len(set.union(*names))
-    assert {third_of(name) for name in names[2]} == {2}
-    assert {third_of(name) for name in names[0] | names[1]} == {0, 1}
-    assert 80 < len(names[2]) < 120
+    assert {third_of(name) for name in names[1]} == {2}
+    assert {third_of(name) for name in names[0]} == {0, 1}
+    assert 80 < len(names[1]) < 120
+    aside = [{name for name in names[0] if held_out(name, member)} for member in range(6)]
+    assert set.union(*aside) == names[0]
+    assert sum(map(len, aside)) == len(names[0])
+    assert all(20 < len(part) < 50 for part in aside)
+    assert not held_out("", 0)  # what is made has no name, and every member sees it
     assert [{field.name for field in part} for part in split(fields[::-1])] == names
 
 
@@ -59,9 +65,11 @@ def test_training_goes_on_where_it_was_stopped_and_what_is_shipped_says_the_same
     monkeypatch.setattr(train_network, "BATCH", 2)
     data = [[some_field(seed) for seed in (0, 1)]]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    (whole / "fields.pickle").write_bytes(pickle.dumps({"nuclei": data}))
     states = []
     for folder, stops in ((whole, (4,)), (parts, (2, 4))):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for stop in stops:
             path = train_network.train("nuclei", data, 4, folder, stop)
         states.append(torch.load(path, weights_only=True))
@@ -72,9 +80,13 @@ def test_training_goes_on_where_it_was_stopped_and_what_is_shipped_says_the_same
     network = train_network.UNet(2, (4, 6)).eval()
     network.load_state_dict(states[0]["averaged"])
     planes = levels_of(data[0][0].planes[0])
-    tensors = ship_network.exported(network, torch.from_numpy(planes[None]))
+    monkeypatch.setattr(ship_network, "CALIBRATION", 4)
+    train_network.train("nuclei", data, 2, whole, member=1)
+    members, steps = ship_network.trained(whole, "nuclei")
+    assert (len(members), steps) == (2, 2)
+    assert not np.array_equal(members[0]["head.shift"], members[1]["head.shift"])
     file = tmp_path / "shipped.safetensors"
-    ship_network.write(file, tensors, "nuclei", (4, 6), 4)
+    ship_network.write(file, members[:1], "nuclei", (4, 6), 4)
     with torch.no_grad():
         expected = network(torch.from_numpy(planes[None]) / 255)[0].numpy()
     found = load_unet(file).maps(planes)
