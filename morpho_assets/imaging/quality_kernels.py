@@ -33,31 +33,33 @@ def count_levels(plane, values, codes, counts):
 @sums
 def block_sums(plane, rows, columns, totals, squares):
     """Sums of the values and of their squares, in double precision, over the blocks that begin at these rows and
-    columns; the last of each is the image's end."""
+    columns; the last of each is the image's end. First down the columns of a row of blocks, many at once."""
+    total, square = np.empty(plane.shape[1]), np.empty(plane.shape[1])
     for i in range(len(rows) - 1):
+        total[:], square[:] = 0, 0
         for row in range(rows[i], rows[i + 1]):
-            for j in range(len(columns) - 1):
-                total, square = 0.0, 0.0
-                for column in range(columns[j], columns[j + 1]):
-                    value = np.float64(plane[row, column])
-                    total += value
-                    square += value * value
-                totals[i, j] += total
-                squares[i, j] += square
+            for column in range(plane.shape[1]):
+                value = np.float64(plane[row, column])
+                total[column] += value
+                square[column] += value * value
+        for j in range(len(columns) - 1):
+            totals[i, j] = total[columns[j] : columns[j + 1]].sum()
+            squares[i, j] = square[columns[j] : columns[j + 1]].sum()
 
 
 @kernel
 def pair_sums(levels, step):
     """Of all pairs of a level (H, W) and that `step` columns to its right: sums of the left, the right, their squares
     and the product, exact."""
-    height, width = levels.shape
+    width = levels.shape[1] - step
     left, right, left_square, right_square, product = 0, 0, 0, 0, 0
-    for row in range(height):
-        for column in range(width - step):
-            a, b = int(levels[row, column]), int(levels[row, column + step])
-            left += a
-            right += b
-            left_square += a * a
-            right_square += b * b
-            product += a * b
+    for row in range(levels.shape[0]):
+        # Two slices: an index that could be negative keeps the compiler from doing many at once.
+        one, other = levels[row, :width], levels[row, step:]
+        for column in range(width):
+            left += one[column]
+            right += other[column]
+            left_square += one[column] * one[column]
+            right_square += other[column] * other[column]
+            product += one[column] * other[column]
     return left, right, left_square, right_square, product

@@ -170,16 +170,21 @@ def component_parents(ranks, places, width):
     ranks: per place of the framed image, 0 for dark ones; places: per node. Nodes enter from the brightest down; each
     becomes the parent of the components that it joins.
     """
-    parents = np.zeros(len(places) + 1, np.int32)
-    tops = np.arange(len(places) + 1).astype(np.int32)
-    for node in range(len(places), 0, -1):
-        place = places[node - 1]
-        for beside in (ranks[place - width], ranks[place - 1], ranks[place + 1], ranks[place + width]):
-            if beside > node:
-                top = beside
-                while tops[top] != top:
-                    tops[top] = tops[tops[top]]
-                    top = tops[top]
+    # Unsigned places throughout: an index that could be negative costs a test at every step of the way to the top.
+    parents = np.zeros(len(places) + 1, np.uint32)
+    tops = np.arange(len(places) + 1).astype(np.uint32)
+    one, down = np.uint32(1), np.uint32(width)
+    for number in range(len(places), 0, -1):
+        node = np.uint32(number)
+        place = np.uint32(places[node - one])
+        for beside in (ranks[place - down], ranks[place - one], ranks[place + one], ranks[place + down]):
+            if beside > number:
+                top = np.uint32(beside)
+                above = tops[top]
+                while above != top:
+                    tops[top] = tops[above]
+                    top = tops[above]
+                    above = tops[top]
                 if top != node:
                     parents[top] = node
                     tops[top] = node
@@ -209,38 +214,47 @@ def surviving_steps(ranks, nodes, steps):
         after = now.copy()
         for step in range(steps):
             for row in range(1, len(now) - 1):
-                for col in range(1, width - 1):
-                    vertical = min(now[row - 1, col], now[row + 1, col])
-                    after[row, col] = min(min(vertical, now[row, col]), min(now[row, col - 1], now[row, col + 1]))
+                least_of_five(now[row - 1], now[row], now[row + 1], after[row])
             now, after = after, now
+            survives = np.uint8(step + 1)
             for row in range(top - start, bottom - start):
-                for col in range(1, width - 1):
-                    node = now[row, col]
-                    survived[node] = max(survived[node], step + 1)
+                for node in now[row, 1 : width - 1]:
+                    if survived[np.uint32(node)] < survives:
+                        survived[np.uint32(node)] = survives
     return survived
+
+
+@kernel
+def least_of_five(above, row, below, result):
+    """Minimum of each pixel of a row, but for the first and the last, and its four neighbours."""
+    last = len(row) - 1
+    up, left, middle, right, down = above[1:last], row[: last - 1], row[1:last], row[2:], below[1:last]
+    inner = result[1:last]
+    for col in range(len(inner)):
+        inner[col] = min(min(min(up[col], down[col]), middle[col]), min(left[col], right[col]))
 
 
 @kernel
 def reconstruct(levels, places, parents, survived, steps):
     """Rows and values as in `openings`. A node that survives no step shares the row of its parent."""
     nodes = len(places)
-    for node in range(nodes, 0, -1):
-        parent = parents[node]
-        survived[parent] = max(survived[parent], survived[node])
-    count = 1
-    for node in range(1, nodes + 1):
-        count += survived[node] > 0
-    node_rows = np.zeros(nodes + 1, np.int32)
-    values = np.zeros((count, steps), np.float32)
+    for number in range(nodes, 0, -1):
+        node = np.uint32(number)
+        if survived[parents[node]] < survived[node]:
+            survived[parents[node]] = survived[node]
+    node_rows = np.zeros(nodes + 1, np.uint32)
+    values = np.zeros((1 + np.count_nonzero(survived[1:]), steps), np.float32)
     rows = np.zeros(len(levels), np.int32)
-    count = 1
-    for node in range(1, nodes + 1):
-        place, row = places[node - 1], node_rows[parents[node]]
+    count = np.uint32(1)
+    for number in range(1, nodes + 1):
+        node = np.uint32(number)
+        place, row = np.uint32(places[node - np.uint32(1)]), node_rows[parents[node]]
         if survived[node] > 0:
-            values[count] = values[row]
-            values[count, : survived[node]] = levels[place]
+            before, after, level = values[row], values[count], levels[place]
+            for step in range(steps):
+                after[step] = level if step < survived[node] else before[step]
             row = count
-            count += 1
+            count = np.uint32(count + np.uint32(1))
         node_rows[node] = row
         rows[place] = row
     return rows, values

@@ -66,9 +66,13 @@ def gather(image: NDArray[np.float32], objects: Objects) -> NDArray[np.float32]:
 @kernel
 def gather_pixels(image, rows, cols, values):
     """Fill values (C, N) from (C, H, W) at (N,) rows and columns."""
+    spots, width = np.empty(len(rows), np.uint32), image.shape[2]
+    for place in range(len(rows)):
+        spots[place] = rows[place] * width + cols[place]
     for channel in range(len(image)):
-        for place in range(len(rows)):
-            values[channel, place] = image[channel, rows[place], cols[place]]
+        flat, gathered = image[channel].reshape(-1), values[channel]
+        for place in range(len(spots)):
+            gathered[place] = flat[spots[place]]
 
 
 def prepare(image: NDArray[Any], labels: Mapping[str, NDArray[np.integer]], channels: Sequence[str]) -> Site:

@@ -118,22 +118,35 @@ def quantiles(ascending, starts):
 
 @kernel
 def absolute_deviation(ascending, median):
-    """Median of |value - median|, walking outwards from the median."""
+    """Median of |value - median|: of the nearest values it takes some to the left and the others to the right, and how
+    many of each is found by halving."""
     size = len(ascending)
-    right = np.searchsorted(ascending, median)
-    left = right - 1
+    if size == 0:
+        return 0.0
+    middle = np.searchsorted(ascending, median)
     position = size / 2
-    low = int(position)
-    previous = current = 0.0
-    for _ in range(min(low + 2, size)):
-        previous = current
-        if right >= size or (left >= 0 and median - ascending[left] <= ascending[right] - median):
-            current = median - ascending[left]
-            left -= 1
+    nearest = min(int(position) + 2, size)
+    left, most = max(0, nearest - (size - middle)), min(middle, nearest)
+    while left < most:
+        more = (left + most) // 2
+        if median - ascending[middle - more - 1] <= ascending[middle + nearest - more - 1] - median:
+            left = more + 1
         else:
-            current = ascending[right] - median
-            right += 1
-    return previous + (current - previous) * (position - low) if low < size - 1 else current
+            most = more
+    current, left, right = farthest(ascending, median, middle, left, nearest - left)
+    previous = farthest(ascending, median, middle, left, right)[0]
+    return previous + (current - previous) * (position - int(position)) if int(position) < size - 1 else current
+
+
+@kernel
+def farthest(ascending, median, middle, left, right):
+    """Distance from the median of the farthest of `left` values before `middle` and `right` from there on, and how many
+    of each there are without it; 0 where there are none."""
+    before = median - ascending[middle - left] if left > 0 else -1.0
+    beyond = ascending[middle + right - 1] - median if right > 0 else -1.0
+    if left + right == 0:
+        return 0.0, 0, 0
+    return (beyond, left, right - 1) if beyond > before else (before, left - 1, right)
 
 
 @sums

@@ -37,7 +37,10 @@ def measure(site: Site, compartment: str, config: NeighborsConfig) -> NDArray[np
     blocks = []
     for distance in config.distances.get(compartment, ()):
         radius = 1 if distance == "Adjacent" else distance
-        found = contacts(objects.framed, objects.rows, objects.cols, objects.starts, disc(radius), disc(radius + 0.5))
+        near = disc(radius)
+        beyond = disc(radius + 0.5)
+        beyond = beyond[(beyond**2).sum(axis=1) > radius * radius]
+        found = contacts(objects.framed, objects.rows, objects.cols, objects.starts, near, beyond)
         blocks += [found, nearest]
     return np.concatenate(blocks, axis=1)
 
@@ -83,13 +86,15 @@ def disc(radius: float) -> NDArray[np.int64]:
 
 
 @kernel
-def contacts(framed, rows, cols, starts, near, touching):
+def contacts(framed, rows, cols, starts, near, beyond):
     """(n, 2) number of objects met by the steps `near` from an object's pixels, and percent of its outline pixels
 
-    from which a step of `touching` meets another object. The outline is 8-connected and includes the image's frame.
+    from which a step of `near` or `beyond` meets another object. The outline is 8-connected and includes the image's
+    frame.
     """
     count = len(starts) - 1
     height, width = framed.shape
+    flat = framed.reshape(-1)  # its places are unsigned: one that could be negative costs a test
     result = np.zeros((count, 2))
     seen = np.zeros(count + 1, np.int64)
     for i in range(count):
@@ -97,32 +102,38 @@ def contacts(framed, rows, cols, starts, near, touching):
         neighbours = touched = outline = 0
         for place in range(starts[i], starts[i + 1]):
             row, col = rows[place] + 1, cols[place] + 1
-            if not on_outline(framed, row, col):
+            if not on_outline(flat, np.uint32(row * width + col), np.uint32(width), label):
                 continue
             outline += 1
+            met = False
             for k in range(len(near)):
                 y, x = row + near[k, 0], col + near[k, 1]
                 if 0 <= y < height and 0 <= x < width:
-                    other = framed[y, x]
-                    if other > 0 and other != label and seen[other] != label:
-                        seen[other] = label
-                        neighbours += 1
-            for k in range(len(touching)):
-                y, x = row + touching[k, 0], col + touching[k, 1]
-                if 0 <= y < height and 0 <= x < width and framed[y, x] > 0 and framed[y, x] != label:
-                    touched += 1
-                    break
+                    other = flat[np.uint32(y * width + x)]
+                    if other > 0 and other != label:
+                        met = True
+                        if seen[other] != label:
+                            seen[other] = label
+                            neighbours += 1
+            for k in range(0 if met else len(beyond)):
+                y, x = row + beyond[k, 0], col + beyond[k, 1]
+                if 0 <= y < height and 0 <= x < width:
+                    other = flat[np.uint32(y * width + x)]
+                    if other > 0 and other != label:
+                        met = True
+                        break
+            touched += met
         result[i, 0] = neighbours
         result[i, 1] = 100.0 * touched / outline
     return result
 
 
 @kernel
-def on_outline(framed, row, col):
-    """Whether one of the eight neighbours has another label or lies outside the image."""
-    label = framed[row, col]
-    for y in range(row - 1, row + 2):
-        for x in range(col - 1, col + 2):
-            if framed[y, x] != label:
-                return True
+def on_outline(flat, spot, width, label):
+    """Whether one of the eight neighbours of a spot of the framed image has another label or lies outside the image."""
+    one = np.uint32(1)
+    above, below = spot - width, spot + width
+    for beside in (above - one, above, above + one, spot - one, spot + one, below - one, below, below + one):
+        if flat[beside] != label:
+            return True
     return False

@@ -84,7 +84,7 @@ def ring_cells(squared, rows, cols, starts, boxes, centres, bins):
         first, last = starts[i], starts[i + 1]
         centre = centres[i]
         width = boxes[i, 3] - boxes[i, 1] + 2
-        spots = np.empty(last - first, np.int64)
+        spots = np.empty(last - first, np.uint32)  # unsigned: a place that could be negative costs a test
         for place in range(first, last):
             spots[place - first] = (rows[place] - boxes[i, 0] + 1) * width + cols[place] - boxes[i, 1] + 1
         ways = np.full((boxes[i, 2] - boxes[i, 0] + 2) * width, np.inf)
@@ -104,21 +104,22 @@ def ring_cells(squared, rows, cols, starts, boxes, centres, bins):
 @kernel
 def walk(ways, spots, width):
     """Shortest ways from the spot that is 0 to the others, by sweeps to and fro until none gets shorter."""
-    diagonal = np.sqrt(2.0)
+    diagonal, one, line = np.sqrt(2.0), np.uint32(1), np.uint32(width)
     shorter = True
     while shorter:
         shorter = False
-        for direction in (-1, 1):
-            for k in range(len(spots)):
-                spot = spots[k] if direction < 0 else spots[len(spots) - 1 - k]
-                beside = ways[spot + direction]
-                straight = ways[spot + direction * width]
-                left = ways[spot + direction * width - 1]
-                right = ways[spot + direction * width + 1]
-                best = min(min(beside, straight) + 1.0, min(left, right) + diagonal)
-                if best < ways[spot]:
-                    ways[spot] = best
-                    shorter = True
+        for spot in spots:
+            above = spot - line
+            best = min(min(ways[spot - one], ways[above]) + 1.0, min(ways[above - one], ways[above + one]) + diagonal)
+            if best < ways[spot]:
+                ways[spot] = best
+                shorter = True
+        for spot in spots[::-1]:
+            below = spot + line
+            best = min(min(ways[spot + one], ways[below]) + 1.0, min(ways[below - one], ways[below + one]) + diagonal)
+            if best < ways[spot]:
+                ways[spot] = best
+                shorter = True
 
 
 @kernel

@@ -39,15 +39,15 @@ def rank_values(values: NDArray[np.float32], owners: NDArray[np.int32], starts: 
 @kernel
 def spread_items(items, owners, starts, ranks):
     """Fill the dense ranks (N,) of the places, and return (N,) the keys in ascending order within each object."""
-    fill = starts[:-1].copy()
+    fill = starts[:-1].astype(np.uint64)  # unsigned places need no test for negative ones
     keys = np.empty(len(items), np.uint32)
     rank, last = -1, np.int64(-1)
     for item in items:
-        place, key = np.int64(item & np.uint64(0xFFFFFFFF)), np.int64(item >> np.uint64(32))
+        place, key = np.uint32(item & np.uint64(0xFFFFFFFF)), np.int64(item >> np.uint64(32))
         rank += key != last
         last = key
         ranks[place] = rank
-        owner = owners[place]
+        owner = np.uint32(owners[place])
         keys[fill[owner]] = key
-        fill[owner] += 1
+        fill[owner] += np.uint64(1)
     return keys

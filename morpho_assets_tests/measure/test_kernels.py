@@ -8,10 +8,12 @@ from scipy import ndimage
 from skimage import measure as regions
 from skimage import morphology
 
+from morpho_assets.imaging.sorting import key_values, sort_items, sort_keys
 from morpho_assets.measure import measure_site
 from morpho_assets.measure.edge_distance import squared_edge_distance, within_frame
 from morpho_assets.measure.granularity import least_in_disc, openings
 from morpho_assets.measure.hulls import hull_statistics
+from morpho_assets.measure.intensity import absolute_deviation
 from morpho_assets.measure.objects import find_objects
 from morpho_assets.measure.ranks import rank_values
 from morpho_assets_tests.measure.fields import synthetic
@@ -170,3 +172,26 @@ def test_ranks_are_dense() -> None:
     ranking = rank_values(values, np.array([0, 0, 0, 1, 1, 1], np.int32), np.array([0, 3, 6]))
     assert ranking.ranks.tolist() == [[2, 0, 1, 1, 2, 3]]
     assert ranking.ascending.tolist() == [[-0.25, 0.0, 0.5, 0.0, 0.5, 1.0]]
+
+
+def test_items_are_the_order_of_any_floats_and_equal_ones_keep_their_places() -> None:
+    rng = np.random.default_rng(5)
+    wide = np.concatenate([rng.normal(size=50) * 1e30, rng.normal(size=50) * 1e-40, [np.inf, -np.inf, 0.0, -0.0]])
+    cases = ([], [0.5], [0.25] * 7, [0.0, -0.0, 0.0], rng.integers(0, 9, 400) / 8, rng.random(3000), wide)
+    for values in (np.asarray(case, np.float32) for case in cases):
+        items = sort_items(sort_keys(values))
+        order = np.argsort(values, kind="stable")
+        np.testing.assert_array_equal(items & np.uint64(0xFFFFFFFF), order)
+        np.testing.assert_array_equal(key_values((items >> np.uint64(32)).astype(np.uint32)), values[order])
+
+
+def test_absolute_deviation_is_that_of_sorted_distances() -> None:
+    rng = np.random.default_rng(6)
+    assert absolute_deviation(np.array([1, 2, 4, 9], np.float32), 3.0) == 2.0  # of 1, 1, 2, 6 that at 4 / 2
+    assert absolute_deviation(np.empty(0, np.float32), 0.0) == 0.0
+    for _ in range(500):
+        values = np.sort(rng.integers(0, int(rng.integers(1, 30)) + 1, int(rng.integers(1, 40)))).astype(np.float32)
+        median = float(rng.choice([values[0], values[-1], np.median(values), values.mean()]))
+        distances = np.sort(np.abs(values.astype(float) - median))
+        expected = np.interp(len(values) / 2, np.arange(len(values)), distances)
+        assert absolute_deviation(values, median) == pytest.approx(expected, abs=1e-12)

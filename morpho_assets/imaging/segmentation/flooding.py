@@ -41,39 +41,42 @@ def _flood(labels, places, items, beside):
     Pixels of one height have slots in a row, taken as the flood comes to them from below; a pixel no higher than the
     water joins those that are flooded now.
     """
-    slot_of = np.empty(len(labels), np.int32)  # the first of its height's
-    first, last = 0, np.int64(-1)
+    # Places and slots are unsigned: one that could be negative costs a test each time.
+    slot_of = np.empty(len(labels), np.uint32)  # the first of its height's
+    first, last = np.uint32(0), np.int64(-1)
     for slot in range(len(places)):
         key = np.int64(items[slot] >> np.uint64(32))
         if key != last:
-            first, last = slot, key
-        slot_of[places[np.int64(items[slot] & np.uint64(0xFFFFFFFF))]] = first
-    slots = np.empty(len(places), np.int32)
-    free = np.arange(len(places)).astype(np.int32)  # by first slot: the next one
+            first, last = np.uint32(slot), key
+        slot_of[np.uint32(places[np.uint32(items[slot] & np.uint64(0xFFFFFFFF))])] = first
+    slots = np.empty(len(places), np.uint32)
+    free = np.arange(len(places)).astype(np.uint32)  # by first slot: the next one
     for place in places:
-        if labels[place] > 0:
+        if labels[np.uint32(place)] > 0:
             for step in beside:
-                if labels[place + step] == 0:
-                    slots[free[slot_of[place]]] = place
-                    free[slot_of[place]] += 1
+                if labels[np.uint32(place + step)] == 0:
+                    slot = slot_of[np.uint32(place)]
+                    slots[free[slot]] = place
+                    free[slot] += np.uint32(1)
                     break
-    now = np.empty(len(places), np.int32)
+    now = np.empty(len(places), np.uint32)
     for level in range(len(places)):
-        count = 0
+        count = np.uint32(0)
         for slot in range(level, free[level]):
             now[count] = slots[slot]
-            count += 1
-        at = 0
+            count += np.uint32(1)
+        at = np.uint32(0)
         while at < count:
             place = now[at]
-            at += 1
+            at += np.uint32(1)
             for step in beside:
-                other = place + step
+                other = np.uint32(np.int64(place) + step)
                 if labels[other] == 0:
                     labels[other] = labels[place]
-                    if slot_of[other] <= level:
+                    slot = slot_of[other]
+                    if slot <= level:
                         now[count] = other
-                        count += 1
+                        count += np.uint32(1)
                     else:
-                        slots[free[slot_of[other]]] = other
-                        free[slot_of[other]] += 1
+                        slots[free[slot]] = other
+                        free[slot] += np.uint32(1)
