@@ -78,12 +78,22 @@ def settings_text(proposal: Proposal) -> str:
         "",
         "# images: {policy: stream}       # delete a site's fetched images once it is measured",
         "# illumination: {method: regular}  # or gallery, basic, none",
-        "# segmentation: {method: watershed, nuclei: {channel: DNA}}",
+        _segmentation(),
         "# measurement: jump             # CellProfiler's full set; core is a quick look",
         "# profiles: {normalize: {too_few: all}}  # a plate with too few controls: scaled to all its wells",
         "# compute: {workers: 0}         # 0 takes one process for each core",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _segmentation() -> str:
+    """The network, where this processor is quick at it; a settings file says which method it is, so that masks are the
+    same on every machine that it comes to."""
+    from morpho_assets.imaging.segmentation import network_is_quick
+
+    if network_is_quick():
+        return "segmentation: {method: network}  # or watershed …: `morpho segment --try` draws them side by side"
+    return "# segmentation: {method: network}  # finds more; slow on this processor, so the default watershed it is"
 
 
 def write_settings(proposal: Proposal, file: Path) -> list[Path]:

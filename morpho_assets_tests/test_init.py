@@ -6,6 +6,7 @@ import pytest
 
 from morpho_assets.errors import InputError
 from morpho_assets.gallery.store import Store
+from morpho_assets.imaging import segmentation
 from morpho_assets.init import START, first_fault, propose, settings_text, start, write_settings
 from morpho_assets.settings import load_settings
 from morpho_assets_tests.factories import write, write_mirror
@@ -89,6 +90,14 @@ def test_the_settings_are_commented_and_relative_paths_their_own(tmp_path):
     assert "  - name: microscope  # short; shown beside its plates\n" in text
     assert "    kind: samplesheet  # " in text
     assert "# measurement: jump" in text
+
+
+@pytest.mark.parametrize(("quick", "method"), [(True, "network"), (False, "watershed")])
+def test_the_network_is_proposed_where_it_is_quick(tmp_path, monkeypatch, quick, method):
+    monkeypatch.setattr(segmentation, "network_is_quick", lambda: quick)
+    images(tmp_path)
+    write(tmp_path / "morpho.yaml", settings_text(propose(str(tmp_path), Store())))
+    assert load_settings(tmp_path / "morpho.yaml").segmentation.method == method
 
 
 def test_nothing_that_is_there_is_written_over(tmp_path):

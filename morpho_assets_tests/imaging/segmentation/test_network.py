@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy import ndimage
 
 from morpho_assets.errors import InputError
 from morpho_assets.evaluate.segmentation import instance_f1
@@ -18,7 +19,7 @@ from morpho_assets.imaging.segmentation.config import CellsConfig, NetworkCellsC
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.network import SHIPPED
 from morpho_assets.imaging.segmentation.network_input import levels_of, nuclear_light, octave, rescaled
-from morpho_assets.imaging.segmentation.network_objects import _peaks, cells_of, nuclei_of
+from morpho_assets.imaging.segmentation.network_objects import TIGHT, _peaks, cells_of, nuclei_of
 from morpho_assets.imaging.segmentation.unet import FORMAT, UNet, load_unet
 from morpho_assets.imaging.segmentation.unet_floats import Floats
 from morpho_assets.imaging.segmentation.unet_integers import Integers, fast
@@ -269,6 +270,16 @@ def test_votes_of_perfect_maps_give_touching_nuclei_back(step: int) -> None:
     found = nuclei_of(perfect_maps(truth), step)
     assert found.max() == 3
     assert instance_f1(truth, found, 0.99) == 1
+
+
+def test_nuclei_that_are_seen_in_double_size_are_drawn_tighter() -> None:
+    truth = touching()
+    maps = perfect_maps(truth)
+    inner = ndimage.minimum_filter(truth, 3)
+    rim = (truth > 0) & (ndimage.maximum_filter(truth, 3) != inner)
+    maps[0, rim] = TIGHT / 2
+    np.testing.assert_array_equal(nuclei_of(maps, 0) > 0, truth > 0)
+    np.testing.assert_array_equal(nuclei_of(maps, 1) > 0, (truth > 0) & ~rim)
 
 
 def test_wrong_offsets_of_some_pixels_make_no_nucleus() -> None:
