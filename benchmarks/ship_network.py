@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 from torch.nn import functional
 
@@ -129,7 +129,17 @@ def write(path: Path, members: list[dict[str, NDArray]], kind: str, widths: tupl
     shape = {"planes": PLANES[kind], "levels": len(widths), "reach": REACH, "members": len(members)}
     header = {"format": FORMAT, "network": json.dumps(shape), "objects": kind, "steps": str(steps)}
     tensors = {f"{number}.{name}": tensor for number, part in enumerate(members) for name, tensor in part.items()}
-    save_file(tensors, path, header)
+    path.write_bytes(_in_order(save(tensors, header)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same safetensors file with its header in the order of the names: as written, that of `header` is random."""
+    size = int.from_bytes(file[:8], "little")
+    told = json.loads(file[8 : 8 + size])
+    told["__metadata__"] = dict(sorted(told["__metadata__"].items()))
+    text = json.dumps(told, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[8 + size :]
 
 
 def trained(folder: Path, kind: str) -> tuple[list[dict[str, NDArray]], int]:

@@ -87,6 +87,9 @@ def test_training_goes_on_where_it_was_stopped_and_what_is_shipped_says_the_same
     assert not np.array_equal(members[0]["head.shift"], members[1]["head.shift"])
     file = tmp_path / "shipped.safetensors"
     ship_network.write(file, members[:1], "nuclei", (4, 6), 4)
+    once = file.read_bytes()
+    ship_network.write(file, members[:1], "nuclei", (4, 6), 4)
+    assert file.read_bytes() == once
     with torch.no_grad():
         expected = network(torch.from_numpy(planes[None]) / 255)[0].numpy()
     found = load_unet(file).maps(planes)
