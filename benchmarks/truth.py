@@ -204,9 +204,7 @@ def _publish(
     note = f"of {len(network)}, of one seed with the network in place of the watershed; wanted: 0"
     figures.add("network_checks_failed", len(failed), "", f"{note}{': ' if failed else ''}{', '.join(failed)}")
     for name in ("nuclei_f1", "cells_f1", "count_error"):
-        figures.add(
-            f"network_{name}", network[name].value, "", f"the same run; the watershed: {good[0][name].value:.3f}"
-        )
+        figures.add(f"network_{name}", network[name].value, "", f"the same run; watershed {good[0][name].value:.3f}")
     design = SIZES["demo"]
     megapixels = design.plates * design.rows * design.columns * design.sites * design.pixels**2 * 5 / 1e6
     rate = "megapixels × channels/s"
