@@ -35,14 +35,14 @@ def interpolated(small, rows, columns, result):
 def binned(values, edges, counts):
     """Add to `counts` (N,) how many of the values (flat) lie in each bin of `edges` (N + 1, even), within which all do:
     `numpy.histogram`. The last bin has its right edge."""
-    last = len(counts) - 1
-    width = (edges[last + 1] - edges[0]) / (last + 1)
+    last, one = np.uint32(len(counts) - 1), np.uint32(1)
+    first, bins_per_unit = edges[0], len(counts) / (edges[len(counts)] - edges[0])
     for value in values:
-        at = min(int((value - edges[0]) / width), last)
+        at = min(np.uint32((value - first) * bins_per_unit), last)  # off by one at most: the edges decide
         while at > 0 and value < edges[at]:
-            at -= 1
-        while at < last and value >= edges[at + 1]:
-            at += 1
+            at = np.uint32(at - one)
+        while at < last and value >= edges[at + one]:
+            at = np.uint32(at + one)
         counts[at] += 1
 
 
