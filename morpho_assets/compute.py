@@ -117,13 +117,14 @@ def _on_this_machine(
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], processes: int
 ) -> Iterator[Pairs[Item, Result]]:
-    """Results as they are ready, by loky's own futures: joblib asks for them every hundredth of a second, which takes
-    this process a fortieth of the time that it has for a site."""
-    from joblib.externals.loky import get_reusable_executor
+    """Results as they are ready, by the futures of joblib's workers: joblib itself asks for them every hundredth of a
+    second, which takes this process a fortieth of the time that it has for a site."""
+    from joblib.executor import get_memmapping_executor
 
     # A worker whose memory has grown is replaced, and what it was given goes to its successor: nobody need know.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
-    pool = get_reusable_executor(processes, timeout=_IDLE, env=dict.fromkeys(_THREADS, "1"))
+    # joblib's, and not one of loky's own: a process has one set of workers, and joblib takes it to be made by it.
+    pool = get_memmapping_executor(processes, timeout=_IDLE, env=dict.fromkeys(_THREADS, "1"), max_nbytes=None)
     left, given, whole = iter(items), set[Future[Pairs[Item, Result]]](), False
     try:
         while True:
@@ -136,7 +137,7 @@ def _in_processes(
         whole = True
     finally:
         if not whole:  # nobody wants the rest
-            pool.shutdown(wait=True, kill_workers=True)
+            pool.terminate(kill_workers=True)
         # A process that is itself a child, such as a step of a run, waits for its workers when it ends; elsewhere the
         # next stage takes them up again.
         elif multiprocessing.parent_process() is not None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 
+import joblib
 import pytest
 
 from morpho_assets.compute import ComputeConfig, map_items
@@ -29,6 +30,26 @@ def test_results_come_with_their_items_and_image_errors_in_their_place(workers):
     assert isinstance(pairs[3], ImageError)
     assert pairs[3].path == "three.tiff"
     assert told == [("squares", done, 3) for done in range(4)]
+
+
+def test_workers_are_joblib_s_and_are_left_to_it_and_taken_back():
+    """joblib's own work before, between and after, as when plates are drawn and then run in one process."""
+    for _ in range(2):
+        assert joblib.Parallel(2)(joblib.delayed(square)(number) for number in (4, 5)) == [16, 25]
+        assert dict(map_items(square, [1, 2, 4], ComputeConfig(workers=2))) == {1: 1, 2: 4, 4: 16}
+
+
+def fail(number):
+    raise ValueError("no picture")
+
+
+def test_an_error_ends_the_work_and_the_next_work_has_workers():
+    with pytest.raises(ValueError, match="no picture"):
+        list(map_items(fail, range(50), ComputeConfig(workers=2)))
+    found = map_items(square, range(10, 60), ComputeConfig(workers=2))
+    next(found)
+    found.close()  # nobody wants the rest
+    assert dict(map_items(square, [1, 2], ComputeConfig(workers=2))) == {1: 1, 2: 4}
 
 
 def test_nothing_to_do_is_no_work():
