@@ -89,8 +89,8 @@ def make_segmenter(config: SegmentationConfig, site: Mapping[str, object] | None
 
 
 def network_is_quick() -> bool:
-    """Whether this processor multiplies whole numbers: a site by the network then costs no more than by the watershed;
-    elsewhere the same masks take two to three times as long."""
+    """Whether this processor multiplies whole numbers: a site by the network then costs about what it does by the
+    watershed; elsewhere the same masks take two to three times as long."""
     from morpho_assets.imaging.segmentation.unet_integers import fast
 
     return fast()

@@ -18,7 +18,7 @@ from morpho_assets.imaging.segmentation.channels import plane_of
 from morpho_assets.imaging.segmentation.config import CellsConfig, NetworkCellsConfig, NetworkConfig
 from morpho_assets.imaging.segmentation.files import file_sha256
 from morpho_assets.imaging.segmentation.network_input import cell_light, levels_of, nuclear_light, rescaled
-from morpho_assets.imaging.segmentation.network_objects import cells_of, labels_rescaled, nuclei_of
+from morpho_assets.imaging.segmentation.network_objects import RULES, cells_of, labels_rescaled, nuclei_of
 from morpho_assets.imaging.segmentation.nuclei import size_limits
 from morpho_assets.imaging.segmentation.objects import Labels, Segmentation
 from morpho_assets.imaging.segmentation.unet import TOP, UNet, load_unet
@@ -56,8 +56,9 @@ class NetworkSegmenter:
         return tuple((3 * number + 1, 3 * number + 2) for number in range(len(self._models)))
 
     def provenance(self) -> dict[str, str]:
-        """What the masks depend on besides the settings: the sha256 of each weights file."""
-        return {f"weights of {kind}": file_sha256(path) for kind, path in self._models.items()}
+        """What the masks depend on besides the settings: the rules, and the sha256 of each weights file."""
+        weights = {f"weights of {kind}": file_sha256(path) for kind, path in self._models.items()}
+        return {"rules of the network": RULES, **weights}
 
     def maps(self, image: NDArray[np.float32], channels: Sequence[str]) -> Maps:
         """(C, H, W) in [0, 1] -> (4 or 7, H, W): inside, row and column offset of nuclei, then of cells.

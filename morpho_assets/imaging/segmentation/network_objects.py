@@ -19,6 +19,7 @@ from morpho_assets.imaging.segmentation.vote_kernels import add_by_label, count_
 Maps = NDArray[np.float32]
 Places = NDArray[np.int32]
 
+RULES = "2"  # raised when the same maps make other objects: masks by anybody's weights are then made anew
 NEAR = 4  # pixels at the network's scale: of two peaks no further apart along either axis only the higher one counts
 LEAST_VOTES = 15.0  # around a peak, pixels at the network's scale: fewer are a speck or stray votes
 SURE = 1.0  # least mean logit of a nucleus: below are specks, ghosts and the dust of noise

@@ -340,10 +340,10 @@ def test_a_users_own_weights_run_and_count_among_the_sources(tmp_path: Path) -> 
     check_links(segmented(path, image, ["DNA", "RNA"]))
     config = NetworkConfig(nuclei=NetworkNucleiConfig(weights=path), cells=CellsConfig())
     before = made_with(config)
-    assert set(before) == {"weights of nuclei"}
+    assert set(before) == {"rules of the network", "weights of nuclei"}
     written(path, random_weights(seed=1))
     assert made_with(config) != before
-    assert set(made_with(NetworkConfig())) == {"weights of nuclei", "weights of cells"}
+    assert set(made_with(NetworkConfig())) == {"rules of the network", "weights of nuclei", "weights of cells"}
 
 
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
