@@ -157,8 +157,9 @@ def trained(folder: Path, kind: str) -> tuple[list[dict[str, NDArray]], int]:
         ]
         members.append(exported(network, torch.from_numpy(np.stack(crops))))
         steps = state["step"]
-    if not members:
-        raise SystemExit(f"{path} is not there: train it first, by python -m benchmarks.train_network {kind}")
+    if not members or len(members) < len(list(folder.glob(f"{kind}-*.pt"))):
+        command = f"python -m benchmarks.train_network {kind} --member {len(members)}"
+        raise SystemExit(f"{path} is not there: train it first, by {command}")
     return members, steps
 
 

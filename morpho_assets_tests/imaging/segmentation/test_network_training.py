@@ -85,6 +85,9 @@ def test_training_goes_on_where_it_was_stopped_and_what_is_shipped_says_the_same
     members, steps = ship_network.trained(whole, "nuclei")
     assert (len(members), steps) == (2, 2)
     assert not np.array_equal(members[0]["head.shift"], members[1]["head.shift"])
+    (whole / "nuclei-3.pt").touch()  # the third is not there: no network of fewer members is made unsaid
+    with pytest.raises(SystemExit, match=r"nuclei-2\.pt is not there: train it first, .* --member 2"):
+        ship_network.trained(whole, "nuclei")
     file = tmp_path / "shipped.safetensors"
     ship_network.write(file, members[:1], "nuclei", (4, 6), 4)
     once = file.read_bytes()
