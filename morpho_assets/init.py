@@ -93,7 +93,7 @@ def _segmentation() -> str:
 
     if network_is_quick():
         return "segmentation: {method: network}  # or watershed …: `morpho segment --try` draws them side by side"
-    return "# segmentation: {method: network}  # finds more; slow on this processor, so the default watershed it is"
+    return "# segmentation: {method: network}  # finds more, but is slow on this processor; without it: the watershed"
 
 
 def write_settings(proposal: Proposal, file: Path) -> list[Path]:
